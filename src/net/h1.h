@@ -1,0 +1,101 @@
+/* HTTP/1.1 codec, both directions, pure: bytes in; consumed, need-more or an error out. No I/O, no allocation.
+ *
+ * llhttp reads the head; a strict pass of our own around it closes what llhttp 9.2 lets through (leading zeros in
+ * Content-Length, codings before chunked, TE on HTTP/1.0, double spaces, other versions, fragments, missing Host,
+ * obs-fold, bare LF, RTSP and ICE methods …): reliability.md 2.1 rows H1–H45 are the tests.
+ * A head is parsed when it is whole; the scan for its end is linear however the bytes arrive. */
+#ifndef ANYLLM_NET_H1_H
+#define ANYLLM_NET_H1_H
+
+#include "base/slice.h"
+
+#define H1_MAX_REQUEST_LINE_BYTES 8192U
+#define H1_MAX_HEADER_BYTES 16384U
+#define H1_MAX_HEAD_BYTES 32768U
+#define H1_MAX_HEADERS 100U
+#define H1_MAX_TRAILER_BYTES 8192U
+#define H1_MAX_CHUNK_EXT_BYTES 256U            /* per chunk */
+#define H1_MAX_CHUNK_EXT_TOTAL_BYTES 16384U    /* per body */
+#define H1_MAX_CHUNK_OVERHEAD_BYTES 102400U    /* framing bytes beyond which payload must be >= a quarter */
+
+enum h1_method { H1_GET, H1_HEAD, H1_POST, H1_PUT, H1_DELETE, H1_PATCH, H1_OPTIONS, H1_CONNECT, H1_TRACE };
+const char *h1_method_name(enum h1_method m);
+
+struct h1_header {
+    struct slice name, value; /* value trimmed */
+};
+
+struct h1_head {
+    /* requests */
+    enum h1_method method;
+    struct slice target; /* as sent; origin form, absolute form or * */
+    struct slice path;   /* of the target, still percent-encoded, without query; "*" for OPTIONS * */
+    struct slice query;  /* after '?', len 0 when none */
+    struct slice host;   /* validated host[:port] */
+    bool expect_continue;
+    /* responses */
+    unsigned status;
+    /* both */
+    unsigned minor; /* HTTP/1.minor, 0 or 1 */
+    bool keep_alive;
+    bool chunked;
+    bool has_length;
+    uint64_t content_length;
+    size_t nheaders;
+    struct h1_header headers[H1_MAX_HEADERS];
+};
+
+struct h1_error {
+    unsigned status;    /* what a server answers: 400, 408, 413, 414, 417, 431, 501, 505; for responses always 502 */
+    const char *reason; /* static, for "Bad request: <reason>" */
+};
+
+/* Where the scan for the end of a head stands; zero it before each head. */
+struct h1_scan {
+    size_t at, line;
+    unsigned blank; /* empty lines skipped before a request (at most 2) */
+};
+
+enum h1_kind { H1_REQUEST, H1_RESPONSE };
+enum h1_result { H1_MORE, H1_DONE, H1_ERROR };
+
+/* Reads one head from the front of data[0..len). Call again with more bytes appended (the same start) on H1_MORE.
+ * H1_DONE: *used bytes belong to the head (with skipped empty lines); slices in *head point into data.
+ * H1_ERROR: *err says what to answer; the connection must not be read further. */
+enum h1_result h1_head(enum h1_kind kind, const char *data, size_t len, struct h1_scan *scan, struct h1_head *head,
+                       size_t *used, struct h1_error *err);
+
+/* First header of that name (lower or upper case alike), ptr NULL when absent; *count (may be NULL) gets how many. */
+struct slice h1_get(const struct h1_head *head, struct slice name, size_t *count);
+
+enum h1_body_mode { H1_BODY_NONE, H1_BODY_LENGTH, H1_BODY_CHUNKED, H1_BODY_UNTIL_CLOSE };
+
+struct h1_body {
+    enum h1_body_mode mode;
+    int state;          /* of the chunk reader */
+    uint64_t left;      /* of the length or of the chunk */
+    uint64_t total;     /* payload bytes so far */
+    uint64_t overhead;  /* framing bytes so far */
+    size_t ext, ext_total, trailer;
+    bool done;
+};
+
+/* `head_request`: for responses, whether the request was HEAD (no body then). 1xx, 204, 304 have none. */
+void h1_body_init(struct h1_body *b, enum h1_kind kind, const struct h1_head *head, bool head_request);
+
+/* Takes bytes from the front of data: *used are consumed, *out is payload among them (a slice of data, maybe empty).
+ * H1_MORE: feed the rest (data + *used) again, or more bytes when *used == len. H1_DONE: the body is complete, what
+ * follows *used is not part of it. H1_BODY_UNTIL_CLOSE never says DONE; EOF is the end. Trailers are read and dropped. */
+enum h1_result h1_body_feed(struct h1_body *b, const char *data, size_t len, size_t *used, struct slice *out,
+                            struct h1_error *err);
+
+/* True when the value may stand in a header we send: no CR, LF, NUL or other control but tab. */
+bool h1_value_ok(struct slice value);
+bool h1_name_ok(struct slice name);
+
+/* Percent-decodes a path segment or query value into out (capacity >= in.len). False on a bad escape or a NUL. */
+bool h1_unescape(struct slice in, bool plus_is_space, char *out, size_t *out_len);
+/* Value of query parameter `name`, still encoded; *count (may be NULL) how often it stands. ptr NULL when absent. */
+struct slice h1_query(struct slice query, struct slice name, size_t *count);
+
+#endif

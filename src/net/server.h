@@ -1,0 +1,94 @@
+/* The server side of HTTP/1.1: listeners, connections, exchanges (one request and its answer).
+ *
+ * The hooks are called on the loop's thread. For every exchange: on_head once; then on_request once, unless on_head
+ * answered or the client left; then exactly one of on_done (the whole answer was handed to the kernel) or on_gone
+ * (the client left, a deadline passed, or the stream was aborted), last. After on_done/on_gone the exchange and all
+ * slices of its request are gone. Answering never calls a hook before the answering function has returned.
+ * Pipelined requests are answered in order, one exchange at a time. */
+#ifndef ANYLLM_NET_SERVER_H
+#define ANYLLM_NET_SERVER_H
+
+#include "base/arena.h"
+#include "net/h1.h"
+#include "net/loop.h"
+
+struct net_server;
+struct net_exchange;
+
+struct net_server_limits {
+    size_t max_connections;             /* 10,000; the next one gets 503 and close (L8) */
+    size_t max_connections_per_address; /* 256; loopback, Unix sockets and trusted proxies excepted */
+    size_t max_body_bytes;              /* 32 MiB; 413 (L3, L4), chunked bodies alike */
+    uint32_t head_ms;                   /* 10,000: from accept, or from the first byte on a kept connection, to the whole head (L5) */
+    uint32_t body_grace_ms;             /* 10,000, then body_min_bytes_per_s (L6) */
+    uint32_t body_min_bytes_per_s;      /* 1,024 */
+    uint32_t write_stall_ms;            /* 30,000 without a byte taken: reset (L7) */
+    uint32_t idle_ms;                   /* 60,000 between requests */
+    size_t write_high_bytes;            /* 256 KiB: net_stream_write says pause above this */
+};
+#define NET_SERVER_LIMITS_DEFAULT \
+    { 10000, 256, 32U << 20, 10000, 10000, 1024, 30000, 60000, 256U << 10 }
+
+struct net_server_hooks {
+    /* The head is whole, the body not read. Answer here (net_reply) to refuse, e.g. 401 before a large body or before
+     * 100 Continue; the rest of the request is then dropped or the connection closed. Else return: the body is read. */
+    void (*on_head)(struct net_exchange *x, void *user);
+    void (*on_request)(struct net_exchange *x, void *user); /* body whole in net_body */
+    void (*on_drain)(struct net_exchange *x, void *user);   /* after net_stream_write said pause: write again */
+    void (*on_done)(struct net_exchange *x, void *user);
+    void (*on_gone)(struct net_exchange *x, void *user);
+    /* An answer the server makes itself (400, 408, 413, 414, 431, 501, 503, 505 …, before or without on_request): adds the
+     * common headers and formats the body into `body`. x has no request yet when `has_request` is false. */
+    void (*on_fault)(struct net_exchange *x, bool has_request, unsigned status, const char *reason, struct buf *body,
+                     void *user);
+};
+
+struct net_server_stats {
+    uint64_t accepted, refused, requests, bad_requests;
+    size_t connections, exchanges;
+};
+
+/* The hooks and limits are copied. NULL when out of memory. */
+struct net_server *net_server_new(struct net_loop *l, const struct net_server_limits *limits,
+                                  const struct net_server_hooks *hooks, void *user);
+/* address:port, [v6]:port; port 0 = the kernel chooses. *port gets the bound one. Returns 0 or a negative errno. */
+int net_server_listen(struct net_server *s, const char *address, uint16_t port, uint16_t *bound_port);
+int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode);
+/* Addresses (CIDR) whose connections do not count per address; copied. */
+int net_server_trust(struct net_server *s, const char *const *cidrs, size_t n);
+/* Graceful end: listeners close at once, idle connections close, running exchanges finish with Connection: close. */
+void net_server_drain(struct net_server *s);
+/* Everything closes at once (on_gone for what runs). The memory is freed when the loop has run the closing. */
+void net_server_close(struct net_server *s);
+const struct net_server_stats *net_server_get_stats(const struct net_server *s);
+
+/* --- the request; valid until on_done/on_gone */
+const struct h1_head *net_head(const struct net_exchange *x);
+struct slice net_body(const struct net_exchange *x);
+struct arena *net_arena(struct net_exchange *x); /* lives as long as the exchange */
+/* Address of the peer as text ("127.0.0.1", "unix"), and whether it is loopback or a Unix socket. */
+struct slice net_peer(const struct net_exchange *x);
+bool net_peer_is_loopback(const struct net_exchange *x);
+bool net_is_tls(const struct net_exchange *x);
+/* One pointer of the caller's per exchange (NULL at first). */
+void net_set_user(struct net_exchange *x, void *data);
+void *net_get_user(const struct net_exchange *x);
+/* For completions that may come after the exchange ended: ids are never reused. NULL when it is gone. */
+uint64_t net_exchange_id(const struct net_exchange *x);
+struct net_exchange *net_exchange_find(struct net_server *s, uint64_t id);
+
+/* --- the answer. All slices are borrowed for the duration of the call only. Once answered, more calls are ignored. */
+/* Before the reply; a name or value that may not stand in a header makes the whole answer a 500 (H45). */
+void net_header(struct net_exchange *x, struct slice name, struct slice value);
+/* Whole answer. Date, Content-Length and Connection are added here. For HEAD the body is left out. */
+void net_reply(struct net_exchange *x, unsigned status, struct slice content_type, struct slice body);
+/* Streamed answer: chunked for HTTP/1.1, until close for 1.0. The head goes out at once. */
+void net_stream_begin(struct net_exchange *x, unsigned status, struct slice content_type);
+/* One call = one chunk = one write to the socket if it takes it. False: more than write_high_bytes wait; on_drain follows. */
+bool net_stream_write(struct net_exchange *x, struct slice data);
+void net_stream_end(struct net_exchange *x);
+/* The stream must not look finished: close without the last chunk. on_gone follows. */
+void net_stream_abort(struct net_exchange *x);
+bool net_answered(const struct net_exchange *x);
+
+#endif

@@ -1,0 +1,35 @@
+/* Server-sent events as in WHATWG's HTML standard, pure. Lines may end in LF, CR or CRLF; comments, `id`, `retry` are
+ * read over; several `data` lines are joined with LF. Bytes are kept until a line is whole, so a character cut between
+ * two reads is never harmed. */
+#ifndef ANYLLM_NET_SSE_H
+#define ANYLLM_NET_SSE_H
+
+#include "base/buf.h"
+
+#define SSE_MAX_LINE_BYTES (1U << 20)
+#define SSE_MAX_EVENT_BYTES (4U << 20)
+
+struct sse_reader {
+    struct buf line, data;
+    struct slice event_name; /* of the event being read, points into `name` */
+    char name[64];
+    bool after_cr, seen_first_line, has_data;
+};
+
+struct sse_event {
+    struct slice name; /* "" when none was given */
+    struct slice data; /* both valid until the next call */
+};
+
+enum sse_result { SSE_MORE, SSE_EVENT, SSE_COMMENT, SSE_TOO_LONG };
+
+void sse_init(struct sse_reader *r);
+void sse_free(struct sse_reader *r);
+/* Consumes from the front of data up to and including the end of one event (*used); call again with the rest.
+ * SSE_MORE: everything was consumed. SSE_COMMENT: a comment line was read (a sign of life). An event whose blank line
+ * never comes is not given: EOF without it means a cut stream. Whole events lying in `data` are given without a copy. */
+enum sse_result sse_feed(struct sse_reader *r, const char *data, size_t len, size_t *used, struct sse_event *out);
+/* True when the reader holds the beginning of an event or line. */
+bool sse_pending(const struct sse_reader *r);
+
+#endif
