@@ -9,6 +9,7 @@
 #define ANYLLM_NET_SERVER_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "net/h1.h"
 #include "net/loop.h"
 

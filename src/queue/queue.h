@@ -1,0 +1,143 @@
+/* The rules of the queue: states, order, leases, retries, cancel. No HTTP and no SQL here; clock, random, store and
+ * runner are arguments, so that a simulator can drive everything. Loop's thread only.
+ *
+ *            submit (durable before the answer)
+ *                |
+ *   IN_QUEUE --claim--> IN_PROGRESS --complete--> COMPLETED   (result, usage, webhook row: one transaction)
+ *      |  ^                 |   |
+ *      |  |                 |   +--retry (attempt + 1, new token; stays IN_PROGRESS)
+ *      |  +---- never: a poller sees no step backwards; a lost lease is claimed again while IN_PROGRESS
+ *      +--cancel--> COMPLETED (client_cancelled) <--cancel-- (cooperative, closes the upstream call)
+ *
+ * Every call with a ticket is answered exactly once by its `done`, never before it has returned; what a reply points at
+ * lives until `done` returns. A request of another owner or endpoint is QUEUE_NOT_FOUND, as an unknown id is. */
+#ifndef ANYLLM_QUEUE_QUEUE_H
+#define ANYLLM_QUEUE_QUEUE_H
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "store/store.h"
+
+struct queue;
+
+enum queue_code {
+    QUEUE_OK,
+    QUEUE_NOT_FOUND,
+    QUEUE_NOT_READY,         /* result: still in queue or in progress */
+    QUEUE_ALREADY_COMPLETED, /* cancel */
+    QUEUE_FULL,              /* submit: the caller's max_queue_length or the server's limit is reached */
+    QUEUE_UNAVAILABLE,       /* the store cannot write, or the server is ending */
+};
+
+struct queue_log {
+    int64_t at_ms;
+    struct slice level, message;
+};
+
+struct queue_reply {
+    enum queue_code code;
+    const char *id;
+    struct slice endpoint;
+    enum store_state state;
+    uint64_t position;       /* IN_QUEUE: how many start before this one */
+    const struct queue_log *logs; /* when asked for */
+    size_t nlogs;
+    const struct store_row *row; /* COMPLETED: with the result */
+};
+
+struct queue_done {
+    void (*done)(void *user, uint64_t ticket, const struct queue_reply *r);
+    void *user;
+    uint64_t ticket;
+};
+
+struct queue_submit {
+    struct slice endpoint, owner, input, webhook;
+    int priority;
+    bool no_retry;
+    uint64_t max_queue_length; /* 0: no limit by the caller */
+};
+
+struct queue_find {
+    struct slice id;       /* as the caller sent it; anything that is not a UUID in lower case is not found */
+    struct slice owner;
+    struct slice endpoint; /* owner/alias or more; must be a whole-segment prefix of the submitted id or equal to it */
+};
+
+/* --- the runner: runs models without the queue knowing them */
+struct queue_job {
+    uint64_t run; /* id of this run, for the calls below */
+    const char *request_id;
+    struct slice endpoint, owner, input; /* valid until the run is done */
+    uint32_t attempt;
+};
+
+struct queue_outcome {
+    unsigned http_status;
+    struct slice headers, body;      /* replayed with the result */
+    struct slice error, error_type;  /* empty on success */
+    bool retryable;                  /* another attempt may help, and nothing was shown to the caller */
+    unsigned max_attempts;           /* for this kind of failure (U8: 4, U9: 10) */
+    int64_t retry_after_ms;          /* -1: not told */
+    bool has_usage;
+    struct slice upstream, model, usage;
+    bool has_cost;
+    int64_t cost_microusd;
+};
+
+struct queue_runner {
+    /* How many more runs may start now; the queue asks after each start. It must call queue_wake when this grows
+     * for another reason than a run's end. */
+    size_t (*capacity)(void *user);
+    /* Begins a run; ends with exactly one queue_run_done, not before start has returned. */
+    void (*start)(void *user, const struct queue_job *job);
+    /* The caller cancelled: end soon (queue_run_done is still due). */
+    void (*cancel)(void *user, uint64_t run);
+    void *user;
+};
+
+void queue_run_log(struct queue *q, uint64_t run, const char *level, struct slice message);
+void queue_run_done(struct queue *q, uint64_t run, const struct queue_outcome *o);
+void queue_wake(struct queue *q);
+
+/* --- life */
+#define QUEUE_LEASE_MS 30000
+#define QUEUE_MAX_LOG_LINES 10000U
+#define QUEUE_MAX_LOG_BYTES 8192U
+#define QUEUE_MAX_RESULT_BYTES (10U << 20)
+
+struct queue_options {
+    struct net_loop *loop; /* timers only */
+    const struct clock *clock;
+    const struct random *random;
+    struct store *store;   /* its hooks must be given to the queue: see queue_store_done */
+    struct queue_runner runner;
+    const char *node, *boot;
+    uint64_t max_queue_length; /* of the server, 0 = none */
+};
+
+struct queue *queue_new(const struct queue_options *o); /* strings borrowed for life; NULL when out of memory */
+/* The store's on_done goes here (serve wires it): tickets of the queue are the queue's own. */
+void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r);
+void queue_store_health(void *queue, bool can_write, const char *reason);
+/* Loads what is unfinished and begins to claim; `ready` is called once when done (ok) or failed. */
+void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user);
+/* Graceful end: no new submits, no new claims; `idle` is called once when no run is left (running ones finish, or are
+ * abandoned by queue_abandon: their rows stay IN_PROGRESS and are claimed again at the next start). */
+void queue_drain(struct queue *q, void (*idle)(void *user), void *user);
+void queue_free(struct queue *q);
+
+/* --- callers */
+void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d);
+void queue_status(struct queue *q, const struct queue_find *f, bool logs, struct queue_done d);
+void queue_result(struct queue *q, const struct queue_find *f, struct queue_done d);
+void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done d);
+
+struct queue_stats {
+    uint64_t submitted, claimed, completed, failed, cancelled, retried, recovered, stale_writes;
+    size_t waiting, running;
+    bool can_write;
+};
+void queue_get_stats(const struct queue *q, struct queue_stats *out);
+
+#endif
