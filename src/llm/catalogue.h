@@ -1,0 +1,33 @@
+/* The catalogue of models: data an operator can edit. A built-in copy (catalogue.json, embedded) is replaced by the
+ * file named in the configuration. Immutable once loaded. */
+#ifndef ANYLLM_LLM_CATALOGUE_H
+#define ANYLLM_LLM_CATALOGUE_H
+
+#include "base/arena.h"
+#include "base/config.h"
+
+struct catalogue_model {
+    struct slice id;
+    bool premium, vision;
+    uint32_t context_tokens; /* 0: unknown */
+    bool has_price;
+    int64_t prompt_nanousd, completion_nanousd; /* per token */
+    struct slice upstream_id[3]; /* by enum config_kind; len 0: the same as id */
+    struct slice replaced_by;    /* retired upstream: sent as this model; len 0: not */
+};
+
+struct catalogue;
+
+/* file NULL: the built-in copy. NULL on failure, *err says where and what (exit 78). */
+struct catalogue *catalogue_load(const char *file, struct config_error *err);
+void catalogue_free(struct catalogue *c);
+/* NULL: unknown id. */
+const struct catalogue_model *catalogue_find(const struct catalogue *c, struct slice id);
+/* The model that stands for `m` upstream: follows replaced_by (at most 8 steps). */
+const struct catalogue_model *catalogue_current(const struct catalogue *c, const struct catalogue_model *m);
+size_t catalogue_count(const struct catalogue *c);
+const struct catalogue_model *catalogue_at(const struct catalogue *c, size_t i);
+/* The id used when the caller names none. */
+struct slice catalogue_default(const struct catalogue *c);
+
+#endif

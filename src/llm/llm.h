@@ -1,0 +1,145 @@
+/* Running a model: neutral request in, deltas and a result out. Routing, upstream slots, adapters (OpenAI's wire,
+ * OpenRouter's, the local engine's), relay with back-pressure. No HTTP server in sight: callers implement a sink.
+ * Loop's thread only. */
+#ifndef ANYLLM_LLM_LLM_H
+#define ANYLLM_LLM_LLM_H
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/random.h"
+#include "llm/catalogue.h"
+#include "llm/engine.h"
+#include "net/loop.h"
+
+struct llm;
+struct llm_call;
+
+/* Built from validated values only. Slices are borrowed until on_end (or llm_cancel). */
+struct llm_request {
+    const char *request_id;     /* for logs */
+    struct slice model;         /* catalogue id as asked */
+    struct slice system_prompt; /* len 0: none */
+    struct slice prompt;
+    size_t nimages;
+    const struct slice *images; /* https URLs or data URIs */
+    bool has_temperature, has_max_tokens;
+    double temperature;
+    uint32_t max_tokens;
+    bool reasoning;       /* the caller wants the reasoning in the answer */
+    bool latency;         /* priority: latency rather than throughput */
+    bool keeps_nothing;   /* enterprise: only upstreams that keep nothing */
+    bool stream;          /* deltas wanted; else one on_end with everything */
+    bool wait;            /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
+};
+
+enum llm_fault {
+    LLM_OK,
+    LLM_BUSY,               /* no slot (direct): 429 concurrent_requests_limit */
+    LLM_NO_ROUTE,           /* no upstream answers this model: 422 on model */
+    LLM_REFUSED,            /* the upstream called the input wrong (400, 422): 422 */
+    LLM_RATE_LIMITED,       /* 429 of the upstream */
+    LLM_QUOTA,              /* 429 insufficient_quota, 402: waiting does not help: 502 */
+    LLM_CREDENTIALS,        /* 401, 403 of the upstream: 502, our key is bad */
+    LLM_UNKNOWN_MODEL,      /* 404 of the upstream: 502, names the catalogue */
+    LLM_UPSTREAM_ERROR,     /* 500, 502 */
+    LLM_UPSTREAM_OVERLOADED,/* 503, 504, 524, 529 */
+    LLM_CONNECT,            /* DNS, refused: 503 runner_connection_refused */
+    LLM_CONNECT_TIMEOUT,    /* 503 runner_connection_timeout */
+    LLM_TLS,                /* 502 */
+    LLM_TIMEOUT,            /* first byte, between bytes or total: 504 request_timeout */
+    LLM_CUT,                /* died mid-answer: 502 runner_incomplete_response */
+    LLM_BAD_ANSWER,         /* HTML, empty, no choices, redirect …: 502 "unexpected upstream response" */
+    LLM_ENGINE,             /* the local engine cannot start: 503 */
+    LLM_CONTENT_POLICY,     /* 422 content_policy_violation */
+    LLM_MEMORY              /* 503 */
+};
+
+/* One table maps a fault to what a caller of fal's API gets; llm_fault_info never returns NULL. */
+struct llm_fault_info {
+    unsigned http_status;
+    const char *error_type;   /* fal's infrastructure type, or model error type when model_error */
+    bool model_error;         /* the body is detail[] */
+    bool retryable;           /* the queue may try again */
+    unsigned max_attempts;    /* in all, for the queue */
+};
+const struct llm_fault_info *llm_fault_info(enum llm_fault f);
+
+struct llm_error {
+    enum llm_fault fault;
+    struct slice message;   /* for the caller: scrubbed, no address, no key */
+    int64_t retry_after_ms; /* -1: not told */
+};
+
+struct llm_usage {
+    bool known;
+    uint64_t prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens, reasoning_tokens;
+    bool has_cost;
+    int64_t cost_microusd;
+    struct slice raw; /* the upstream's usage object as JSON, len 0: none */
+};
+
+struct llm_result {
+    struct slice output;    /* whole text; on an error what was produced so far */
+    struct slice reasoning; /* len 0: none */
+    struct slice finish_reason;
+    struct slice upstream, model; /* names for X-Anyllm-Upstream, X-Anyllm-Model; len 0: never routed */
+    struct llm_usage usage;
+    bool shown;    /* some delta was given to the sink */
+};
+
+/* Hooks may be called in any number; on_end exactly once and last, never before llm_start has returned. Slices are valid
+ * during the call. After llm_cancel no hook is called. */
+struct llm_sink {
+    void (*on_log)(void *user, const char *level, struct slice line);          /* may be NULL */
+    /* An upstream accepted: headers can be sent. `model` is the one that answers. */
+    void (*on_start)(void *user, struct slice upstream, struct slice model);   /* may be NULL */
+    void (*on_delta)(void *user, struct slice text, struct slice reasoning);   /* may be NULL when not streaming */
+    void (*on_end)(void *user, const struct llm_result *r, const struct llm_error *err); /* err NULL: success */
+};
+
+struct llm_options {
+    struct net_loop *loop;
+    const struct clock *clock;
+    const struct random *random;
+    const struct config *config;       /* borrowed for life */
+    const struct catalogue *catalogue; /* borrowed for life */
+    const char *self;                  /* our executable, for the engine */
+    /* A slot became free or the engine ready (the queue asks for work then). */
+    void (*on_capacity)(void *user);
+    void *user;
+};
+
+/* NULL with one line in err (exit_code 66 or 78). */
+struct llm *llm_new(const struct llm_options *o, struct config_error *err);
+void llm_start_engines(struct llm *m);
+/* One upstream can serve: local when loaded, others count as able until shown otherwise. */
+bool llm_ready(const struct llm *m);
+/* Free slots over all upstreams. */
+size_t llm_capacity(const struct llm *m);
+/* Is there any way to answer this id? (unknown ids are the caller's 422) */
+bool llm_knows(const struct llm *m, struct slice model);
+/* One line that says how models are answered, for the start-up log ("every model is answered by local/…"). */
+void llm_describe(const struct llm *m, char *out, size_t size);
+/* Stops engines, cancels nothing; calls on_closed once, then the memory is gone. No call may be running. */
+void llm_close(struct llm *m, void (*on_closed)(void *user), void *user);
+
+/* NULL with *err filled at once: LLM_BUSY, LLM_NO_ROUTE, LLM_MEMORY (no hook will be called). */
+struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const struct llm_sink *sink, void *user,
+                           struct llm_error *err);
+/* Back-pressure: deltas stop, the upstream's socket is not read. */
+void llm_pause(struct llm_call *c);
+void llm_resume(struct llm_call *c);
+/* Closes the upstream call at once. */
+void llm_cancel(struct llm_call *c);
+
+struct llm_upstream_stats {
+    struct slice name;
+    uint64_t calls, failures, retries;
+    size_t in_flight, waiting;
+    bool able;
+};
+size_t llm_upstreams(const struct llm *m);
+void llm_get_stats(const struct llm *m, size_t i, struct llm_upstream_stats *out);
+
+#endif
