@@ -41,7 +41,7 @@ struct config_upstream {
 };
 
 struct config_route {
-    struct slice model;       /* exact id, "prefix/*" or "*" */
+    struct slice model;       /* exact id, a prefix that ends in a star, or a star */
     size_t nto;
     const size_t *to;         /* indices into upstreams, in order */
 };
