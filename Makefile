@@ -1,3 +1,91 @@
-deps:        ## install what is missing of the build's packages (quick and silent when nothing is)
+# The verbs of the project. Meson and ninja do the building; this names what people type.
+# `make help` prints the comments behind the double hashes.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+MESON_OPTIONS ?= --buildtype=debugoptimized
+MESON_ASAN = --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false \
+	$(if $(CI),-Dwerror=true)
+RUN = scripts/run-tests.sh
+
+.PHONY: help demo deps build test unit wire asan gdb lint format bench engine-from-source install clean
+.NOTPARALLEL:
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+	    while IFS='|' read -r verb text; do printf '%-26s %s\n' "$$verb" "$$text"; done
+
+demo: deps build ## fetch a small real model and its engine, ask it something through anyllm, show every step
+	@scripts/fetch-engine.sh
+	@scripts/fetch-model.sh
+	@scripts/demo.sh $(BUILD)/anyllm
+
+deps: ## install what is missing of the packages the build needs (Debian 12 and 13)
 	@scripts/deps.sh build
-.PHONY: deps
+
+build: $(BUILD)/build.ninja ## build/anyllm and build/libfal.*
+	@scripts/deps.sh build
+	@ninja -C $(BUILD) --quiet
+
+test: ## install what the tests need, run them all; the last line counts them
+	@$(MAKE) --no-print-directory build-tests
+	@scripts/fetch-engine.sh || echo 'no engine: the tests against it will be skipped' >&2
+	@scripts/fetch-model.sh || echo 'no model: the tests against it will be skipped' >&2
+	@$(RUN) $(BUILD) all
+
+unit: ## the tests of the rooms; T=NAME runs the test functions whose names contain NAME
+	@$(MAKE) --no-print-directory build-tests
+	@T='$(T)' $(RUN) $(BUILD) unit
+
+wire: ## the tests through sockets, with fal's official clients; T=NAME as above
+	@$(MAKE) --no-print-directory build-tests
+	@T='$(T)' $(RUN) $(BUILD) wire
+
+asan: build-asan/build.ninja ## the tests of the rooms under AddressSanitizer and UndefinedBehaviorSanitizer
+	@ninja -C build-asan --quiet
+	@T='$(T)' $(RUN) build-asan unit
+
+gdb: ## one test function under gdb: make gdb T=NAME
+	@$(MAKE) --no-print-directory build-tests
+	@T='$(T)' scripts/gdb-test.sh $(BUILD)
+
+lint: ## formatting, banned functions, arrows between rooms, options documented, long functions
+	@scripts/deps.sh lint
+	@scripts/lint.sh
+
+format: ## let clang-format 19 lay the C files out (FILES=… for some of them)
+	@scripts/deps.sh lint
+	@clang-format-19 -i $(if $(FILES),$(FILES),$$(git ls-files '*.c' '*.h'))
+
+bench: ## measure against nginx on this machine; writes bench/RESULTS.md
+	@scripts/deps.sh build bench
+	@$(MAKE) --no-print-directory build
+	@bench/run.sh $(BUILD)
+
+engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (5 to 10 minutes)
+	@scripts/engine-from-source.sh
+
+install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, manual pages
+	@meson configure $(BUILD) -Dprefix='$(abspath $(PREFIX))'
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet
+
+clean: ## remove everything that was built here (the cache folder with engine and model stays)
+	@rm -rf $(BUILD) build-asan .deps test/wire/node_modules
+
+# A folder that was configured before cmocka was there has no tests: look again.
+.PHONY: build-tests
+build-tests: $(BUILD)/build.ninja
+	@scripts/deps.sh build test
+	@grep -q '"cmocka"' $(BUILD)/meson-info/intro-dependencies.json || \
+	    meson setup --reconfigure $(BUILD) >$(BUILD)/setup.log
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@scripts/deps.sh build
+	@mkdir -p $(BUILD)
+	@meson setup $(BUILD) $(MESON_OPTIONS) >$(BUILD)/setup.log || { tail -n 20 $(BUILD)/setup.log >&2; exit 1; }
+
+build-asan/build.ninja:
+	@scripts/deps.sh build test
+	@mkdir -p build-asan
+	@meson setup build-asan $(MESON_ASAN) >build-asan/setup.log || { tail -n 20 build-asan/setup.log >&2; exit 1; }

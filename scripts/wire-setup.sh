@@ -1,0 +1,50 @@
+#!/bin/sh
+# Brings fal's official clients for the wire tests into test/wire (and .deps for Python); prints the path of a
+# Node of version 22 or later. Silent and without the network when everything is there.
+set -eu
+ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+WIRE=$ROOT/test/wire
+VENV=$ROOT/.deps/venv
+
+say() { printf '%s\n' "$*" >&2; }
+
+system_node_is_new() {
+    version=$(node --version 2>/dev/null | sed -n 's/^v\([0-9]*\)\..*/\1/p')
+    [ -n "$version" ] && [ "$version" -ge 22 ]
+}
+
+# The lock file npm leaves in node_modules is written last: it stands for a whole installation.
+node_modules_complete() {
+    installed=$WIRE/node_modules/.package-lock.json
+    [ -e "$installed" ] && [ ! "$WIRE/package-lock.json" -nt "$installed" ] || return 1
+    system_node_is_new || [ -x "$WIRE/node_modules/.bin/node" ]
+}
+
+install_node_modules() {
+    say "fetching fal's JavaScript client$1 into test/wire/node_modules"
+    # shellcheck disable=SC2086
+    (cd "$WIRE" && npm ci --ignore-scripts --no-audit --no-fund --no-progress $2 --loglevel=error) >&2
+    touch "$WIRE/node_modules/.package-lock.json"
+}
+
+set_up_node() {
+    node_modules_complete && return
+    if system_node_is_new; then install_node_modules '' --omit=optional
+    else install_node_modules ' and Node 22' ''
+    fi
+}
+
+set_up_python() {
+    [ -e "$WIRE/requirements.txt" ] || return 0
+    [ -e "$VENV/.complete" ] && [ ! "$WIRE/requirements.txt" -nt "$VENV/.complete" ] && return
+    say "fetching fal's Python client into .deps/venv"
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/python" -m pip --disable-pip-version-check install -q --require-hashes --only-binary=:all: \
+        -r "$WIRE/requirements.txt" >&2
+    touch "$VENV/.complete"
+}
+
+set_up_node
+set_up_python
+if system_node_is_new; then command -v node; else echo "$WIRE/node_modules/.bin/node"; fi
