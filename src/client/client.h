@@ -113,6 +113,7 @@ struct client_exchange {
     CURL *easy;                /* NULL when none is running */
     struct curl_slist *headers;
     char curl_error[CURL_ERROR_SIZE];
+    bool too_large;            /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
     struct client_reply reply;
 };
 
@@ -218,6 +219,7 @@ struct client_call {
     int64_t poll_ms;
     uint64_t due_ms;           /* end of the pause; monotonic */
     uint64_t deadline_ms;      /* UINT64_MAX: none */
+    struct client_status *submitted; /* the submit's reply: its addresses are followed */
     struct buf url_text;
     struct client_exchange exchange;
     fal_result *result;
