@@ -8,7 +8,8 @@
 #include <uv.h>
 
 /* A wheel of coarse timers: deadlines are armed and disarmed several times per request, so both are O(1) and touch
- * no heap. A timer fires at its time or up to NET_TICK_MS later, never before. */
+ * no heap. A timer fires at its time or up to NET_TICK_MS later, never before. The kernel's timer is set for the first
+ * slot in use, so a loop with nothing due sleeps. */
 #define NET_TICK_MS 20U
 #define NET_WHEEL_SLOTS 512U
 
@@ -18,18 +19,29 @@ struct net_timer {
     void (*fire)(struct net_timer *t); /* the timer is disarmed before the call and may be armed or freed in it */
 };
 
+/* Work for when the present callback has returned: how "never calls back before it returned" is kept. Zero it first. */
+struct net_defer {
+    struct net_defer *prev, *next; /* NULL when not queued */
+    void (*run)(struct net_defer *d); /* taken off the queue before the call, may be queued or freed in it */
+};
+
 #define NET_READ_BYTES 65536U
 #define NET_DATE_BYTES 30
 
 struct net_loop {
     uv_loop_t uv;
-    uv_timer_t tick;                         /* runs only while a timer is armed */
+    uv_timer_t tick;                         /* set for the first slot in use */
+    uint64_t tick_ms;                        /* when it fires, UINT64_MAX when it is not set */
     struct net_timer wheel[NET_WHEEL_SLOTS]; /* list heads */
-    uint64_t wheel_ms;                       /* the time up to which the wheel has turned */
+    uint64_t used[NET_WHEEL_SLOTS / 64];     /* slots that may hold a timer; cleared when found empty */
+    uint64_t wheel_tick;                     /* the tick (ms / NET_TICK_MS) up to which the wheel has turned */
     size_t armed;
+    uv_prepare_t before_poll; /* runs what was deferred */
+    struct net_defer deferred; /* list head */
     uv_async_t wake;
     uv_mutex_t post_lock;
     struct net_post *posts, **posts_tail;
+    size_t holds;
     char read_buf[NET_READ_BYTES]; /* every read of every connection lands here first */
     char date[NET_DATE_BYTES];     /* "Mon, 23 Nov 2026 05:20:08 GMT", renewed once a second */
     uint64_t date_ms;
@@ -37,9 +49,11 @@ struct net_loop {
 
 /* 0, or a negative uv error. The struct must not move afterwards. */
 int net_loop_init(struct net_loop *l);
-void net_loop_run(struct net_loop *l);  /* until net_loop_stop, or until nothing is left to do */
+/* Until net_loop_stop, or until nothing is left to do: no handle, armed timer, deferred work or hold. */
+void net_loop_run(struct net_loop *l);
 void net_loop_stop(struct net_loop *l); /* from the loop's thread */
-/* Closes the loop's own handles and runs until every handle is gone. */
+/* Closes the loop's own handles and runs until every handle is gone. Posts still queued are run; no other thread may
+ * post any more. Handles of others must be closing or closed; armed timers are dropped. */
 void net_loop_close(struct net_loop *l);
 
 static inline uint64_t net_now_ms(struct net_loop *l) {
@@ -53,9 +67,16 @@ static inline bool net_timer_armed(const struct net_timer *t) {
     return t->prev != NULL;
 }
 
+/* Runs d->run once before the loop next waits, in order of queuing; queued twice counts once. */
+void net_defer(struct net_loop *l, struct net_defer *d);
+void net_defer_cancel(struct net_loop *l, struct net_defer *d); /* harmless when not queued */
+
 /* Callable from any thread: runs fn(arg) on the loop's thread, in order of posting, exactly once. -1: out of memory,
  * fn will not run. */
 int net_loop_post(struct net_loop *l, void (*fn)(void *arg), void *arg);
+/* A post is to come from another thread: net_loop_run does not return for want of work meanwhile. They nest. */
+void net_loop_hold(struct net_loop *l);
+void net_loop_release(struct net_loop *l);
 
 /* The value of the Date header now. */
 struct slice net_date(struct net_loop *l);
