@@ -60,7 +60,7 @@ struct config {
     uint32_t grace_s;
     bool calibrate, check;
     size_t nkeys;
-    const struct config_key *keys;
+    struct config_key *keys;
     size_t nupstreams;
     struct config_upstream *upstreams;
     size_t nroutes;
