@@ -10,10 +10,13 @@ VERSION=0.3.36
 PACKAGE_SHA256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 STAMP=$CACHE/engine-src/.complete
 COMMON='-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
-    -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_WEBUI=OFF
-    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DBUILD_NUMBER=0 -DCMAKE_POSITION_INDEPENDENT_CODE=ON'
+    -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF
+    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DGGML_CCACHE=OFF'
 # Backends as libraries beside the program, one for each kind of CPU; or, where that fails, AVX2 for all.
 ANY_CPU='-DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON'
+# The variants left out differ little from one that stays; sapphirerapids is zen4's with AMX, which CPUs announce and
+# the kernels of many virtual machines forbid.
+LEFT_OUT='ivybridge|piledriver|cannonlake|cascadelake|cooperlake|sapphirerapids'
 AVX2='-DBUILD_SHARED_LIBS=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON'
 
 unpack() {
@@ -37,7 +40,8 @@ build() {
 
 # With GGML_BACKEND_DL nothing depends on the CPU libraries; they are targets of their own.
 variants() {
-    cmake --build "$TMP/build" --target help | sed -n 's/^\.\.\. \(ggml-cpu-[a-z0-9_]*\)$/\1/p' | grep -v -- '-feats$' | tr '\n' ' '
+    cmake --build "$TMP/build" --target help | sed -n 's/^\.\.\. \(ggml-cpu-[a-z0-9_.]*\)$/\1/p' |
+        grep -vE -- "-($LEFT_OUT)\$" | tr '\n' ' '
 }
 
 # -L: the libraries by the names the loader asks for, as files.
@@ -51,6 +55,8 @@ collect() {
     strip --strip-unneeded "$TMP/engine/llama-server" "$TMP"/engine/*.so* 2>/dev/null || :
     "$TMP/engine/llama-server" --version >"$TMP/version" 2>&1 || { cat "$TMP/version" >&2; return 1; }
 }
+
+unset MAKEFLAGS MAKELEVEL     # of the make that called us; cmake runs one of its own
 
 make_engine() {
     "$HERE/deps.sh" engine 9>&-

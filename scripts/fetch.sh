@@ -90,7 +90,7 @@ write_sdist_backend() {
 import os
 
 def prepare_metadata_for_build_wheel(folder, config_settings=None):
-    name = "only_the_archive.dist-info"
+    name = "$(printf %s "$1" | tr - _)-$2.dist-info"
     os.makedirs(os.path.join(folder, name))
     with open(os.path.join(folder, name, "METADATA"), "w") as f:
         f.write("Metadata-Version: 2.1\nName: $1\nVersion: $2\n")

@@ -92,14 +92,17 @@ check_arrow() {
     echo "$1: the room $2 may not include \"$3\""
 }
 
-# Every OPT("name", …) of the option table has a line in docs/configuration.md and in man/anyllm.1.
+# Every key of the option tables (lines that begin {"name", FIELD_…) stands in docs/configuration.md, and those that
+# are flags also in man/anyllm.1.
 check_options() {
-    grep -hoE '\bOPT[A-Z_]*\("[a-z-]+"' src/*/*.c 2>/dev/null | sed 's/.*"\(.*\)"/\1/' | sort -u >"$TMP/options"
-    [ -s "$TMP/options" ] || { echo 'src: no option table found (lines that begin with OPT("name", …)'; return; }
-    while read -r option; do
-        name=$(printf %s "$option" | tr - _)
-        grep -qE -- "(--$option|\`$name\`|\b$name:)" docs/configuration.md 2>/dev/null || echo "docs/configuration.md: --$option is not documented"
-        sed 's/\\-/-/g' man/anyllm.1 2>/dev/null | grep -qE -- "(--$option\b|\b$name\b)" || echo "man/anyllm.1: --$option is not documented"
+    sed -n 's/^ *{"\([a-z_]*\)", FIELD_[A-Z0-9_]*, \(USE_[A-Z_| ]*\),.*/\1 \2/p' src/base/*.c >"$TMP/options"
+    [ -s "$TMP/options" ] || { echo 'src/base: no option table found (lines that begin {"name", FIELD_…, USE_…)'; return; }
+    while read -r key use; do
+        flag=$(printf %s "$key" | tr _ -)
+        grep -qwE -- "$key" docs/configuration.md 2>/dev/null || echo "docs/configuration.md: the key $key is not documented"
+        [ "$use" = USE_FILE ] ||
+            sed 's/\\-/-/g' man/anyllm.1 2>/dev/null | grep -qE -- "--(no-)?$flag([^a-z-]|\$)" ||
+            echo "man/anyllm.1: --$flag is not documented"
     done <"$TMP/options"
 }
 
