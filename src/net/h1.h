@@ -1,17 +1,18 @@
 /* HTTP/1.1 codec, both directions, pure: bytes in; consumed, need-more or an error out. No I/O, no allocation.
  *
- * llhttp reads the head; a strict pass of our own around it closes what llhttp 9.2 lets through (leading zeros in
- * Content-Length, codings before chunked, TE on HTTP/1.0, double spaces, other versions, fragments, missing Host,
- * obs-fold, bare LF, RTSP and ICE methods …): reliability.md 2.1 rows H1–H45 are the tests.
- * A head is parsed when it is whole; the scan for its end is linear however the bytes arrive. */
+ * llhttp reads the header lines; our own code reads start lines and judges framing, and closes what llhttp 9.2 lets
+ * through (leading zeros in Content-Length, codings before chunked, TE on HTTP/1.0, double spaces, other versions,
+ * fragments, missing Host, RTSP and ICE methods …): reliability.md 2.1 rows H1–H45 are the tests.
+ * What is wrong is refused as soon as the byte that makes it wrong is seen (header lines: when the head is whole), with
+ * the same verdict however the bytes arrive; the scan for the end of a head is linear. */
 #ifndef ANYLLM_NET_H1_H
 #define ANYLLM_NET_H1_H
 
 #include "base/slice.h"
 
-#define H1_MAX_REQUEST_LINE_BYTES 8192U
-#define H1_MAX_HEADER_BYTES 16384U
-#define H1_MAX_HEAD_BYTES 32768U
+#define H1_MAX_REQUEST_LINE_BYTES 8192U /* without CRLF; status lines too */
+#define H1_MAX_HEADER_BYTES 16384U      /* one line without CRLF */
+#define H1_MAX_HEAD_BYTES 32768U        /* start line to empty line; up to two empty lines before a request come on top */
 #define H1_MAX_HEADERS 100U
 #define H1_MAX_TRAILER_BYTES 8192U
 #define H1_MAX_CHUNK_EXT_BYTES 256U            /* per chunk */
@@ -29,9 +30,10 @@ struct h1_head {
     /* requests */
     enum h1_method method;
     struct slice target; /* as sent; origin form, absolute form or * */
-    struct slice path;   /* of the target, still percent-encoded, without query; "*" for OPTIONS * */
+    struct slice path;   /* of the target, percent-encoded (escapes are valid and none is %00), without query; begins
+                          * with '/', but is "*" for OPTIONS * and the target for CONNECT (to be refused by method) */
     struct slice query;  /* after '?', len 0 when none */
-    struct slice host;   /* validated host[:port] */
+    struct slice host;   /* validated host[:port]; ptr NULL only for HTTP/1.0 without Host */
     bool expect_continue;
     /* responses */
     unsigned status;
@@ -77,6 +79,8 @@ struct h1_body {
     uint64_t total;     /* payload bytes so far */
     uint64_t overhead;  /* framing bytes so far */
     size_t ext, ext_total, trailer;
+    unsigned digits; /* of the chunk's size */
+    bool response;
     bool done;
 };
 
@@ -85,7 +89,9 @@ void h1_body_init(struct h1_body *b, enum h1_kind kind, const struct h1_head *he
 
 /* Takes bytes from the front of data: *used are consumed, *out is payload among them (a slice of data, maybe empty).
  * H1_MORE: feed the rest (data + *used) again, or more bytes when *used == len. H1_DONE: the body is complete, what
- * follows *used is not part of it. H1_BODY_UNTIL_CLOSE never says DONE; EOF is the end. Trailers are read and dropped. */
+ * follows *used is not part of it; *out may hold its last payload. H1_ERROR: *out is empty; payload before the fault
+ * was given by an earlier call. H1_BODY_UNTIL_CLOSE never says DONE; EOF is the end. Trailers are read and dropped.
+ * A body without bytes has `done` set by h1_body_init; feeding it says DONE and consumes nothing. */
 enum h1_result h1_body_feed(struct h1_body *b, const char *data, size_t len, size_t *used, struct slice *out,
                             struct h1_error *err);
 
