@@ -38,16 +38,18 @@ FAL_API const char *fal_version(void);
 
 enum fal_code {
     FAL_OK = 0,
-    FAL_ERR_ARGUMENT = 1,   /* a parameter is missing or malformed; nothing was sent */
-    FAL_ERR_MEMORY = 2,     /* out of memory */
-    FAL_ERR_BUSY = 3,       /* the client is inside another call (a callback called back in, or two threads) */
-    FAL_ERR_CONNECT = 4,    /* no connection: refused, name not found, TLS; the request never left */
-    FAL_ERR_TRANSPORT = 5,  /* the connection broke during the exchange; for a submit: its fate is unknown */
-    FAL_ERR_HTTP = 6,       /* the server answered with an error: see struct fal_error */
-    FAL_ERR_PROTOCOL = 7,   /* the answer is not what this API says */
-    FAL_ERR_TOO_LARGE = 8,  /* the answer is larger than FAL_MAX_REPLY_BYTES */
-    FAL_ERR_TIMEOUT = 9,    /* timeout_ms is over */
-    FAL_ERR_CANCELLED = 10  /* fal_client_cancel */
+    FAL_ERR_ARGUMENT = 1, /* a parameter is missing or malformed; nothing was sent */
+    FAL_ERR_MEMORY = 2,   /* out of memory */
+    FAL_ERR_BUSY =
+        3, /* the client is inside another call (a callback called back in, or two threads) */
+    FAL_ERR_CONNECT = 4, /* no connection: refused, name not found, TLS; the request never left */
+    FAL_ERR_TRANSPORT =
+        5, /* the connection broke during the exchange; for a submit: its fate is unknown */
+    FAL_ERR_HTTP = 6,      /* the server answered with an error: see struct fal_error */
+    FAL_ERR_PROTOCOL = 7,  /* the answer is not what this API says */
+    FAL_ERR_TOO_LARGE = 8, /* the answer is larger than FAL_MAX_REPLY_BYTES */
+    FAL_ERR_TIMEOUT = 9,   /* timeout_ms is over */
+    FAL_ERR_CANCELLED = 10 /* fal_client_cancel */
 };
 
 /* The largest answer a call takes, after decompression. */
@@ -59,12 +61,15 @@ FAL_API const char *fal_strerror(enum fal_code code);
 /* No string here is ever NULL: empty means the server said nothing. */
 struct fal_error {
     enum fal_code code;
-    int http_status;        /* of the last answer; 0 when none came */
-    const char *error_type; /* fal's machine-readable type ("request_timeout", "missing", …): branch on this */
-    const char *message;    /* one line for people: the server's own words with the field they are about, else ours */
-    const char *request_id; /* x-fal-request-id, or the id of the queued request: quote it when asking for help */
-    bool retryable;         /* the same call may succeed later */
-    double retry_after_s;   /* how long the server asks to wait; negative when it did not say */
+    int http_status; /* of the last answer; 0 when none came */
+    const char *
+        error_type; /* fal's machine-readable type ("request_timeout", "missing", …): branch on this */
+    const char *
+        message; /* one line for people: the server's own words with the field they are about, else ours */
+    const char *
+        request_id; /* x-fal-request-id, or the id of the queued request: quote it when asking for help */
+    bool retryable;       /* the same call may succeed later */
+    double retry_after_s; /* how long the server asks to wait; negative when it did not say */
 };
 
 /* ---- The library ---- */
@@ -94,8 +99,9 @@ struct fal_options {
     const char *base_url;
     const char *user_agent;     /* Optional, copied. Put before libfal's own: "myprogram/1.2". */
     int64_t connect_timeout_ms; /* Until a connection stands, TLS included. 0: 10,000. */
-    int64_t retry_base_ms;      /* First pause between attempts; doubled each time up to 30 s, +-25 %. 0: 500. */
-    int max_retries;            /* Attempts after the first, per exchange. 0: 5. Negative: none. */
+    int64_t
+        retry_base_ms; /* First pause between attempts; doubled each time up to 30 s, +-25 %. 0: 500. */
+    int max_retries; /* Attempts after the first, per exchange. 0: 5. Negative: none. */
     /* A call whose very first connection fails ends at once (FAL_ERR_CONNECT) instead of trying again: for programs
      * whose user is watching. Later exchanges of the same call are retried all the same. */
     bool no_connect_retry;
@@ -136,16 +142,18 @@ struct fal_log {
 /* Made by the library only; new fields may be appended. */
 struct fal_status {
     enum fal_state state;
-    const char *request_id;             /* never NULL */
-    int64_t queue_position;             /* requests ahead; -1 when the server did not say */
-    const struct fal_log *const *logs;  /* log_count pointers, NULL when there are none */
+    const char *request_id;            /* never NULL */
+    int64_t queue_position;            /* requests ahead; -1 when the server did not say */
+    const struct fal_log *const *logs; /* log_count pointers, NULL when there are none */
     size_t log_count;
-    size_t first_new_log;               /* logs[first_new_log…] were not in the update before (fal_subscribe; else 0) */
-    double inference_time_s;            /* negative when the server did not say */
-    const char *error;                  /* a COMPLETED request that failed or was cancelled; else NULL */
-    const char *error_type;             /* the same, machine-readable; else NULL */
-    const char *status_url, *response_url, *cancel_url; /* as the server gave them; NULL when it did not */
-    const char *json;                   /* the whole status as the server sent it */
+    size_t
+        first_new_log; /* logs[first_new_log…] were not in the update before (fal_subscribe; else 0) */
+    double inference_time_s; /* negative when the server did not say */
+    const char *error;       /* a COMPLETED request that failed or was cancelled; else NULL */
+    const char *error_type;  /* the same, machine-readable; else NULL */
+    const char *status_url, *response_url,
+        *cancel_url;  /* as the server gave them; NULL when it did not */
+    const char *json; /* the whole status as the server sent it */
 };
 
 /* ---- A result: what a call ended with ---- */
@@ -200,36 +208,40 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
 /* For fal_run, fal_queue_status, fal_queue_result and fal_queue_cancel. */
 struct fal_call_options {
     size_t size;
-    int64_t timeout_ms;     /* For the whole call, retries included. 0: none. */
-    double start_timeout_s; /* run: the server gives up (504, not retried) when the model has not begun by then. 0: none;
+    int64_t timeout_ms; /* For the whole call, retries included. 0: none. */
+    double
+        start_timeout_s; /* run: the server gives up (504, not retried) when the model has not begun by then. 0: none;
                              * else more than 1. */
-    const char *hint;       /* run: session affinity (x-fal-runner-hint). Optional, borrowed. */
+    const char *hint; /* run: session affinity (x-fal-runner-hint). Optional, borrowed. */
     /* status, result, cancel: the status_url, response_url or cancel_url that the submit's reply gave. Optional, borrowed.
      * Followed when it has the base's own scheme, host and port (with fal's hosts: when it is https on one of them), so
      * that credentials never go elsewhere. NULL, or any other address: the address is built from the id. */
     const char *url;
-    bool logs;              /* status: with the log lines */
+    bool logs; /* status: with the log lines */
 };
 #define FAL_CALL_OPTIONS_INIT {sizeof(struct fal_call_options), 0, 0.0, NULL, NULL, false}
 
 struct fal_submit_options {
     size_t size;
-    int64_t timeout_ms;          /* For the submit itself. 0: none. */
-    double start_timeout_s;      /* As above. */
-    const char *hint;            /* As above. */
-    const char *priority;        /* "normal" (default) or "low". Optional, borrowed. */
-    const char *webhook_url;     /* Told when the request is done. Optional, borrowed. */
-    const char *idempotency_key; /* One of your own instead of a random one. 1 to 255 visible ASCII characters. Optional,
+    int64_t timeout_ms;      /* For the submit itself. 0: none. */
+    double start_timeout_s;  /* As above. */
+    const char *hint;        /* As above. */
+    const char *priority;    /* "normal" (default) or "low". Optional, borrowed. */
+    const char *webhook_url; /* Told when the request is done. Optional, borrowed. */
+    const char *
+        idempotency_key; /* One of your own instead of a random one. 1 to 255 visible ASCII characters. Optional,
                                   * borrowed. */
 };
 #define FAL_SUBMIT_OPTIONS_INIT {sizeof(struct fal_submit_options), 0, 0.0, NULL, NULL, NULL, NULL}
 
 struct fal_subscribe_options {
     size_t size;
-    int64_t timeout_ms;       /* For everything. When it is over the request is cancelled on the server (that may take 5 s
+    int64_t
+        timeout_ms; /* For everything. When it is over the request is cancelled on the server (that may take 5 s
                                * more) and the call ends with FAL_ERR_TIMEOUT. 0: none. */
-    int64_t poll_interval_ms; /* From the end of one status to the next. 0: 50 ms growing to 500 ms. */
-    bool logs;                /* Ask for the model's log lines. */
+    int64_t
+        poll_interval_ms; /* From the end of one status to the next. 0: 50 ms growing to 500 ms. */
+    bool logs;            /* Ask for the model's log lines. */
     /* Both optional, called in the calling thread, during the call; they must not call the client they belong to
      * (FAL_ERR_BUSY), except fal_client_cancel. What they are given lives until they return.
      * on_enqueue: exactly once, after the server has accepted. on_queue_update: for every status, also equal ones,
@@ -243,8 +255,19 @@ struct fal_subscribe_options {
     const char *webhook_url;
     const char *idempotency_key;
 };
-#define FAL_SUBSCRIBE_OPTIONS_INIT \
-    {sizeof(struct fal_subscribe_options), 0, 0, false, NULL, NULL, NULL, 0.0, NULL, NULL, NULL, NULL}
+#define FAL_SUBSCRIBE_OPTIONS_INIT         \
+    {sizeof(struct fal_subscribe_options), \
+     0,                                    \
+     0,                                    \
+     false,                                \
+     NULL,                                 \
+     NULL,                                 \
+     NULL,                                 \
+     0.0,                                  \
+     NULL,                                 \
+     NULL,                                 \
+     NULL,                                 \
+     NULL}
 
 /* The direct call: sends the input, waits for the model's output. Nothing is kept by the server if the connection
  * breaks; for long work use fal_subscribe. */
@@ -254,25 +277,32 @@ FAL_API enum fal_code fal_run(fal_client *client, const char *endpoint_id, const
 /* Submits to the queue, follows the request to its end, and returns the model's output. Follows status_url,
  * response_url and cancel_url of the reply as fal_call_options.url says. A request that failed ends with FAL_ERR_HTTP and
  * the model's own error. */
-FAL_API enum fal_code fal_subscribe(fal_client *client, const char *endpoint_id, const char *input_json,
-                                    const struct fal_subscribe_options *options, fal_result **result);
+FAL_API enum fal_code fal_subscribe(fal_client *client, const char *endpoint_id,
+                                    const char *input_json,
+                                    const struct fal_subscribe_options *options,
+                                    fal_result **result);
 
 /* Submits and returns at once: fal_result_request_id and fal_result_status hold the id and the addresses. */
-FAL_API enum fal_code fal_queue_submit(fal_client *client, const char *endpoint_id, const char *input_json,
-                                       const struct fal_submit_options *options, fal_result **result);
+FAL_API enum fal_code fal_queue_submit(fal_client *client, const char *endpoint_id,
+                                       const char *input_json,
+                                       const struct fal_submit_options *options,
+                                       fal_result **result);
 
 /* `request_id` is required in the three below. */
 
 /* How it stands: fal_result_status. A request that failed is FAL_OK here, with `error` in its status. */
-FAL_API enum fal_code fal_queue_status(fal_client *client, const char *endpoint_id, const char *request_id,
+FAL_API enum fal_code fal_queue_status(fal_client *client, const char *endpoint_id,
+                                       const char *request_id,
                                        const struct fal_call_options *options, fal_result **result);
 
 /* The output of a completed request, or its error. FAL_ERR_HTTP with 400 while it is not completed. */
-FAL_API enum fal_code fal_queue_result(fal_client *client, const char *endpoint_id, const char *request_id,
+FAL_API enum fal_code fal_queue_result(fal_client *client, const char *endpoint_id,
+                                       const char *request_id,
                                        const struct fal_call_options *options, fal_result **result);
 
 /* FAL_OK: the server takes the wish; the request may still complete. FAL_ERR_HTTP: 400 already completed, 404 unknown. */
-FAL_API enum fal_code fal_queue_cancel(fal_client *client, const char *endpoint_id, const char *request_id,
+FAL_API enum fal_code fal_queue_cancel(fal_client *client, const char *endpoint_id,
+                                       const char *request_id,
                                        const struct fal_call_options *options, fal_result **result);
 
 #ifdef __cplusplus

@@ -13,7 +13,8 @@ static enum fal_code refuse(fal_result **out, enum fal_code code, const char *me
 }
 
 static bool header_or_null(const char *s) {
-    return s == NULL || (s[0] != '\0' && strlen(s) < CLIENT_URL_BYTES / 2 && client_text_is_header(s));
+    return s == NULL ||
+           (s[0] != '\0' && strlen(s) < CLIENT_URL_BYTES / 2 && client_text_is_header(s));
 }
 
 /* NULL when all is well, else what is not. */
@@ -30,7 +31,8 @@ static const char *check_options(const struct fal_subscribe_options *o) {
     if (o->webhook_url != NULL && strlen(o->webhook_url) >= CLIENT_URL_BYTES / 2) {
         return "webhook_url is too long";
     }
-    if (!header_or_null(o->idempotency_key) || (o->idempotency_key != NULL && strlen(o->idempotency_key) > 255)) {
+    if (!header_or_null(o->idempotency_key) ||
+        (o->idempotency_key != NULL && strlen(o->idempotency_key) > 255)) {
         return "idempotency_key must be 1 to 255 visible ASCII characters";
     }
     return NULL;
@@ -60,14 +62,16 @@ static enum fal_code check_input(const char **input, const char **why) {
 
 static void choose_idempotency_key(struct client_call *call) {
     if (call->options.idempotency_key != NULL) {
-        snprintf(call->idempotency_key, sizeof(call->idempotency_key), "%s", call->options.idempotency_key);
+        snprintf(call->idempotency_key, sizeof(call->idempotency_key), "%s",
+                 call->options.idempotency_key);
     } else {
         random_uuid(call->client->random, call->idempotency_key);
     }
 }
 
 /* What all calls have in common, once their options are in call->options. */
-static enum fal_code make_call(struct client_call *call, const char *endpoint_id, fal_result **out) {
+static enum fal_code make_call(struct client_call *call, const char *endpoint_id,
+                               fal_result **out) {
     const char *why = check_options(&call->options);
     bool posts = call->first_step == CLIENT_RUN || call->first_step == CLIENT_SUBMIT;
     if (call->client == NULL || endpoint_id == NULL) {
@@ -91,7 +95,8 @@ static enum fal_code make_call(struct client_call *call, const char *endpoint_id
     return client_call_run(call, out);
 }
 
-static const char *const unknown_options = "options were not made with their _INIT macro, or by a newer header";
+static const char *const unknown_options =
+    "options were not made with their _INIT macro, or by a newer header";
 
 static enum fal_code plain_call(struct client_call *call, const char *endpoint_id,
                                 const struct fal_call_options *options, fal_result **out) {
@@ -99,8 +104,10 @@ static enum fal_code plain_call(struct client_call *call, const char *endpoint_i
     if (!client_options_copy(&o, sizeof(o), options)) {
         return refuse(out, FAL_ERR_ARGUMENT, unknown_options);
     }
-    call->options = (struct fal_subscribe_options){
-        .timeout_ms = o.timeout_ms, .logs = o.logs, .start_timeout_s = o.start_timeout_s, .hint = o.hint};
+    call->options = (struct fal_subscribe_options){.timeout_ms = o.timeout_ms,
+                                                   .logs = o.logs,
+                                                   .start_timeout_s = o.start_timeout_s,
+                                                   .hint = o.hint};
     call->url = o.url;
     return make_call(call, endpoint_id, out);
 }
@@ -116,7 +123,8 @@ enum fal_code fal_run(fal_client *client, const char *endpoint_id, const char *i
 
 enum fal_code fal_subscribe(fal_client *client, const char *endpoint_id, const char *input_json,
                             const struct fal_subscribe_options *options, fal_result **result) {
-    struct client_call call = {.client = client, .first_step = CLIENT_SUBMIT, .follow = true, .input = input_json};
+    struct client_call call = {
+        .client = client, .first_step = CLIENT_SUBMIT, .follow = true, .input = input_json};
     if (result != NULL) {
         *result = NULL;
     }

@@ -61,12 +61,14 @@ static const char *given_url(const struct client_call *call) {
 }
 
 static void add_queued_url(struct client_call *call, struct buf *out) {
-    static const char *const tails[] = {[CLIENT_STATUS] = "/status", [CLIENT_RESULT] = "", [CLIENT_CANCEL] = "/cancel"};
+    static const char *const tails[] = {
+        [CLIENT_STATUS] = "/status", [CLIENT_RESULT] = "", [CLIENT_CANCEL] = "/cancel"};
     const char *given = given_url(call);
     if (given != NULL) {
         buf_puts(out, given);
     } else {
-        client_url_request(out, &call->client->base, &call->endpoint, call->result->request_id, tails[call->step]);
+        client_url_request(out, &call->client->base, &call->endpoint, call->result->request_id,
+                           tails[call->step]);
     }
     if (call->step == CLIENT_STATUS) {
         bool has_query = slice_find(buf_slice(out), '?') >= 0;
@@ -80,7 +82,8 @@ static bool build_url(struct client_call *call) {
     struct buf *out = &call->url_text;
     buf_reset(out, CLIENT_URL_BYTES);
     if (call->step == CLIENT_RUN || call->step == CLIENT_SUBMIT) {
-        buf_printf(out, "%s/%s", call->step == CLIENT_RUN ? base->run : base->queue, call->endpoint.id);
+        buf_printf(out, "%s/%s", call->step == CLIENT_RUN ? base->run : base->queue,
+                   call->endpoint.id);
         if (call->options.webhook_url != NULL) {
             buf_puts(out, "?fal_webhook=");
             client_url_escape(out, call->options.webhook_url);
@@ -125,9 +128,11 @@ static bool add_step_headers(const struct client_call *call, struct curl_slist *
     if (step_method(call->step) != CLIENT_POST) {
         return true;
     }
-    bool ok = add_extra(list, "x-fal-runner-hint", o->hint) && add_start_timeout(list, o->start_timeout_s);
+    bool ok = add_extra(list, "x-fal-runner-hint", o->hint) &&
+              add_start_timeout(list, o->start_timeout_s);
     if (call->step == CLIENT_SUBMIT) {
-        ok = ok && add_extra(list, "x-fal-queue-priority", o->priority != NULL ? o->priority : "normal");
+        ok = ok &&
+             add_extra(list, "x-fal-queue-priority", o->priority != NULL ? o->priority : "normal");
         ok = ok && add_extra(list, "Idempotency-Key", call->idempotency_key);
     }
     return ok;
@@ -187,10 +192,12 @@ static void after_cancel(struct client_call *call) {
 static struct client_status *read_status(struct client_call *call) {
     enum fal_code code;
     struct slice json = buf_slice(&call->exchange.reply.body);
-    struct client_status *s = client_status_read(json, call->step == CLIENT_SUBMIT, call->result->request_id,
-                                                 call->result->status, &code);
+    struct client_status *s = client_status_read(
+        json, call->step == CLIENT_SUBMIT, call->result->request_id, call->result->status, &code);
     if (s == NULL) {
-        finish_with(call, code, code == FAL_ERR_MEMORY ? fal_strerror(code) : "the answer is not a queue status");
+        finish_with(call, code,
+                    code == FAL_ERR_MEMORY ? fal_strerror(code)
+                                           : "the answer is not a queue status");
     }
     return s;
 }
@@ -253,8 +260,9 @@ static void after_status(struct client_call *call) {
 
 static void after_success(struct client_call *call) {
     static void (*const after[])(struct client_call *) = {
-        [CLIENT_RUN] = after_output,    [CLIENT_SUBMIT] = after_submit, [CLIENT_STATUS] = after_status,
-        [CLIENT_RESULT] = after_output, [CLIENT_CANCEL] = after_cancel,
+        [CLIENT_RUN] = after_output,    [CLIENT_SUBMIT] = after_submit,
+        [CLIENT_STATUS] = after_status, [CLIENT_RESULT] = after_output,
+        [CLIENT_CANCEL] = after_cancel,
     };
     after[call->step](call);
 }
@@ -280,7 +288,8 @@ static void after_failure(struct client_call *call, bool useful) {
 
 static bool request_is_open(const struct client_call *call) {
     const struct client_status *last = call->result->status;
-    return call->follow && call->submitted != NULL && (last == NULL || last->pub.state != FAL_COMPLETED);
+    return call->follow && call->submitted != NULL &&
+           (last == NULL || last->pub.state != FAL_COMPLETED);
 }
 
 static struct client_attempt describe(const struct client_call *call) {
@@ -294,19 +303,21 @@ static struct client_attempt describe(const struct client_call *call) {
         .may_pass = reply->may_pass,
         .start_timeout = reply->start_timeout,
         /* The result of a request that failed is its stored error: it will not change. */
-        .marked_final = reply->retryable == 0 || (call->step == CLIENT_RESULT && last != NULL && last->pub.error != NULL),
+        .marked_final = reply->retryable == 0 ||
+                        (call->step == CLIENT_RESULT && last != NULL && last->pub.error != NULL),
         .keyed = call->step == CLIENT_SUBMIT,
         .fal = call->client->base.fal,
     };
 }
 
 /* Negative: it is not tried again. */
-static int64_t retry_pause_ms(const struct client_call *call, const struct client_attempt *attempt) {
+static int64_t retry_pause_ms(const struct client_call *call,
+                              const struct client_attempt *attempt) {
     const fal_client *c = call->client;
     double asked_s = call->exchange.reply.retry_after_s;
     bool first_connect = attempt->not_sent && attempt->code != FAL_OK && !call->answered;
-    if (call->stopped != FAL_OK || call->attempt >= c->max_retries || !client_retry_wanted(attempt) ||
-        (first_connect && c->no_connect_retry)) {
+    if (call->stopped != FAL_OK || call->attempt >= c->max_retries ||
+        !client_retry_wanted(attempt) || (first_connect && c->no_connect_retry)) {
         return -1;
     }
     int64_t pause = client_retry_pause_ms(c->random, c->retry_base_ms, call->attempt);
@@ -318,7 +329,8 @@ static int64_t retry_pause_ms(const struct client_call *call, const struct clien
     }
     /* When the time is too short for another attempt, the error at hand says more than a timeout later would. A request
      * that stands on the server must be cancelled at the deadline, so there the wait goes on. */
-    bool too_late = call->deadline_ms != UINT64_MAX && now_ms(call) + (uint64_t)pause >= call->deadline_ms;
+    bool too_late = call->deadline_ms != UINT64_MAX &&
+                    now_ms(call) + (uint64_t)pause >= call->deadline_ms;
     return too_late && !request_is_open(call) ? -1 : pause;
 }
 
@@ -403,7 +415,8 @@ static void turn(struct client_call *call) {
         return;
     }
     states[call->state](call);
-    if (call->state != CLIENT_DONE && curl_multi_poll(call->client->multi, NULL, 0, wait_ms(call), NULL) != CURLM_OK) {
+    if (call->state != CLIENT_DONE &&
+        curl_multi_poll(call->client->multi, NULL, 0, wait_ms(call), NULL) != CURLM_OK) {
         finish_memory(call);
     }
 }
@@ -414,7 +427,8 @@ static void start(struct client_call *call) {
     if (call->options.timeout_ms > 0) {
         call->deadline_ms = now_ms(call) + (uint64_t)call->options.timeout_ms;
     }
-    if (call->request_id != NULL && client_result_set_id(call->result, call->request_id) != FAL_OK) {
+    if (call->request_id != NULL &&
+        client_result_set_id(call->result, call->request_id) != FAL_OK) {
         finish_memory(call);
         return;
     }

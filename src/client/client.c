@@ -95,7 +95,8 @@ static const char *env(const char *name) {
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-static enum fal_code make_text(char **out, const char *a, const char *b, const char *c, const char *d) {
+static enum fal_code make_text(char **out, const char *a, const char *b, const char *c,
+                               const char *d) {
     struct buf text;
     size_t len;
     buf_init(&text, CLIENT_URL_BYTES);
@@ -115,7 +116,8 @@ static enum fal_code make_text(char **out, const char *a, const char *b, const c
 static enum fal_code set_credentials(fal_client *c, const char *given) {
     const char *key = given != NULL ? given : env("FAL_KEY");
     if (key == NULL && env("FAL_KEY_ID") != NULL && env("FAL_KEY_SECRET") != NULL) {
-        return make_text(&c->authorization, "Authorization: Key ", env("FAL_KEY_ID"), ":", env("FAL_KEY_SECRET"));
+        return make_text(&c->authorization, "Authorization: Key ", env("FAL_KEY_ID"), ":",
+                         env("FAL_KEY_SECRET"));
     }
     if (key == NULL || key[0] == '\0') {
         return FAL_OK;
@@ -134,7 +136,9 @@ static enum fal_code set_options(fal_client *c, const struct fal_options *o) {
     }
     c->connect_timeout_ms = o->connect_timeout_ms > 0 ? o->connect_timeout_ms : CLIENT_CONNECT_MS;
     c->retry_base_ms = o->retry_base_ms > 0 ? o->retry_base_ms : CLIENT_RETRY_BASE_MS;
-    c->max_retries = o->max_retries > 0 ? (unsigned)o->max_retries : o->max_retries < 0 ? 0 : CLIENT_RETRIES;
+    c->max_retries = o->max_retries > 0   ? (unsigned)o->max_retries
+                     : o->max_retries < 0 ? 0
+                                          : CLIENT_RETRIES;
     c->no_connect_retry = o->no_connect_retry;
     enum fal_code code = set_base(c, o->base_url);
     if (code == FAL_OK) {

@@ -20,18 +20,18 @@
 #include <stdatomic.h>
 #include <yyjson.h>
 
-#define CLIENT_URL_BYTES 4096U          /* longest address we build or follow */
-#define CLIENT_INPUT_BYTES (64U << 20)  /* largest input; servers take less */
+#define CLIENT_URL_BYTES 4096U         /* longest address we build or follow */
+#define CLIENT_INPUT_BYTES (64U << 20) /* largest input; servers take less */
 #define CLIENT_CONNECT_MS 10000
 #define CLIENT_RETRIES 5
 #define CLIENT_RETRY_BASE_MS 500
 #define CLIENT_RETRY_CAP_MS 30000
-#define CLIENT_RETRY_AFTER_MAX_S 120.0  /* a longer wait is the caller's to decide */
+#define CLIENT_RETRY_AFTER_MAX_S 120.0 /* a longer wait is the caller's to decide */
 #define CLIENT_POLL_FIRST_MS 50
 #define CLIENT_POLL_MAX_MS 500
-#define CLIENT_CANCEL_MS 5000           /* for telling the server that we gave up */
+#define CLIENT_CANCEL_MS 5000 /* for telling the server that we gave up */
 #define CLIENT_MESSAGE_BYTES 1024
-#define CLIENT_NAME_BYTES 256           /* error types, request ids from headers */
+#define CLIENT_NAME_BYTES 256 /* error types, request ids from headers */
 
 /* ---- url.c: addresses. Pure. ---- */
 
@@ -59,8 +59,8 @@ bool client_endpoint_parse(const char *id, struct client_endpoint *out);
 /* Appends percent-encoded, all but unreserved characters. */
 bool client_url_escape(struct buf *out, const char *s);
 /* Appends {queue}/{app}/requests/{id}{tail}. */
-bool client_url_request(struct buf *out, const struct client_base *base, const struct client_endpoint *ep,
-                        const char *request_id, const char *tail);
+bool client_url_request(struct buf *out, const struct client_base *base,
+                        const struct client_endpoint *ep, const char *request_id, const char *tail);
 
 /* ---- retry.c: what is tried again, and when. Pure. ---- */
 
@@ -68,14 +68,15 @@ enum client_method { CLIENT_GET, CLIENT_PUT, CLIENT_POST };
 
 struct client_attempt {
     enum client_method method;
-    enum fal_code code;     /* FAL_OK: an answer came, see http_status */
+    enum fal_code code; /* FAL_OK: an answer came, see http_status */
     int http_status;
-    bool not_sent;          /* no byte of the request left */
-    bool may_pass;          /* for code != FAL_OK: the same may work later (a refused certificate will not) */
-    bool start_timeout;     /* 504 with X-Fal-Request-Timeout-Type */
-    bool marked_final;      /* the server said that it is not retryable */
-    bool keyed;             /* carried an Idempotency-Key */
-    bool fal;               /* to fal's own hosts */
+    bool not_sent; /* no byte of the request left */
+    bool
+        may_pass; /* for code != FAL_OK: the same may work later (a refused certificate will not) */
+    bool start_timeout; /* 504 with X-Fal-Request-Timeout-Type */
+    bool marked_final;  /* the server said that it is not retryable */
+    bool keyed;         /* carried an Idempotency-Key */
+    bool fal;           /* to fal's own hosts */
 };
 
 bool client_retry_wanted(const struct client_attempt *attempt);
@@ -90,19 +91,19 @@ double client_retry_after_s(const char *value, int64_t now_s);
 
 struct client_request {
     enum client_method method;
-    const char *url;           /* borrowed until the exchange ends */
-    struct slice body;         /* borrowed until the exchange ends */
-    struct curl_slist *extra;  /* header lines; owned by the exchange */
+    const char *url;          /* borrowed until the exchange ends */
+    struct slice body;        /* borrowed until the exchange ends */
+    struct curl_slist *extra; /* header lines; owned by the exchange */
 };
 
 struct client_reply {
-    enum fal_code code;        /* FAL_OK: an answer came, whatever its status */
+    enum fal_code code; /* FAL_OK: an answer came, whatever its status */
     int http_status;
     bool not_sent, may_pass;
-    bool is_json;              /* says its Content-Type, or it has none */
+    bool is_json; /* says its Content-Type, or it has none */
     bool start_timeout;
-    int retryable;             /* X-Fal-Retryable and the like: 1, 0, or -1 when not said */
-    double retry_after_s;      /* negative when not said */
+    int retryable;        /* X-Fal-Retryable and the like: 1, 0, or -1 when not said */
+    double retry_after_s; /* negative when not said */
     char request_id[CLIENT_NAME_BYTES];
     char error_type[CLIENT_NAME_BYTES];
     char message[CLIENT_MESSAGE_BYTES]; /* of a transport error */
@@ -110,15 +111,16 @@ struct client_reply {
 };
 
 struct client_exchange {
-    CURL *easy;                /* NULL when none is running */
+    CURL *easy; /* NULL when none is running */
     struct curl_slist *headers;
     char curl_error[CURL_ERROR_SIZE];
-    bool too_large;            /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
+    bool too_large; /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
     struct client_reply reply;
 };
 
 /* Starts it on the client's multi handle; FAL_OK: it runs until client_exchange_take or _end. */
-enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c, const struct client_request *request);
+enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
+                                    const struct client_request *request);
 /* Moves it on. True when it is over: x->reply holds what came. */
 bool client_exchange_poll(struct client_exchange *x, fal_client *c);
 /* Aborts it if it runs and frees the reply. */
@@ -128,7 +130,7 @@ void client_exchange_end(struct client_exchange *x, fal_client *c);
 
 struct client_status {
     struct fal_status pub;
-    yyjson_doc *doc;                 /* pub's strings live here */
+    yyjson_doc *doc; /* pub's strings live here */
     char *json;
     struct fal_log *entries;
     const struct fal_log **pointers;
@@ -144,14 +146,14 @@ void client_status_free(struct client_status *s);
 /* ---- result.c, error.c ---- */
 
 struct fal_result {
-    struct fal_error error;    /* its strings are the arrays below, or static */
+    struct fal_error error; /* its strings are the arrays below, or static */
     int http_status;
     char message[CLIENT_MESSAGE_BYTES];
     char error_type[CLIENT_NAME_BYTES];
-    char *request_id;          /* from malloc, or NULL */
+    char *request_id; /* from malloc, or NULL */
     char *body;
     size_t body_bytes;
-    yyjson_doc *doc;           /* of body; NULL when it is not JSON */
+    yyjson_doc *doc; /* of body; NULL when it is not JSON */
     struct client_status *status;
 };
 
@@ -173,7 +175,7 @@ void client_error_set_text(char out[CLIENT_MESSAGE_BYTES], struct slice text);
 
 struct fal_client {
     struct client_base base;
-    char *authorization;       /* "Authorization: Key …", or NULL */
+    char *authorization; /* "Authorization: Key …", or NULL */
     char *user_agent;
     int64_t connect_timeout_ms;
     int64_t retry_base_ms;
@@ -202,9 +204,9 @@ struct client_call {
     fal_client *client;
     /* What is asked, filled by api.c. Options hold what all kinds of calls have between them. */
     enum client_step first_step;
-    bool follow;               /* subscribe: go on after the submit */
+    bool follow; /* subscribe: go on after the submit */
     struct client_endpoint endpoint;
-    const char *request_id;    /* status, result, cancel */
+    const char *request_id; /* status, result, cancel */
     const char *input;
     const char *url;
     struct fal_subscribe_options options;
@@ -212,13 +214,13 @@ struct client_call {
 
     /* How far it is. */
     enum client_call_state state;
-    enum client_step step;     /* of the exchange that runs or is about to */
-    enum fal_code stopped;     /* TIMEOUT or CANCELLED while the server is being told, else FAL_OK */
-    bool answered;             /* the server was there once */
-    unsigned attempt;          /* of this step, from 0 */
+    enum client_step step; /* of the exchange that runs or is about to */
+    enum fal_code stopped; /* TIMEOUT or CANCELLED while the server is being told, else FAL_OK */
+    bool answered;         /* the server was there once */
+    unsigned attempt;      /* of this step, from 0 */
     int64_t poll_ms;
-    uint64_t due_ms;           /* end of the pause; monotonic */
-    uint64_t deadline_ms;      /* UINT64_MAX: none */
+    uint64_t due_ms;                 /* end of the pause; monotonic */
+    uint64_t deadline_ms;            /* UINT64_MAX: none */
     struct client_status *submitted; /* the submit's reply: its addresses are followed */
     struct buf url_text;
     struct client_exchange exchange;

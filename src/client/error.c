@@ -91,8 +91,8 @@ void client_error_read(fal_result *r, const struct client_reply *reply) {
     } else {
         /* {"status":"ALREADY_COMPLETED"} is all that a refused cancel says. */
         yyjson_val *word = json_get(root, "status");
-        snprintf(r->message, sizeof(r->message), "HTTP %d%s%.100s", reply->http_status, yyjson_is_str(word) ? " " : "",
-                 yyjson_is_str(word) ? yyjson_get_str(word) : "");
+        snprintf(r->message, sizeof(r->message), "HTTP %d%s%.100s", reply->http_status,
+                 yyjson_is_str(word) ? " " : "", yyjson_is_str(word) ? yyjson_get_str(word) : "");
     }
     buf_free(&text);
     set_type(r, reply, root);

@@ -15,7 +15,8 @@ static bool add_header(struct curl_slist **list, const char *line) {
     return true;
 }
 
-static bool add_headers(struct client_exchange *x, const fal_client *c, const struct client_request *request) {
+static bool add_headers(struct client_exchange *x, const fal_client *c,
+                        const struct client_request *request) {
     bool ok = add_header(&x->headers, "Accept: application/json");
     /* Without this libcurl waits a second for "100 Continue" before a large body. */
     ok = ok && add_header(&x->headers, "Expect:");
@@ -40,7 +41,9 @@ static CURLcode set_method(CURL *e, const struct client_request *request) {
     }
     CURLcode rc = curl_easy_setopt(e, CURLOPT_POST, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.len > 0 ? request->body.ptr : "");
+    rc = rc ? rc
+            : curl_easy_setopt(e, CURLOPT_POSTFIELDS,
+                               request->body.len > 0 ? request->body.ptr : "");
     if (request->method == CLIENT_PUT) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "PUT");
     }
@@ -60,7 +63,8 @@ static CURLcode set_limits(CURL *e, const fal_client *c) {
     return rc;
 }
 
-static CURLcode set_up(struct client_exchange *x, fal_client *c, const struct client_request *request) {
+static CURLcode set_up(struct client_exchange *x, fal_client *c,
+                       const struct client_request *request) {
     CURL *e = x->easy;
     CURLcode rc = curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->curl_error);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_URL, request->url);
@@ -78,7 +82,8 @@ static CURLcode set_up(struct client_exchange *x, fal_client *c, const struct cl
     return rc;
 }
 
-enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c, const struct client_request *request) {
+enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
+                                    const struct client_request *request) {
     *x = (struct client_exchange){.headers = request->extra};
     x->reply.retry_after_s = -1.0;
     x->reply.retryable = -1;

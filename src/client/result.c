@@ -101,6 +101,7 @@ const struct fal_status *fal_result_status(const fal_result *result) {
 }
 
 const struct fal_error *fal_result_error(const fal_result *result) {
-    static const struct fal_error no_memory = {FAL_ERR_MEMORY, 0, "", "out of memory", "", false, -1.0};
+    static const struct fal_error no_memory = {FAL_ERR_MEMORY, 0,   "", "out of memory", "",
+                                               false,          -1.0};
     return result != NULL ? &result->error : &no_memory;
 }

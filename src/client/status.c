@@ -11,7 +11,8 @@ static bool read_state(yyjson_val *v, bool submitted, enum fal_state *out) {
     static const struct {
         const char *name;
         enum fal_state state;
-    } states[] = {{"IN_QUEUE", FAL_IN_QUEUE}, {"IN_PROGRESS", FAL_IN_PROGRESS}, {"COMPLETED", FAL_COMPLETED}};
+    } states[] = {
+        {"IN_QUEUE", FAL_IN_QUEUE}, {"IN_PROGRESS", FAL_IN_PROGRESS}, {"COMPLETED", FAL_COMPLETED}};
     const char *name = text_or(v, submitted ? "IN_QUEUE" : "");
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         if (strcmp(name, states[i].name) == 0) {

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 
 /* Credentials for fal go to these hosts, by https on its port, and to no other. */
-static const char *const fal_hosts[] = {"fal.run", "queue.fal.run", "rest.fal.ai", "rest.alpha.fal.ai"};
+static const char *const fal_hosts[] = {"fal.run", "queue.fal.run", "rest.fal.ai",
+                                        "rest.alpha.fal.ai"};
 
 /* The parts that make an origin. libcurl's own parser takes them out, so that what is compared here is what will be
  * connected to. */
@@ -94,14 +95,16 @@ enum fal_code client_base_set(struct client_base *base, const char *url) {
     *base = (struct client_base){0};
     if (strcmp(url, FAL_BASE_FAL) == 0) {
         base->fal = true;
-        return base_set_pair(base, join("https://fal.run", 15, ""), join("https://queue.fal.run", 21, ""));
+        return base_set_pair(base, join("https://fal.run", 15, ""),
+                             join("https://queue.fal.run", 21, ""));
     }
     struct origin o;
     enum fal_code code = origin_read(&o, url);
     if (code != FAL_OK) {
         return code;
     }
-    if (!o.sound || o.query != NULL || strchr(url, '#') != NULL || strlen(url) >= CLIENT_URL_BYTES / 2) {
+    if (!o.sound || o.query != NULL || strchr(url, '#') != NULL ||
+        strlen(url) >= CLIENT_URL_BYTES / 2) {
         origin_free(&o);
         return FAL_ERR_ARGUMENT;
     }
@@ -206,8 +209,9 @@ bool client_url_escape(struct buf *out, const char *s) {
     return !out->failed;
 }
 
-bool client_url_request(struct buf *out, const struct client_base *base, const struct client_endpoint *ep,
-                        const char *request_id, const char *tail) {
+bool client_url_request(struct buf *out, const struct client_base *base,
+                        const struct client_endpoint *ep, const char *request_id,
+                        const char *tail) {
     buf_printf(out, "%s/%.*s/requests/", base->queue, (int)ep->app_bytes, ep->id);
     client_url_escape(out, request_id);
     return buf_puts(out, tail);

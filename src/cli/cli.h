@@ -1,0 +1,87 @@
+/* The anyllm program: one table of commands in main.c, one small file for each. The client commands know libfal's
+ * header and nothing of the server. */
+#ifndef ANYLLM_CLI_CLI_H
+#define ANYLLM_CLI_CLI_H
+
+#include "fal.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* Exit codes of the client commands; 128 + signal when a signal ended them. */
+enum cli_exit {
+    CLI_DONE = 0,
+    CLI_FAILED = 1, /* the request failed */
+    CLI_USAGE = 2,
+    CLI_TRANSPORT = 3, /* no connection, a broken one, an answer that makes no sense */
+    CLI_TIMED_OUT = 4
+};
+
+#define CLI_DEFAULT_BASE "http://127.0.0.1:8787"
+#define CLI_DEFAULT_ENDPOINT "fal-ai/any-llm"
+#define CLI_STDIN_BYTES ((size_t)32 << 20) /* the server's own default limit of a body */
+
+/* argv[0] is the command's name. Each returns the exit code. */
+int cmd_run(int argc, char **argv);
+int cmd_submit(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_result(int argc, char **argv);
+int cmd_cancel(int argc, char **argv);
+int cmd_serve(int argc, char **argv); /* serve.c */
+int cmd_engine_exec(
+    int argc, char **argv); /* engine_exec.c; hidden: sets up the engine's process, then execs it */
+
+/* ---- client_common.c: what the client commands share ---- */
+
+enum cli_command_bit {
+    CLI_RUN = 1,
+    CLI_SUBMIT = 2,
+    CLI_STATUS = 4,
+    CLI_RESULT = 8,
+    CLI_CANCEL = 16
+};
+
+struct cli_args {
+    const char *command;
+    const char *base; /* --base, else the environment's, else the default */
+    bool base_is_default;
+    bool base_from_fal; /* from FAL_BASE_URL */
+    const char *endpoint;
+    const char *model, *system, *input; /* NULL when not given */
+    double temperature;                 /* when has_temperature */
+    bool has_temperature;
+    long max_tokens;  /* 0 when not given */
+    double timeout_s; /* 0: none */
+    bool json, quiet, logs;
+    const char *operand; /* PROMPT or REQUEST-ID; NULL when not given */
+};
+
+/* Reads the options that `command` knows. True: go on. False: *code is the exit code (--help was 0). */
+bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_args *args,
+               int *code);
+/* The options of a command for --help; true when it has any. */
+bool cli_print_options(FILE *out, const char *command);
+
+/* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit code. */
+fal_client *cli_client(const struct cli_args *args, int *code);
+/* The model's input as JSON, from prompt, options and --input (free). NULL: said why, *code is the exit code. */
+char *cli_input(const struct cli_args *args, int *code);
+
+/* "anyllm run: …" on stderr, one line. Returns CLI_USAGE. */
+int cli_usage_error(const char *command, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Says what went wrong and returns the exit code for it. */
+int cli_fail(const struct cli_args *args, const fal_result *result);
+/* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the exit code. */
+int cli_print_answer(const struct cli_args *args, const fal_result *result);
+/* A server's text for a terminal: control characters become '?', so that no answer can drive the terminal. Line ends
+ * and tabs pass when `lines`. */
+void cli_print_text(FILE *out, const char *text, bool lines);
+/* Flushes stdout; a full disk or closed pipe is a failure like another. Returns the exit code. */
+int cli_flush(const char *command);
+
+/* main.c */
+const char *cli_usage(const char *command); /* "PROMPT|-" */
+
+#endif
