@@ -1,5 +1,5 @@
-/* The anyllm program: one table of commands in main.c, one small file for each. The client commands know libfal's
- * header and nothing of the server. */
+/* The anyllm program: one table of commands in main.c, one small file for each. The client commands
+ * know libfal's header and nothing of the server. */
 #ifndef ANYLLM_CLI_CLI_H
 #define ANYLLM_CLI_CLI_H
 
@@ -57,15 +57,18 @@ struct cli_args {
     const char *operand; /* PROMPT or REQUEST-ID; NULL when not given */
 };
 
-/* Reads the options that `command` knows. True: go on. False: *code is the exit code (--help was 0). */
+/* Reads the options that `command` knows. True: go on. False: *code is the exit code (--help was
+ * 0). */
 bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_args *args,
                int *code);
 /* The options of a command for --help; true when it has any. */
 bool cli_print_options(FILE *out, const char *command);
 
-/* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit code. */
+/* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit
+ * code. */
 fal_client *cli_client(const struct cli_args *args, int *code);
-/* The model's input as JSON, from prompt, options and --input (free). NULL: said why, *code is the exit code. */
+/* The model's input as JSON, from prompt, options and --input (free). NULL: said why, *code is the
+ * exit code. */
 char *cli_input(const struct cli_args *args, int *code);
 
 /* "anyllm run: …" on stderr, one line. Returns CLI_USAGE. */
@@ -73,10 +76,11 @@ int cli_usage_error(const char *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 /* Says what went wrong and returns the exit code for it. */
 int cli_fail(const struct cli_args *args, const fal_result *result);
-/* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the exit code. */
+/* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the
+ * exit code. */
 int cli_print_answer(const struct cli_args *args, const fal_result *result);
-/* A server's text for a terminal: control characters become '?', so that no answer can drive the terminal. Line ends
- * and tabs pass when `lines`. */
+/* A server's text for a terminal: control characters become '?', so that no answer can drive the
+ * terminal. Line ends and tabs pass when `lines`. */
 void cli_print_text(FILE *out, const char *text, bool lines);
 /* Flushes stdout; a full disk or closed pipe is a failure like another. Returns the exit code. */
 int cli_flush(const char *command);

@@ -220,8 +220,9 @@ static bool is_loopback(const char *base) {
     return false;
 }
 
-/* The user's key for fal goes to fal, or where the user said FAL_… is: never to a server named by --base alone. NULL lets
- * libfal take FAL_KEY. A loopback server without keys takes any credentials but wants some. */
+/* The user's key for fal goes to fal, or where the user said FAL_… is: never to a server named by
+ * --base alone. NULL lets libfal take FAL_KEY. A loopback server without keys takes any credentials
+ * but wants some. */
 static const char *credentials(const struct cli_args *args) {
     if (strcmp(args->base, FAL_BASE_FAL) == 0) {
         return NULL;

@@ -37,9 +37,10 @@ static const char environment[] =
     "\nEnvironment:\n"
     "  ANYLLM_BASE, FAL_BASE_URL  the server, in this order, where --base is not given\n"
     "  ANYLLM_KEY                 the key for an anyllm server; never sent to fal\n"
-    "  FAL_KEY                    the key for fal (or FAL_KEY_ID and FAL_KEY_SECRET); sent to fal, and to the\n"
-    "                             server that FAL_BASE_URL names, and to no other\n"
-    "\nExit codes: 0 done, 1 the request failed, 2 usage, 3 transport, 4 timed out, 130 interrupted.\n";
+    "  FAL_KEY                    the key for fal (or FAL_KEY_ID and FAL_KEY_SECRET); sent to fal,\n"
+    "                             and to the server that FAL_BASE_URL names, and to no other\n"
+    "\nExit codes: 0 done, 1 the request failed, 2 usage, 3 transport, 4 timed out,\n"
+    "130 interrupted.\n";
 
 static const struct command *find(const char *name) {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -69,8 +69,9 @@ static void print_id(const char *request_id, void *user) {
     }
 }
 
-/* ---- SIGINT and SIGTERM cancel the request on the server. A thread waits for them, because a signal handler may do
- * next to nothing; it lives between interrupt_begin and interrupt_end, within the client's life. ---- */
+/* ---- SIGINT and SIGTERM cancel the request on the server. A thread waits for them, because a
+ * signal handler may do next to nothing; it lives between interrupt_begin and interrupt_end, within
+ * the client's life. ---- */
 
 struct interrupt {
     fal_client *client;

@@ -11,11 +11,11 @@
  *                +-- followed: status not COMPLETED ---> PAUSING
  *
  *   deadline or fal_client_cancel, in any state:
- *     a followed request that the server has taken and not completed -> EXCHANGING step cancel, then DONE
+ *     a followed request that the server took and has not completed -> step cancel, then DONE
  *     otherwise, or the second time -> DONE
  *
- * Each state has one function; client_call_run only turns the wheel and sleeps on the multi handle, which
- * fal_client_cancel wakes. */
+ * Each state has one function; client_call_run only turns the wheel and sleeps on the multi handle,
+ * which fal_client_cancel wakes. */
 #include "client/client.h"
 
 #include <inttypes.h>
@@ -48,7 +48,8 @@ static enum client_method step_method(enum client_step step) {
                                                        : CLIENT_GET;
 }
 
-/* What the server gave for this step, or the caller passed on; NULL when neither did, or it must not be followed. */
+/* What the server gave for this step, or the caller passed on; NULL when neither did, or it must
+ * not be followed. */
 static const char *given_url(const struct client_call *call) {
     const struct fal_status *s = call->submitted != NULL ? &call->submitted->pub : NULL;
     const char *url = call->url;
@@ -327,8 +328,9 @@ static int64_t retry_pause_ms(const struct client_call *call,
         }
         pause = (int64_t)(asked_s * 1000.0);
     }
-    /* When the time is too short for another attempt, the error at hand says more than a timeout later would. A request
-     * that stands on the server must be cancelled at the deadline, so there the wait goes on. */
+    /* When the time is too short for another attempt, the error at hand says more than a timeout
+     * later would. A request that stands on the server must be cancelled at the deadline, so there
+     * the wait goes on. */
     bool too_late = call->deadline_ms != UINT64_MAX &&
                     now_ms(call) + (uint64_t)pause >= call->deadline_ms;
     return too_late && !request_is_open(call) ? -1 : pause;

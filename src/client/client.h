@@ -48,8 +48,8 @@ void client_base_free(struct client_base *base);
 /* True when credentials for `base` may be sent to `url`. */
 bool client_base_trusts(const struct client_base *base, const char *url);
 
-/* "owner/alias/path" as the wire wants it; legacy "123-alias" rewritten. app_bytes is the length of its
- * "[namespace/]owner/alias" part, which alone stands in addresses of queued requests. */
+/* "owner/alias/path" as the wire wants it; legacy "123-alias" rewritten. app_bytes is the length of
+ * its "[namespace/]owner/alias" part, which alone stands in addresses of queued requests. */
 struct client_endpoint {
     char id[CLIENT_NAME_BYTES * 2];
     size_t app_bytes;
@@ -70,9 +70,8 @@ struct client_attempt {
     enum client_method method;
     enum fal_code code; /* FAL_OK: an answer came, see http_status */
     int http_status;
-    bool not_sent; /* no byte of the request left */
-    bool
-        may_pass; /* for code != FAL_OK: the same may work later (a refused certificate will not) */
+    bool not_sent;      /* no byte of the request left */
+    bool may_pass;      /* code != FAL_OK: may work later (a refused certificate will not) */
     bool start_timeout; /* 504 with X-Fal-Request-Timeout-Type */
     bool marked_final;  /* the server said that it is not retryable */
     bool keyed;         /* carried an Idempotency-Key */
@@ -118,7 +117,7 @@ struct client_exchange {
     struct client_reply reply;
 };
 
-/* Starts it on the client's multi handle; FAL_OK: it runs until client_exchange_take or _end. */
+/* Starts it on the client's multi handle; FAL_OK: it runs until client_exchange_end. */
 enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
                                     const struct client_request *request);
 /* Moves it on. True when it is over: x->reply holds what came. */
@@ -136,9 +135,10 @@ struct client_status {
     const struct fal_log **pointers;
 };
 
-/* Reads a status out of a reply's JSON. `submitted`: a submit's reply, which may leave `status` out and must name a
- * request_id. `request_id`: of the request asked for, when the reply does not name it (must outlive the status).
- * `before` is the status that came before, or NULL. On an error NULL, and *code says why. */
+/* Reads a status out of a reply's JSON. `submitted`: a submit's reply, which may leave `status` out
+ * and must name a request_id. `request_id`: of the request asked for, when the reply does not name
+ * it (must outlive the status). `before` is the status that came before, or NULL. On an error NULL,
+ * and *code says why. */
 struct client_status *client_status_read(struct slice json, bool submitted, const char *request_id,
                                          const struct client_status *before, enum fal_code *code);
 void client_status_free(struct client_status *s);
@@ -165,10 +165,12 @@ enum fal_code client_result_fail(fal_result *r, enum fal_code code, const char *
 enum fal_code client_result_take(fal_result *r, struct client_reply *reply);
 /* Keeps a copy of the id. FAL_OK or FAL_ERR_MEMORY. */
 enum fal_code client_result_set_id(fal_result *r, const char *request_id);
-/* Error text and type from the reply's JSON, in the order of the wire's description: `detail` string, else the first
- * `detail[].msg` with its `loc`, else `error.message`, else `message`, else the status. */
+/* Error text and type from the reply's JSON, in the order of the wire's description: `detail`
+ * string, else the first `detail[].msg` with its `loc`, else `error.message`, else `message`, else
+ * the status. */
 void client_error_read(fal_result *r, const struct client_reply *reply);
-/* Copies at most CLIENT_MESSAGE_BYTES - 1 bytes, whole UTF-8 characters, control characters as spaces. */
+/* Copies at most CLIENT_MESSAGE_BYTES - 1 bytes, whole UTF-8 characters, control characters as
+ * spaces. */
 void client_error_set_text(char out[CLIENT_MESSAGE_BYTES], struct slice text);
 
 /* ---- client.c ---- */
@@ -188,8 +190,8 @@ struct fal_client {
     atomic_bool busy;
 };
 
-/* Copies an options struct of the caller's size into ours, which is zeroed first. False when the caller's is newer and
- * uses what we do not know. */
+/* Copies an options struct of the caller's size into ours, which is zeroed first. False when the
+ * caller's is newer and uses what we do not know. */
 bool client_options_copy(void *ours, size_t ours_bytes, const void *theirs);
 /* Printable ASCII without line ends: fit for a header's value. */
 bool client_text_is_header(const char *s);

@@ -74,8 +74,9 @@ static CURLcode set_up(struct client_exchange *x, fal_client *c,
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
-    /* On a reused connection that turns out to be closed libcurl sends the request again by itself. For a POST whose
-     * fate must be known (fal's hosts take no Idempotency-Key) the connection is a new one. */
+    /* On a reused connection that turns out to be closed libcurl sends the request again by itself.
+     * For a POST whose fate must be known (fal's hosts take no Idempotency-Key) the connection is a
+     * new one. */
     if (request->method == CLIENT_POST && c->base.fal) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     }
@@ -148,8 +149,9 @@ static void read_headers(struct client_reply *r, CURL *e, const fal_client *c) {
     r->is_json = type == NULL || strstr(type, "json") != NULL;
 }
 
-/* What may work when tried again, and what each means to the caller. The rest is FAL_ERR_CONNECT when nothing was sent
- * (certificates, unknown protocols), else FAL_ERR_TRANSPORT, and not repeated. */
+/* What may work when tried again, and what each means to the caller. The rest is FAL_ERR_CONNECT
+ * when nothing was sent (certificates, unknown protocols), else FAL_ERR_TRANSPORT, and not
+ * repeated. */
 static const struct {
     CURLcode curl;
     enum fal_code code; /* FAL_OK: CONNECT or TRANSPORT, by whether anything was sent */

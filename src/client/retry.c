@@ -2,9 +2,10 @@
 
 #include <stdlib.h>
 
-/* Statuses after which a request that changes nothing, or changes the same thing twice, is sent again. The ones marked
- * `undone` say that the server did not carry it out at all, so that even a POST may be repeated. 502 and 504 come from
- * a gateway that lost sight of its server: the fate is unknown. */
+/* Statuses after which a request that changes nothing, or changes the same thing twice, is sent
+ * again. The ones marked `undone` say that the server did not carry it out at all, so that even a
+ * POST may be repeated. 502 and 504 come from a gateway that lost sight of its server: the fate is
+ * unknown. */
 static const struct {
     int status;
     bool undone;

@@ -55,8 +55,9 @@ static bool same_log(const struct fal_log *a, const struct fal_log *b) {
     return strcmp(a->timestamp, b->timestamp) == 0 && strcmp(a->message, b->message) == 0;
 }
 
-/* Servers send all lines so far, or a window that moves on, or (a COMPLETED without logs) none. The new ones begin
- * after the last line of the update before: at its old place, else at the last place where it stands. */
+/* Servers send all lines so far, or a window that moves on, or (a COMPLETED without logs) none. The
+ * new ones begin after the last line of the update before: at its old place, else at the last place
+ * where it stands. */
 static size_t first_new_log(const struct fal_status *now, const struct fal_status *before) {
     if (before == NULL || before->log_count == 0) {
         return 0;

@@ -7,8 +7,8 @@
 static const char *const fal_hosts[] = {"fal.run", "queue.fal.run", "rest.fal.ai",
                                         "rest.alpha.fal.ai"};
 
-/* The parts that make an origin. libcurl's own parser takes them out, so that what is compared here is what will be
- * connected to. */
+/* The parts that make an origin. libcurl's own parser takes them out, so that what is compared here
+ * is what will be connected to. */
 struct origin {
     char *scheme, *host, *port;
     char *user, *path, *query;
