@@ -13,7 +13,7 @@ struct sse_reader {
     struct buf line, data;
     struct slice event_name; /* of the event being read, points into `name` */
     char name[64];
-    bool after_cr, seen_first_line, has_data;
+    bool after_cr, seen_first_line, has_data, failed;
 };
 
 struct sse_event {
@@ -27,9 +27,11 @@ void sse_init(struct sse_reader *r);
 void sse_free(struct sse_reader *r);
 /* Consumes from the front of data up to and including the end of one event (*used); call again with the rest.
  * SSE_MORE: everything was consumed. SSE_COMMENT: a comment line was read (a sign of life). An event whose blank line
- * never comes is not given: EOF without it means a cut stream. Whole events lying in `data` are given without a copy. */
+ * never comes is not given: EOF without it means a cut stream. An event of one data line lying whole in `data` is given
+ * without a copy. SSE_TOO_LONG: a line or an event passed its maximum (or memory ended); it stays so. Names of events
+ * are cut at 64 bytes. */
 enum sse_result sse_feed(struct sse_reader *r, const char *data, size_t len, size_t *used, struct sse_event *out);
-/* True when the reader holds the beginning of an event or line. */
+/* True when the reader holds the beginning of an event or line: at EOF, that the stream was cut. */
 bool sse_pending(const struct sse_reader *r);
 
 #endif
