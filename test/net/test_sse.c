@@ -205,6 +205,7 @@ static enum sse_result read_long_line(size_t len, size_t step, size_t *data_len)
     for (size_t at = 0, used; at < len + 2 && result == SSE_MORE; at += used)
         result = sse_feed(&r, bytes + at, step < len + 2 - at ? step : len + 2 - at, &used, &e);
     *data_len = result == SSE_EVENT ? e.data.len : 0;
+    if (result == SSE_EVENT) assert_memory_equal(e.data.ptr, bytes + 5, e.data.len);
     if (result == SSE_TOO_LONG) { /* and it stays so */
         size_t used;
         assert_int_equal(sse_feed(&r, "data: a\n\n", 9, &used, &e), SSE_TOO_LONG);
