@@ -164,7 +164,7 @@ bool answer_more(struct call *c, struct buf *out);
 /* ---- what tests look at (mock_stats.c) ---- */
 
 struct stats {
-    uint64_t calls, aborted, accepted, other;
+    uint64_t calls, aborted, accepted, events, other;
     uint64_t open, open_max; /* calls being answered */
     uint64_t connections;
 };

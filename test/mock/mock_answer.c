@@ -387,6 +387,7 @@ static void add_event(struct call *c, struct span json, bool last, struct buf *o
         add_chunk(out, text.data, text.len);
     buf_free(&text);
     c->events++;
+    stats.events++;
 }
 
 static void begin_chunk(const struct call *c, struct buf *json) {
@@ -478,6 +479,7 @@ static void done_stage(struct call *c, struct buf *out) {
         add_chunk(out, text.data, text.len);
     buf_free(&text);
     c->events++;
+    stats.events++;
 }
 
 static void trailer_stage(struct call *c, struct buf *out) {

@@ -177,12 +177,17 @@ static bool events_end_here(const struct conn *c) {
            (s->stall.events && c->call.events >= s->stall.n);
 }
 
-/* Fills the buffer from the stream; by one event when they are paced or cut into bytes. The end
- * of the body is no event: it leaves with the last one. */
+/* A pause may follow: what leaves next leaves alone. The role and the first text come together, and
+ * the end of the body, which is no event, comes with the last event. */
+static bool pause_follows(const struct conn *c) {
+    const struct call *k = &c->call;
+    if (!k->script.interval_ms && !k->script.onebyte) return false;
+    return k->stage != STAGE_TRAILER && (k->stage != STAGE_WORDS || k->next_word > 0);
+}
+
 static void refill(struct conn *c) {
-    bool singly = c->call.script.interval_ms || c->call.script.onebyte;
     while (c->out.len < SEND_AHEAD && !events_end_here(c) && answer_more(&c->call, &c->out))
-        if (singly && c->call.stage != STAGE_TRAILER) break;
+        if (pause_follows(c)) break;
 }
 
 static enum step answered(struct conn *c) {

@@ -32,7 +32,7 @@ static const struct row rows[] = {
     {"ok", "", NOTHING, 0, 0, 0, "the normal answer (so does no prefix at all)"},
     /* when */
     {"delay", "MS", NUM, AT(delay_ms), 0, "wait before the first byte of the answer"},
-    {"sse-interval", "MS", NUM, AT(interval_ms), 0, "wait between the events of a stream"},
+    {"sse-interval", "MS", NUM, AT(interval_ms), 0, "wait between the texts of a stream"},
     {"silent", "", FLAG, AT(silent), 0, "take the request, never answer"},
     {"flaky", "K", NUM, AT(flaky), 0,
      "the first K calls of a prompt here meet the other faults (none said: 503), later ones none"},

@@ -3,6 +3,7 @@
  *   calls            chat completions whose request was read
  *   open, open_max   being answered now (a silent or stalled one stays open), and the most at once
  *   aborted          calls whose peer closed before the last byte was handed to the kernel
+ *   events           of streams, produced
  *   other            requests that were no chat completion (/_stats and /_reset are never counted)
  *   accepted, connections   connections taken since the start or reset, and open now (this one too)
  *   last_path, last_headers, last_body   of the last call; names in lower case
@@ -140,14 +141,22 @@ static void print_headers(struct span headers, struct buf *out) {
     }
 }
 
+static void print_counter(const char *name, uint64_t value, struct buf *out) {
+    buf_fmt(out, "\"%s\":%llu,", name, (unsigned long long)value);
+}
+
 void stats_print(struct buf *out) {
-    buf_fmt(out,
-            "{\"calls\":%llu,\"open\":%llu,\"open_max\":%llu,\"aborted\":%llu,\"other\":%llu,"
-            "\"accepted\":%llu,\"connections\":%llu,\"uncounted\":%llu,\"last_path\":\"",
-            (unsigned long long)stats.calls, (unsigned long long)stats.open,
-            (unsigned long long)stats.open_max, (unsigned long long)stats.aborted,
-            (unsigned long long)stats.other, (unsigned long long)stats.accepted,
-            (unsigned long long)stats.connections, (unsigned long long)uncounted);
+    buf_str(out, "{");
+    print_counter("calls", stats.calls, out);
+    print_counter("open", stats.open, out);
+    print_counter("open_max", stats.open_max, out);
+    print_counter("aborted", stats.aborted, out);
+    print_counter("events", stats.events, out);
+    print_counter("other", stats.other, out);
+    print_counter("accepted", stats.accepted, out);
+    print_counter("connections", stats.connections, out);
+    print_counter("uncounted", uncounted, out);
+    buf_str(out, "\"last_path\":\"");
     buf_json(out, (struct span){last_path.data, last_path.len});
     buf_str(out, "\",\"last_headers\":{");
     print_headers((struct span){last_headers.data, last_headers.len}, out);
