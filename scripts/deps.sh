@@ -109,8 +109,7 @@ become_root() {
 
 # apt-get as root, quietly, waiting for another one that may be at work.
 apt() {
-    $ROOT env DEBIAN_FRONTEND=noninteractive ${APT_OWN:+APT_CONFIG="$APT_OWN"} \
-        apt-get -o DPkg::Lock::Timeout=600 -o APT::Get::Always-Include-Phased-Updates=true -q "$@"
+    $ROOT env DEBIAN_FRONTEND=noninteractive apt-get ${APT_OWN:+-c "$APT_OWN"} -o DPkg::Lock::Timeout=600 -q "$@"
 }
 
 # The answer of a simulated installation; refreshes the lists once when apt does not know a package.
@@ -124,12 +123,37 @@ simulate() {
 install_packages() {
     simulate "$@" >"$TMP/plan" || die "apt-get cannot install: $*"
     say "anyllm adds these packages to this machine: $*"
-    say "    (with what they need: $(grep -c '^Inst ' "$TMP/plan" || :) packages; no others are changed)"
+    say_plan
+    hold_services
     if ! apt -y --no-install-recommends install "$@" >"$TMP/log" 2>&1; then
         apt update >"$TMP/update" 2>&1 || :          # old lists name files the mirror no longer has
         apt -y --no-install-recommends install "$@" >"$TMP/log" 2>&1 ||
             { tail -n 20 "$TMP/log" >&2; die "could not install: $*"; }
     fi
+    release_services
+}
+
+# How many packages come along, and which installed ones have to be upgraded for them (apt writes "Inst name [old]").
+say_plan() {
+    say "    with what they need $(grep -c '^Inst ' "$TMP/plan" || :) packages"
+    upgraded=$(sed -n 's/^Inst \([^ ]*\) \[.*/\1/p' "$TMP/plan" | tr '\n' ' ')
+    [ -z "$upgraded" ] || say "    upgraded because of them: $upgraded"
+    removed=$(sed -n 's/^Remv \([^ ]*\) .*/\1/p' "$TMP/plan" | tr '\n' ' ')
+    [ -z "$removed" ] || die "this would remove: $removed; nothing was installed"
+}
+
+# nginx is here as a yardstick: its package must not start a web server on the machine, now or at the next boot.
+hold_services() {
+    grep -q '^Inst nginx ' "$TMP/plan" && [ -d /run/systemd/system ] || return 0
+    HELD=nginx.service
+    $ROOT systemctl mask --quiet "$HELD"
+}
+
+release_services() {
+    [ -n "$HELD" ] || return 0
+    $ROOT systemctl unmask --quiet "$HELD"
+    $ROOT systemctl disable --quiet "$HELD" 2>/dev/null || :
+    HELD=
 }
 
 # The first Debian archive that the machine's own sources name (both forms apt knows), without the suite.
@@ -199,8 +223,11 @@ refuse_more_than() {
 
 install_missing() {
     TMP=$(mktemp -d)
-    trap '$ROOT rm -rf "$TMP"' EXIT INT TERM
     APT_OWN=
+    HELD=
+    trap 'release_services; $ROOT rm -rf "$TMP"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
     own=
     newer=
     for package in "$@"; do

@@ -23,6 +23,7 @@ unpack() {
     mkdir "$TMP/source"
     tar -xzf "$FILE" -C "$TMP/source" --strip-components=1 --wildcards '*/vendor/llama.cpp'
     SOURCE=$TMP/source/vendor/llama.cpp
+    sed -i -E "/ggml_add_cpu_backend_variant\(($LEFT_OUT) /d" "$SOURCE/ggml/src/CMakeLists.txt"
     rm -rf "$TMP/download"
 }
 
@@ -32,16 +33,7 @@ build() {
     # shellcheck disable=SC2086
     cmake -S "$SOURCE" -B "$TMP/build" $COMMON $1 \
         -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN" >"$TMP/cmake.log" 2>&1 || return 1
-    targets=llama-server
-    case $1 in *ALL_VARIANTS*) targets="llama-server $(variants)" ;; esac
-    # shellcheck disable=SC2086
-    cmake --build "$TMP/build" --parallel "$(nproc)" --target $targets 9>&-
-}
-
-# With GGML_BACKEND_DL nothing depends on the CPU libraries; they are targets of their own.
-variants() {
-    cmake --build "$TMP/build" --target help | sed -n 's/^\.\.\. \(ggml-cpu-[a-z0-9_.]*\)$/\1/p' |
-        grep -vE -- "-($LEFT_OUT)\$" | tr '\n' ' '
+    cmake --build "$TMP/build" --parallel "$(nproc)" --target llama-server 9>&-
 }
 
 # -L: the libraries by the names the loader asks for, as files.
@@ -65,7 +57,8 @@ make_engine() {
     unpack
     build "$ANY_CPU" >&2 || {
         tail -n 5 "$TMP/cmake.log" >&2
-        say 'a build for every kind of CPU failed; building for AVX2'
+        say 'a build for every kind of CPU failed; building a plain one'
+        [ "$(uname -m)" = x86_64 ] || AVX2='-DBUILD_SHARED_LIBS=OFF'
         build "$AVX2" >&2 || die 'llama.cpp could not be built'
     }
     collect || die 'the engine that was built does not start'
