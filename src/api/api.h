@@ -1,0 +1,38 @@
+/* The surfaces: one file per surface parses, calls a room, encodes. routes.c is THE table of what is served.
+ * Loop's thread only. */
+#ifndef ANYLLM_API_API_H
+#define ANYLLM_API_API_H
+
+#include "base/config.h"
+#include "llm/llm.h"
+#include "net/server.h"
+#include "queue/queue.h"
+
+struct api;
+
+struct api_options {
+    struct net_loop *loop;
+    const struct clock *clock;
+    const struct random *random;
+    const struct config *config; /* borrowed for life */
+    const struct catalogue *catalogue; /* borrowed for life */
+    struct llm *llm;                   /* borrowed; NULL until api_set_llm */
+};
+
+struct api *api_new(const struct api_options *o); /* NULL when out of memory */
+void api_set_llm(struct api *a, struct llm *m);
+/* The queue is made after the api (it takes the api's runner) and given here before the first request. */
+void api_set_queue(struct api *a, struct queue *q);
+void api_set_server(struct api *a, struct net_server *s);
+struct net_server_hooks api_hooks(void);   /* their user is the api */
+struct queue_runner api_runner(struct api *a);
+/* From now on /readyz says 503. */
+void api_set_draining(struct api *a);
+void api_set_store_ok(struct api *a, bool can_write);
+void api_free(struct api *a);
+
+/* --- for tests: pure parts */
+/* NULL when `url` may be delivered to, else why not. `own_ports` are refused on loopback names anyway. */
+const char *webhook_url_fault(struct slice url);
+
+#endif

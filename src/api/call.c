@@ -1,0 +1,309 @@
+/* What every exchange goes through: route, key, endpoint; and the answers that handlers share. */
+#include "api/call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ANSWER_MAX_BYTES (64U << 20)
+#define SCRATCH_KEEP_BYTES (256U << 10)
+
+void call_headers(struct call *c) {
+    net_header(c->x, SLICE("x-fal-request-id"), slice_of(c->request_id));
+    net_header(c->x, SLICE("x-content-type-options"), SLICE("nosniff"));
+    net_header(c->x, SLICE("access-control-allow-origin"), SLICE("*"));
+    if (h1_get(net_head(c->x), SLICE("origin"), NULL).ptr == NULL) return;
+    net_header(c->x, SLICE("access-control-expose-headers"),
+               SLICE("x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
+                     "x-fal-billable-units, x-anyllm-model, x-anyllm-upstream, retry-after"));
+}
+
+void call_header_u64(struct call *c, const char *name, uint64_t v) {
+    char text[24];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)v);
+    net_header(c->x, slice_of(name), slice_make(text, (size_t)n));
+}
+
+void call_json(struct call *c, unsigned status, struct slice body) {
+    if (status >= 400) c->api->errors[c->route != NULL ? c->route->kind : SERVED_NONE]++;
+    call_headers(c);
+    net_reply(c->x, status, JSON_TYPE, body);
+}
+
+struct buf *call_scratch(struct call *c) {
+    buf_reset(&c->api->scratch, SCRATCH_KEEP_BYTES);
+    return &c->api->scratch;
+}
+
+/* `message` is what JavaScript's ApiError shows. */
+static void flat_json(struct buf *b, struct slice detail, const char *type) {
+    buf_puts(b, "{\"detail\":");
+    json_add_string(b, detail, true);
+    buf_puts(b, ",\"message\":");
+    json_add_string(b, detail, true);
+    if (type != NULL) buf_printf(b, ",\"error_type\":\"%s\"", type);
+    buf_addc(b, '}');
+}
+
+void call_error(struct call *c, unsigned status, const char *type, struct slice detail) {
+    struct buf *b = call_scratch(c);
+    flat_json(b, detail, type);
+    if (type != NULL) net_header(c->x, SLICE("x-fal-error-type"), slice_of(type));
+    call_json(c, status, b->failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
+}
+
+void call_faults(struct call *c, const struct faults *f) {
+    struct buf *b = call_scratch(c);
+    buf_puts(b, "{\"detail\":");
+    buf_add(b, buf_slice(&f->json));
+    buf_puts(b, "],\"message\":");
+    json_add_string(b, buf_slice(&f->text), true);
+    buf_addc(b, '}');
+    net_header(c->x, SLICE("x-fal-retryable"), SLICE("false"));
+    net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
+    call_json(c, 422, b->failed || f->json.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
+}
+
+/* --- checks handlers share */
+
+static bool media_type_is(struct slice value, const char *type) {
+    struct slice rest;
+    return slice_eq_nocase(slice_trim(slice_cut(value, ';', &rest)), slice_of(type));
+}
+
+static bool charset_ok(struct slice value) {
+    struct slice params;
+    slice_cut(value, ';', &params);
+    while (params.ptr != NULL && params.len > 0) {
+        struct slice rest, v, name = slice_trim(slice_cut(params, ';', &rest));
+        name = slice_cut(name, '=', &v);
+        if (slice_eq_nocase(name, SLICE("charset")) && !slice_eq_nocase(v, SLICE("utf-8")) &&
+            !slice_eq_nocase(v, SLICE("\"utf-8\"")) && !slice_eq_nocase(v, SLICE("utf8")) &&
+            !slice_eq_nocase(v, SLICE("us-ascii")))
+            return false;
+        params = rest;
+    }
+    return true;
+}
+
+bool call_wants_json(struct call *c) {
+    const struct h1_head *h = net_head(c->x);
+    struct slice type = h1_get(h, SLICE("content-type"), NULL), coding = h1_get(h, SLICE("content-encoding"), NULL);
+    if (coding.ptr != NULL && !slice_eq_nocase(coding, SLICE("identity"))) {
+        call_error(c, 415, "bad_request", SLICE("content encoding not supported; send the body as it is"));
+        return false;
+    }
+    /* As fal: no type or text/plain is read as JSON. */
+    bool ok = type.len == 0 || media_type_is(type, "application/json") || media_type_is(type, "text/plain") ||
+              media_type_is(type, "application/octet-stream");
+    if (ok && charset_ok(type)) return true;
+    call_error(c, 415, "bad_request", SLICE("Content-Type should be application/json in UTF-8"));
+    return false;
+}
+
+bool call_endpoint(struct call *c) {
+    struct slice rest;
+    char text[256];
+    c->endpoint = endpoint_find(c->app, &rest);
+    if (c->endpoint != NULL && rest.len == 0) return true;
+    net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
+    int n = c->endpoint == NULL
+                ? snprintf(text, sizeof text, "Application \"%.*s\" not found", (int)(c->app.len < 200 ? c->app.len : 200), c->app.ptr)
+                : snprintf(text, sizeof text, "Path /%.*s not found", (int)(rest.len < 200 ? rest.len : 200), rest.ptr);
+    call_error(c, 404, NULL, slice_make(text, (size_t)n));
+    return false;
+}
+
+/* --- hooks of the server */
+
+static struct call *call_new(struct net_exchange *x, struct api *a) {
+    struct call *c = arena_zalloc(net_arena(x), sizeof *c);
+    if (c == NULL) return NULL;
+    c->api = a;
+    c->x = x;
+    random_uuid(a->random, c->request_id);
+    net_set_user(x, c);
+    return c;
+}
+
+static void refuse_host(struct call *c, bool origin) {
+    char text[512];
+    const struct h1_head *h = net_head(c->x);
+    struct slice what = origin ? h1_get(h, SLICE("origin"), NULL) : h->host;
+    int n = snprintf(text, sizeof text,
+                     "%s \"%.*s\" may not call a server without keys; name it in %s, or configure keys",
+                     origin ? "Origin" : "Host", (int)(what.len < 200 ? what.len : 200), what.ptr,
+                     origin ? "allowed_origins" : "allowed_hosts");
+    call_error(c, 403, NULL, slice_make(text, (size_t)n));
+}
+
+static bool authorize(struct call *c) {
+    switch (auth_check(c->api->keys, c->x, &c->who)) {
+    case AUTH_OK: return true;
+    case AUTH_HOST: refuse_host(c, false); return false;
+    case AUTH_ORIGIN: refuse_host(c, true); return false;
+    case AUTH_REPEATED: call_error(c, 400, "bad_request", SLICE("repeated Authorization")); return false;
+    case AUTH_MISSING:
+        net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
+        call_error(c, 401, NULL, SLICE("Authentication is required to access this application."));
+        return false;
+    case AUTH_INVALID: break;
+    }
+    net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
+    call_error(c, 401, NULL, SLICE("Invalid API key"));
+    return false;
+}
+
+/* OPTIONS carries no key: a browser asks before it may send one. */
+static void preflight(struct call *c) {
+    struct identity who;
+    enum auth_verdict v = keyring_is_open(c->api->keys) ? auth_check(c->api->keys, c->x, &who) : AUTH_OK;
+    if (v == AUTH_HOST || v == AUTH_ORIGIN) {
+        refuse_host(c, v == AUTH_ORIGIN);
+        return;
+    }
+    net_header(c->x, SLICE("access-control-allow-methods"), SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+    net_header(c->x, SLICE("access-control-allow-headers"),
+               SLICE("authorization, content-type, accept, idempotency-key, x-fal-queue-priority, x-fal-runner-hint, "
+                     "x-fal-request-timeout, x-fal-object-lifecycle, x-fal-object-lifecycle-preference, x-fal-store-io, "
+                     "x-fal-no-retry, x-fal-retry-config, x-fal-tags, x-fal-target-url, x-fal-file-name, "
+                     "x-app-fal-disable-fallback"));
+    net_header(c->x, SLICE("access-control-max-age"), SLICE("86400"));
+    call_headers(c);
+    net_reply(c->x, 204, SLICE(""), SLICE(""));
+}
+
+static void answer_no_route(struct call *c, unsigned status, const char *allow) {
+    if (status == 405) {
+        net_header(c->x, SLICE("allow"), slice_of(allow));
+        call_error(c, 405, NULL, SLICE("Method Not Allowed"));
+    } else if (status == 400) {
+        call_error(c, 400, "bad_request", SLICE("Bad request: invalid path"));
+    } else {
+        call_error(c, status, NULL, SLICE("Not Found"));
+    }
+}
+
+static void on_head(struct net_exchange *x, void *user) {
+    struct api *a = user;
+    struct call *c = call_new(x, a);
+    const char *allow = "GET";
+    unsigned status;
+    if (c == NULL) {
+        net_reply(x, 503, JSON_TYPE, SLICE("{\"detail\":\"out of memory\"}"));
+        return;
+    }
+    enum h1_method m = net_head(x)->method;
+    if (m == H1_OPTIONS) {
+        preflight(c);
+        return;
+    }
+    c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : route_find(c, &status, &allow);
+    if (m == H1_TRACE || m == H1_CONNECT) status = 405;
+    a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
+    if (c->route == NULL) answer_no_route(c, status, allow);
+    else if (!c->route->open) authorize(c);
+}
+
+static void on_request(struct net_exchange *x, void *user) {
+    struct call *c = net_get_user(x);
+    if (c != NULL && c->route != NULL && !net_answered(x)) c->route->handle(c);
+}
+
+static void on_drain(struct net_exchange *x, void *user) {
+    struct call *c = net_get_user(x);
+    if (c != NULL) stream_drained(c);
+}
+
+static void log_call(struct call *c, const char *how) {
+    if (log_get_level() < LOG_DEBUG) return;
+    char path[LOG_QUOTE_BYTES];
+    const struct h1_head *h = net_head(c->x);
+    log_request(LOG_DEBUG, c->request_id, how, "method=%s path=%s key=%.*s", h1_method_name(h->method),
+                log_quote(path, h->path), SLICE_ARG(c->who.key_id));
+}
+
+static void on_done(struct net_exchange *x, void *user) {
+    struct call *c = net_get_user(x);
+    if (c == NULL) return;
+    log_call(c, "answered");
+    run_gone(c);
+}
+
+static void on_gone(struct net_exchange *x, void *user) {
+    struct call *c = net_get_user(x);
+    if (c == NULL) return;
+    log_call(c, "caller_gone");
+    run_gone(c);
+}
+
+static void on_fault(struct net_exchange *x, bool has_request, unsigned status, const char *reason, struct buf *body,
+                     void *user) {
+    struct api *a = user;
+    struct call bare = {.api = a, .x = x}, *c = has_request ? net_get_user(x) : NULL;
+    char text[160];
+    if (c == NULL) {
+        c = &bare;
+        random_uuid(a->random, bare.request_id);
+    }
+    a->errors[SERVED_NONE]++;
+    net_header(x, SLICE("x-fal-request-id"), slice_of(c->request_id));
+    net_header(x, SLICE("x-content-type-options"), SLICE("nosniff"));
+    net_header(x, SLICE("access-control-allow-origin"), SLICE("*"));
+    net_header(x, SLICE("x-fal-error-type"), status == 503 ? SLICE("internal_error") : SLICE("bad_request"));
+    if (status == 413)
+        snprintf(text, sizeof text, "Body larger than %zu bytes", a->config->max_body_bytes);
+    else snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
+    flat_json(body, slice_of(text), status == 503 ? "internal_error" : "bad_request");
+}
+
+struct net_server_hooks api_hooks(void) {
+    return (struct net_server_hooks){.on_head = on_head, .on_request = on_request, .on_drain = on_drain,
+                                     .on_done = on_done, .on_gone = on_gone, .on_fault = on_fault};
+}
+
+/* --- life */
+
+struct api *api_new(const struct api_options *o) {
+    struct api *a = calloc(1, sizeof *a);
+    if (a == NULL) return NULL;
+    a->loop = o->loop;
+    a->clock = o->clock;
+    a->random = o->random;
+    a->config = o->config;
+    a->catalogue = o->catalogue;
+    a->llm = o->llm;
+    a->store_ok = true;
+    buf_init(&a->scratch, ANSWER_MAX_BYTES);
+    a->started_ms = clock_mono_ms(o->clock);
+    a->keys = keyring_new(o->config);
+    if (a->keys != NULL) return a;
+    free(a);
+    return NULL;
+}
+
+void api_set_llm(struct api *a, struct llm *m) {
+    a->llm = m;
+}
+
+void api_set_queue(struct api *a, struct queue *q) {
+    a->queue = q;
+}
+
+void api_set_server(struct api *a, struct net_server *s) {
+    a->server = s;
+}
+
+void api_set_draining(struct api *a) {
+    a->draining = true;
+}
+
+void api_set_store_ok(struct api *a, bool can_write) {
+    a->store_ok = can_write;
+}
+
+void api_free(struct api *a) {
+    if (a == NULL) return;
+    keyring_free(a->keys);
+    buf_free(&a->scratch);
+    free(a);
+}

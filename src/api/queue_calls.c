@@ -1,0 +1,261 @@
+/* fal's queue: submit, status, result, cancel. */
+#include "api/call.h"
+
+#include <stdio.h>
+
+/* --- addresses: absolute, as the caller reached us */
+
+static void add_base(struct buf *b, const struct call *c) {
+    if (c->api->config->public_url != NULL) buf_puts(b, c->api->config->public_url);
+    else buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http", SLICE_ARG(net_head(c->x)->host));
+    buf_add(b, c->prefix);
+}
+
+/* Status, result and cancel go by owner and alias; the rest of the id is dropped, as fal does. */
+static struct slice owner_alias(struct slice endpoint) {
+    size_t slashes = 0, i = 0;
+    while (i < endpoint.len && (endpoint.ptr[i] != '/' || ++slashes < 2)) i++;
+    return slice_make(endpoint.ptr, i);
+}
+
+static void add_url(struct buf *b, const struct call *c, const char *name, const struct queue_reply *r, const char *tail) {
+    buf_printf(b, ",\"%s\":\"", name);
+    add_base(b, c);
+    buf_printf(b, "/%.*s/requests/%s%s\"", SLICE_ARG(owner_alias(r->endpoint)), r->id, tail);
+}
+
+static void add_urls(struct buf *b, const struct call *c, const struct queue_reply *r) {
+    add_url(b, c, "response_url", r, "");
+    add_url(b, c, "status_url", r, "/status");
+    add_url(b, c, "cancel_url", r, "/cancel");
+}
+
+/* --- the status document */
+
+/* Both shapes that clients read: level and source flat (JavaScript) and under labels (Java, Swift). */
+static void add_log(struct buf *b, const struct queue_log *l) {
+    char at[CLOCK_ISO_BYTES];
+    clock_iso8601_bare(l->at_ms, at);
+    buf_puts(b, "{\"message\":");
+    json_add_string(b, l->message, true);
+    buf_printf(b, ",\"timestamp\":\"%s\",\"level\":\"%.*s\",\"source\":\"USER\"", at, SLICE_ARG(l->level));
+    buf_printf(b, ",\"labels\":{\"level\":\"%.*s\",\"source\":\"USER\"}}", SLICE_ARG(l->level));
+}
+
+static void add_logs(struct buf *b, const struct call *c, const struct queue_reply *r) {
+    if (!c->logs) {
+        buf_puts(b, ",\"logs\":null");
+        return;
+    }
+    buf_puts(b, ",\"logs\":[");
+    for (size_t i = 0; i < r->nlogs; i++) {
+        if (i > 0) buf_addc(b, ',');
+        add_log(b, &r->logs[i]);
+    }
+    buf_addc(b, ']');
+}
+
+static void add_completed(struct buf *b, const struct store_row *row) {
+    if (row->inference_ms >= 0)
+        buf_printf(b, ",\"metrics\":{\"inference_time\":%lld.%03lld}", (long long)(row->inference_ms / 1000),
+                   (long long)(row->inference_ms % 1000));
+    else buf_puts(b, ",\"metrics\":{\"inference_time\":null}");
+    if (row->error.len == 0) return;
+    buf_puts(b, ",\"error\":");
+    json_add_string(b, row->error, true);
+    if (row->error_type.len == 0) return;
+    buf_puts(b, ",\"error_type\":");
+    json_add_string(b, row->error_type, true);
+}
+
+static void status_json(struct buf *b, const struct call *c, const struct queue_reply *r) {
+    static const char *const names[] = {"IN_QUEUE", "IN_PROGRESS", "COMPLETED"};
+    buf_printf(b, "{\"status\":\"%s\",\"request_id\":\"%s\"", names[r->state], r->id);
+    if (r->state == STORE_IN_QUEUE) buf_printf(b, ",\"queue_position\":%llu", (unsigned long long)r->position);
+    add_urls(b, c, r);
+    add_logs(b, c, r);
+    if (r->state == STORE_COMPLETED && r->row != NULL) add_completed(b, r->row);
+    else buf_puts(b, ",\"metrics\":{}");
+    buf_addc(b, '}');
+}
+
+/* --- completions: by id, because the caller may have left */
+
+static struct call *call_of(struct api *a, uint64_t ticket) {
+    struct net_exchange *x = net_exchange_find(a->server, ticket);
+    return x != NULL ? net_get_user(x) : NULL;
+}
+
+static struct queue_done done_with(struct call *c, void (*done)(void *user, uint64_t ticket, const struct queue_reply *r)) {
+    return (struct queue_done){.done = done, .user = c->api, .ticket = net_exchange_id(c->x)};
+}
+
+static void unavailable(struct call *c) {
+    net_header(c->x, SLICE("retry-after"), SLICE("1"));
+    call_error(c, 503, "internal_error", SLICE("storage unavailable; nothing was accepted, try again"));
+}
+
+static void not_found(struct call *c) {
+    call_json(c, 404, SLICE("{\"status\":\"NOT_FOUND\",\"detail\":\"Request not found\",\"message\":\"Request not found\"}"));
+}
+
+/* --- submit */
+
+static bool webhook_fault(struct call *c, struct faults *f, struct slice *url) {
+    size_t count, len;
+    struct slice raw = h1_query(net_head(c->x)->query, SLICE("fal_webhook"), &count);
+    *url = SLICE("");
+    if (count == 0) return false;
+    char *text = arena_alloc(net_arena(c->x), raw.len + 1);
+    const char *why = count > 1 ? "given twice" : text == NULL ? "out of memory" : NULL;
+    if (why == NULL && !h1_unescape(raw, true, text, &len)) why = "invalid percent-encoding";
+    if (why == NULL) {
+        *url = slice_make(text, len);
+        why = webhook_url_fault(*url);
+    }
+    if (why == NULL) return false;
+    faults_add(f, "[\"query\",\"fal_webhook\"]", why, "value_error", NULL, NULL);
+    return true;
+}
+
+static bool number_query(struct call *c, struct faults *f, const char *name, uint64_t *out) {
+    size_t count;
+    struct slice v = h1_query(net_head(c->x)->query, slice_of(name), &count);
+    char loc[64];
+    if (count == 0 || (count == 1 && slice_to_u64(v, out))) return true;
+    snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
+    faults_add(f, loc, count > 1 ? "given twice" : "Input should be a whole number", "int_parsing", NULL, NULL);
+    return false;
+}
+
+static bool read_priority(struct call *c, struct queue_submit *in) {
+    struct slice v = h1_get(net_head(c->x), SLICE("x-fal-queue-priority"), NULL);
+    if (v.ptr != NULL && !slice_eq_nocase(v, SLICE("normal")) && !slice_eq_nocase(v, SLICE("low"))) {
+        call_error(c, 400, "bad_request", SLICE("x-fal-queue-priority should be normal or low"));
+        return false;
+    }
+    in->priority = v.ptr != NULL && slice_eq_nocase(v, SLICE("low")) ? 1 : 0;
+    v = h1_get(net_head(c->x), SLICE("x-fal-no-retry"), NULL);
+    in->no_retry = slice_is(v, "1") || slice_eq_nocase(v, SLICE("true")) || slice_eq_nocase(v, SLICE("yes"));
+    return true;
+}
+
+static bool body_ok(struct call *c, struct faults *f) {
+    yyjson_doc *doc = endpoint_parse(net_body(c->x), f);
+    yyjson_doc_free(doc);
+    return doc != NULL;
+}
+
+static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) {
+    struct call *c = call_of(user, ticket);
+    if (c == NULL) return;
+    if (r->code == QUEUE_FULL) {
+        net_header(c->x, SLICE("retry-after"), SLICE("1"));
+        call_error(c, 429, "queue_full", SLICE("the queue is longer than allowed; try again later"));
+        return;
+    }
+    if (r->code != QUEUE_OK) {
+        unavailable(c);
+        return;
+    }
+    snprintf(c->request_id, sizeof c->request_id, "%s", r->id);
+    struct buf *b = call_scratch(c);
+    status_json(b, c, r);
+    call_json(c, 200, buf_slice(b));
+}
+
+void handle_submit(struct call *c) {
+    struct queue_submit in = {.endpoint = c->app, .owner = c->who.owner, .input = net_body(c->x)};
+    struct faults f;
+    if (!call_wants_json(c) || !call_endpoint(c) || !read_priority(c, &in)) return;
+    faults_init(&f);
+    if (in.input.len == 0) in.input = SLICE("{}");
+    if (!webhook_fault(c, &f, &in.webhook) && number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) &&
+        body_ok(c, &f))
+        queue_submit(c->api->queue, &in, done_with(c, submitted));
+    else call_faults(c, &f);
+    faults_free(&f);
+}
+
+/* --- status, result, cancel */
+
+static struct queue_find find_of(struct call *c) {
+    if (c->id.len == UUID_BYTES - 1) memcpy(c->request_id, c->id.ptr, c->id.len);
+    return (struct queue_find){.id = c->id, .owner = c->who.owner, .endpoint = c->app};
+}
+
+static bool read_logs(struct call *c) {
+    size_t count;
+    struct slice v = h1_query(net_head(c->x)->query, SLICE("logs"), &count);
+    c->logs = slice_is(v, "1") || slice_is(v, "true") || slice_is(v, "True");
+    if (count == 0 || c->logs || v.len == 0 || slice_is(v, "0") || slice_is(v, "false") || slice_is(v, "False")) return true;
+    struct faults f;
+    faults_init(&f);
+    faults_add(&f, "[\"query\",\"logs\"]", "Input should be 1, 0, true or false", "bool_parsing", NULL, NULL);
+    call_faults(c, &f);
+    faults_free(&f);
+    return false;
+}
+
+static void status_done(void *user, uint64_t ticket, const struct queue_reply *r) {
+    struct call *c = call_of(user, ticket);
+    if (c == NULL) return;
+    if (r->code != QUEUE_OK) {
+        if (r->code == QUEUE_NOT_FOUND) not_found(c);
+        else unavailable(c);
+        return;
+    }
+    struct buf *b = call_scratch(c);
+    status_json(b, c, r);
+    call_json(c, r->state == STORE_COMPLETED ? 200 : 202, buf_slice(b));
+}
+
+void handle_status(struct call *c) {
+    struct queue_find f = find_of(c);
+    if (read_logs(c)) queue_status(c->api->queue, &f, c->logs, done_with(c, status_done));
+}
+
+/* The headers that came with the answer, as the runner wrote them: "name: value\r\n" lines. */
+static void replay_headers(struct call *c, struct slice lines) {
+    while (lines.ptr != NULL && lines.len > 0) {
+        struct slice rest, value, line = slice_cut(lines, '\n', &rest);
+        struct slice name = slice_cut(line, ':', &value);
+        if (value.len > 0 && value.ptr[value.len - 1] == '\r') value.len--;
+        if (name.len > 0 && value.len > 0) net_header(c->x, name, slice_trim(value));
+        lines = rest;
+    }
+}
+
+static void result_done(void *user, uint64_t ticket, const struct queue_reply *r) {
+    struct call *c = call_of(user, ticket);
+    if (c == NULL) return;
+    switch (r->code) {
+    case QUEUE_OK: break;
+    case QUEUE_NOT_FOUND: not_found(c); return;
+    case QUEUE_NOT_READY: call_error(c, 400, "bad_request", SLICE("Request is still in progress")); return;
+    default: unavailable(c); return;
+    }
+    replay_headers(c, r->row->headers);
+    call_json(c, r->row->http_status, r->row->body);
+}
+
+void handle_result(struct call *c) {
+    struct queue_find f = find_of(c);
+    queue_result(c->api->queue, &f, done_with(c, result_done));
+}
+
+static void cancel_done(void *user, uint64_t ticket, const struct queue_reply *r) {
+    struct call *c = call_of(user, ticket);
+    if (c == NULL) return;
+    switch (r->code) {
+    case QUEUE_OK: call_json(c, 202, SLICE("{\"status\":\"CANCELLATION_REQUESTED\"}")); return;
+    case QUEUE_ALREADY_COMPLETED: call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}")); return;
+    case QUEUE_NOT_FOUND: not_found(c); return;
+    default: unavailable(c); return;
+    }
+}
+
+void handle_cancel(struct call *c) {
+    struct queue_find f = find_of(c);
+    queue_cancel(c->api->queue, &f, done_with(c, cancel_done));
+}

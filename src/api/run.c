@@ -1,0 +1,209 @@
+/* The direct call: POST /run/{app} and …/stream. No store is touched while the caller waits. */
+#include "api/call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- what both share */
+
+static void names_headers(struct call *c, struct slice upstream, struct slice model) {
+    if (model.len > 0) net_header(c->x, SLICE("x-anyllm-model"), model);
+    if (upstream.len > 0) net_header(c->x, SLICE("x-anyllm-upstream"), upstream);
+}
+
+static void answer_model_error(struct call *c, const struct llm_error *err) {
+    const struct llm_fault_info *info = llm_fault_info(err->fault);
+    struct buf *b = call_scratch(c);
+    error_json(b, err);
+    if (info->model_error) {
+        net_header(c->x, SLICE("x-fal-retryable"), info->retryable ? SLICE("true") : SLICE("false"));
+        if (info->http_status == 422) net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
+    } else {
+        net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
+    }
+    if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
+    if (err->retry_after_ms >= 0) call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
+    call_json(c, info->http_status, buf_slice(b));
+}
+
+/* Parses and checks the body into c->request; answers 422 itself. */
+static bool read_input(struct call *c) {
+    struct faults f;
+    faults_init(&f);
+    c->input = endpoint_parse(net_body(c->x), &f);
+    bool ok = c->input != NULL && endpoint_read(c->endpoint, yyjson_doc_get_root(c->input), c->api->llm,
+                                                c->api->catalogue, net_arena(c->x), &c->request, &f);
+    c->request.request_id = c->request_id;
+    if (!ok) call_faults(c, &f);
+    faults_free(&f);
+    return ok;
+}
+
+static void begin(struct call *c, const struct llm_sink *sink) {
+    struct llm_error err;
+    if (!read_input(c)) return;
+    c->request.stream = c->stream != NULL;
+    c->llm = llm_start(c->api->llm, &c->request, sink, c, &err);
+    if (c->llm == NULL) answer_model_error(c, &err);
+}
+
+/* --- one answer */
+
+static void run_end(void *user, const struct llm_result *r, const struct llm_error *err) {
+    struct call *c = user;
+    c->llm = NULL;
+    names_headers(c, r->upstream, r->model);
+    if (err != NULL) {
+        answer_model_error(c, err);
+        return;
+    }
+    struct buf *b = call_scratch(c);
+    output_json(b, c->endpoint, &c->request, r, NULL);
+    if (b->failed) call_error(c, 502, "result_too_large", SLICE("the answer is larger than the server's limit"));
+    else call_json(c, 200, buf_slice(b));
+}
+
+void handle_run(struct call *c) {
+    static const struct llm_sink sink = {.on_end = run_end};
+    if (call_wants_json(c) && call_endpoint(c)) begin(c, &sink);
+}
+
+/* --- a stream: cumulative output, one event per delta, the newest only when the caller reads slowly */
+
+#define STREAM_PING_MS 15000U
+#define STREAM_TEXT_MAX_BYTES (16U << 20)
+#define STREAM_PAUSE_BYTES (256U << 10)
+
+struct stream {
+    struct call *call;
+    struct net_timer ping;
+    struct buf text, reasoning; /* escaped, without quotes: what every event repeats */
+    struct buf event;
+    bool begun, blocked, dirty, paused;
+};
+
+static void stream_open(struct stream *s) {
+    if (s->begun) return;
+    s->begun = true;
+    call_headers(s->call);
+    net_header(s->call->x, SLICE("cache-control"), SLICE("no-store"));
+    net_header(s->call->x, SLICE("x-accel-buffering"), SLICE("no"));
+    net_stream_begin(s->call->x, 200, SLICE("text/event-stream"));
+}
+
+static void stream_write(struct stream *s, struct slice bytes) {
+    s->blocked = !net_stream_write(s->call->x, bytes);
+    net_timer_start(s->call->api->loop, &s->ping, STREAM_PING_MS);
+}
+
+/* A long silence before the first token must not look like a dead server: the answer begins with a comment then, and an
+ * error that comes later is told in the stream. */
+static void stream_ping(struct net_timer *t) {
+    struct stream *s = (struct stream *)(void *)((char *)t - offsetof(struct stream, ping));
+    stream_open(s);
+    stream_write(s, SLICE(": ping\n\n"));
+}
+
+static void add_escaped(struct buf *b, struct slice text) {
+    size_t before = b->end;
+    if (text.len == 0 || !json_add_string(b, text, true)) return;
+    memmove(b->base + before, b->base + before + 1, b->end - before - 1); /* the quotes belong to the event */
+    b->end -= 2;
+}
+
+static void stream_event(struct stream *s, bool partial, const struct llm_usage *usage, const struct llm_error *err) {
+    struct buf *b = &s->event;
+    buf_reset(b, SIZE_MAX);
+    buf_puts(b, "data: {\"output\":\"");
+    buf_add(b, buf_slice(&s->text));
+    if (s->call->request.reasoning) {
+        buf_puts(b, "\",\"reasoning\":\"");
+        buf_add(b, buf_slice(&s->reasoning));
+    }
+    buf_printf(b, "\",\"partial\":%s,\"error\":", partial ? "true" : "false");
+    if (err != NULL) json_add_string(b, err->message, true);
+    else buf_puts(b, "null");
+    if (usage != NULL && usage->known) output_usage(b, usage);
+    buf_puts(b, "}\n\n");
+    s->dirty = false;
+    if (!b->failed) stream_write(s, buf_slice(b));
+}
+
+static void stream_start(void *user, struct slice upstream, struct slice model) {
+    struct stream *s = ((struct call *)user)->stream;
+    if (!s->begun) names_headers(s->call, upstream, model);
+    stream_open(s);
+}
+
+static void stream_delta(void *user, struct slice text, struct slice reasoning) {
+    struct stream *s = ((struct call *)user)->stream;
+    add_escaped(&s->text, text);
+    if (s->call->request.reasoning) add_escaped(&s->reasoning, reasoning);
+    else if (text.len == 0) return;
+    s->dirty = true;
+    if (!s->blocked) {
+        stream_event(s, true, NULL, NULL);
+    } else if (!s->paused && buf_len(&s->text) > STREAM_PAUSE_BYTES) {
+        s->paused = true;
+        llm_pause(s->call->llm);
+    }
+}
+
+void stream_drained(struct call *c) {
+    struct stream *s = c->stream;
+    if (s == NULL) return;
+    s->blocked = false;
+    if (s->dirty) stream_event(s, true, NULL, NULL);
+    if (!s->paused || s->blocked || c->llm == NULL) return;
+    s->paused = false;
+    llm_resume(c->llm);
+}
+
+static void stream_end(void *user, const struct llm_result *r, const struct llm_error *err) {
+    struct call *c = user;
+    struct stream *s = c->stream;
+    static const struct llm_error too_large = {LLM_BAD_ANSWER, {"the answer is larger than the server's limit", 44}, -1};
+    c->llm = NULL;
+    if (err == NULL && s->text.failed) err = &too_large;
+    if (!s->begun && err != NULL) {
+        names_headers(c, r->upstream, r->model);
+        answer_model_error(c, err);
+        return;
+    }
+    stream_open(s);
+    stream_event(s, err != NULL, &r->usage, err);
+    net_timer_stop(c->api->loop, &s->ping);
+    if (err == NULL) net_stream_end(c->x);
+    else net_stream_abort(c->x); /* a cut answer never looks finished */
+}
+
+void handle_stream(struct call *c) {
+    static const struct llm_sink sink = {.on_start = stream_start, .on_delta = stream_delta, .on_end = stream_end};
+    if (!call_wants_json(c) || !call_endpoint(c)) return;
+    struct stream *s = arena_zalloc(net_arena(c->x), sizeof *s);
+    if (s == NULL) {
+        call_error(c, 503, "internal_error", SLICE("out of memory"));
+        return;
+    }
+    s->call = c;
+    s->ping.fire = stream_ping;
+    buf_init(&s->text, STREAM_TEXT_MAX_BYTES);
+    buf_init(&s->reasoning, STREAM_TEXT_MAX_BYTES);
+    buf_init(&s->event, 3 * STREAM_TEXT_MAX_BYTES);
+    c->stream = s;
+    begin(c, &sink);
+    if (c->llm != NULL) net_timer_start(c->api->loop, &s->ping, STREAM_PING_MS);
+}
+
+void run_gone(struct call *c) {
+    if (c->llm != NULL) llm_cancel(c->llm);
+    c->llm = NULL;
+    yyjson_doc_free(c->input);
+    c->input = NULL;
+    if (c->stream == NULL) return;
+    net_timer_stop(c->api->loop, &c->stream->ping);
+    buf_free(&c->stream->text);
+    buf_free(&c->stream->reasoning);
+    buf_free(&c->stream->event);
+    c->stream = NULL;
+}

@@ -1,0 +1,190 @@
+/* Runs the queue's jobs on models: the same reading and writing as the direct call, its end told to the queue. */
+#include "api/call.h"
+
+#include <stdlib.h>
+
+struct run {
+    struct run *next, **link;
+    struct api *api;
+    uint64_t id;
+    struct arena arena;
+    const struct endpoint *endpoint;
+    yyjson_doc *input;
+    struct llm_request request;
+    struct llm_call *llm;
+    struct faults faults;
+    struct llm_error refusal; /* of llm_start */
+    bool refused, cancelled;
+};
+
+#define RUN_ARENA_BYTES (64U << 20)
+
+static void run_free(struct run *r) {
+    *r->link = r->next;
+    if (r->next != NULL) r->next->link = r->link;
+    yyjson_doc_free(r->input);
+    faults_free(&r->faults);
+    arena_free(&r->arena);
+    free(r);
+}
+
+static void run_finish(struct run *r, const struct queue_outcome *o) {
+    struct api *a = r->api;
+    uint64_t id = r->id;
+    run_free(r);
+    queue_run_done(a->queue, id, o);
+}
+
+/* --- ends */
+
+static void finish_cancelled(struct run *r) {
+    static const struct queue_outcome o = {
+        .http_status = 499,
+        .body = {"{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}", 75},
+        .error = {"Request cancelled by the client.", 32},
+        .error_type = {"client_cancelled", 16},
+        .retry_after_ms = -1};
+    run_finish(r, &o);
+}
+
+static void finish_invalid(struct run *r) {
+    struct buf body;
+    buf_init(&body, 1U << 20);
+    buf_puts(&body, "{\"detail\":");
+    buf_add(&body, buf_slice(&r->faults.json));
+    buf_puts(&body, "],\"message\":");
+    json_add_string(&body, buf_slice(&r->faults.text), true);
+    buf_addc(&body, '}');
+    char *text = arena_dup(&r->arena, buf_slice(&r->faults.text));
+    struct queue_outcome o = {.http_status = 422, .body = buf_slice(&body), .retry_after_ms = -1,
+                              .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n"),
+                              .error = text != NULL ? slice_of(text) : SLICE("invalid input")};
+    struct api *a = r->api;
+    uint64_t id = r->id;
+    queue_run_done(a->queue, id, &o);
+    buf_free(&body);
+    run_free(r);
+}
+
+static void add_names(struct buf *b, const struct llm_result *res) {
+    if (res->model.len > 0) buf_printf(b, "x-anyllm-model: %.*s\r\n", SLICE_ARG(res->model));
+    if (res->upstream.len > 0) buf_printf(b, "x-anyllm-upstream: %.*s\r\n", SLICE_ARG(res->upstream));
+}
+
+static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers, const struct llm_result *res,
+                       const struct llm_error *err) {
+    const struct llm_fault_info *info = llm_fault_info(err->fault);
+    error_json(body, err);
+    if (res->output.len > 0 && body->end > body->start) { /* what was produced is kept apart from a result */
+        body->end--;
+        buf_puts(body, ",\"partial_output\":");
+        json_add_string(body, res->output, true);
+        buf_addc(body, '}');
+    }
+    if (info->model_error) buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
+    else buf_printf(headers, "x-fal-error-type: %s\r\n", info->error_type);
+    o->http_status = info->http_status;
+    o->error = err->message;
+    o->error_type = info->model_error ? SLICE("") : slice_of(info->error_type);
+    o->retryable = info->retryable;
+    o->max_attempts = info->max_attempts;
+    o->retry_after_ms = err->retry_after_ms;
+}
+
+static void run_end_hook(void *user, const struct llm_result *res, const struct llm_error *err) {
+    struct run *r = user;
+    struct buf body, headers;
+    struct queue_outcome o = {.http_status = 200, .retry_after_ms = -1, .upstream = res->upstream, .model = res->model,
+                              .has_usage = res->usage.known, .usage = res->usage.raw, .has_cost = res->usage.has_cost,
+                              .cost_microusd = res->usage.cost_microusd};
+    r->llm = NULL;
+    buf_init(&body, QUEUE_MAX_RESULT_BYTES + (1U << 20));
+    buf_init(&headers, 64U << 10);
+    add_names(&headers, res);
+    if (err == NULL) output_json(&body, r->endpoint, &r->request, res, NULL);
+    else fill_error(&o, &body, &headers, res, err);
+    o.body = buf_slice(&body);
+    o.headers = buf_slice(&headers);
+    queue_run_done(r->api->queue, r->id, &o);
+    buf_free(&body);
+    buf_free(&headers);
+    run_free(r);
+}
+
+static void run_log(void *user, const char *level, struct slice line) {
+    struct run *r = user;
+    queue_run_log(r->api->queue, r->id, level, line);
+}
+
+/* --- beginning */
+
+/* The end of a run that never began; posted, because a start never ends its own run. */
+static void finish_unstarted(void *arg) {
+    static const struct llm_result nothing = {.output = {"", 0}};
+    struct run *r = arg;
+    if (r->cancelled) finish_cancelled(r);
+    else if (r->refused) run_end_hook(r, &nothing, &r->refusal);
+    else finish_invalid(r);
+}
+
+static bool prepare(struct run *r, const struct queue_job *job) {
+    struct slice rest;
+    faults_init(&r->faults);
+    r->endpoint = endpoint_find(job->endpoint, &rest);
+    if (r->endpoint == NULL) { /* accepted by an earlier version of the table */
+        faults_add(&r->faults, "[\"path\"]", "Application not found", "value_error", NULL, NULL);
+        return false;
+    }
+    r->input = endpoint_parse(job->input, &r->faults);
+    if (r->input == NULL) return false;
+    r->request.request_id = job->request_id;
+    r->request.stream = true; /* so that the log can say when the first token came */
+    r->request.wait = true;
+    return endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), r->api->llm, r->api->catalogue, &r->arena,
+                         &r->request, &r->faults);
+}
+
+static void runner_start(void *user, const struct queue_job *job) {
+    static const struct llm_sink sink = {.on_log = run_log, .on_end = run_end_hook};
+    struct api *a = user;
+    struct run *r = calloc(1, sizeof *r);
+    if (r == NULL) abort(); /* a job without a run would never end; a restart claims it again */
+    r->api = a;
+    r->id = job->run;
+    arena_init(&r->arena, RUN_ARENA_BYTES);
+    r->next = a->runs;
+    r->link = &a->runs;
+    if (r->next != NULL) r->next->link = &r->next;
+    a->runs = r;
+    if (prepare(r, job)) {
+        r->llm = llm_start(a->llm, &r->request, &sink, r, &r->refusal);
+        if (r->llm != NULL) return;
+        r->refused = true;
+    }
+    if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
+}
+
+static struct run *find(struct api *a, uint64_t id) {
+    struct run *r = a->runs;
+    while (r != NULL && r->id != id) r = r->next;
+    return r;
+}
+
+static void runner_cancel(void *user, uint64_t id) {
+    struct api *a = user;
+    struct run *r = find(a, id);
+    if (r == NULL || r->cancelled) return;
+    r->cancelled = true;
+    if (r->llm == NULL) return; /* its end is on its way */
+    llm_cancel(r->llm);
+    r->llm = NULL;
+    if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
+}
+
+static size_t runner_capacity(void *user) {
+    return llm_capacity(((struct api *)user)->llm);
+}
+
+struct queue_runner api_runner(struct api *a) {
+    return (struct queue_runner){.capacity = runner_capacity, .start = runner_start, .cancel = runner_cancel, .user = a};
+}
