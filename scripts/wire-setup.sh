@@ -13,11 +13,14 @@ system_node_is_new() {
     [ -n "$version" ] && [ "$version" -ge 22 ]
 }
 
+# The Node of npm's packages, by itself: older npm versions make no link for it when scripts are off.
+own_node() { find "$WIRE"/node_modules/node-linux-*/bin/node 2>/dev/null | sed -n 1p; }
+
 # The lock file npm leaves in node_modules is written last: it stands for a whole installation.
 node_modules_complete() {
     installed=$WIRE/node_modules/.package-lock.json
     [ -e "$installed" ] && [ ! "$WIRE/package-lock.json" -nt "$installed" ] || return 1
-    system_node_is_new || [ -x "$WIRE/node_modules/.bin/node" ]
+    system_node_is_new || [ -n "$(own_node)" ]
 }
 
 install_node_modules() {
@@ -47,4 +50,4 @@ set_up_python() {
 
 set_up_node
 set_up_python
-if system_node_is_new; then command -v node; else echo "$WIRE/node_modules/.bin/node"; fi
+if system_node_is_new; then command -v node; else own_node; fi
