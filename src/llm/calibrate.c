@@ -1,0 +1,344 @@
+/* The comparison itself.
+ *
+ *   LOADING ──all loaded, or dead──▶ MEASURING ──rounds done, limit, stop──▶ ENDING ──all children gone──▶ on_end
+ *
+ * All candidates run at the same time but generate one after the other: a round visits each of them once, first with one
+ * stream, then with several, so a disturbance of the machine falls on all alike. Of each the best round counts, because
+ * a disturbance only ever slows down. An idle engine costs nothing, spinning or not. */
+#include "llm/calibrate.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "llm/engine_child.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define ROUNDS 2U
+#define MAX_ROUNDS 3U /* one more when the winner's rounds do not agree */
+#define LIMIT_MS 25000U
+#define POLL_MS 50U
+#define CALL_MS 15000U
+#define TERM_MS 500U
+#define ONE_TOKENS 24U  /* 1 stream */
+#define MANY_TOKENS 8U  /* each of several streams */
+#define CONTEXT_TOKENS 128U /* per slot: the prompt and the tokens fit twice */
+/* Under this nothing is established on a machine that others use too. */
+#define WORTH_A_CHANGE 1.10
+#define AGREE 1.30
+/* A candidate so far behind after a round is not run again. */
+#define HOPELESS 0.33
+
+enum phase { CAL_LOADING, CAL_MEASURING, CAL_ENDING };
+
+struct runner {
+    struct calibration *owner;
+    struct engine_tuning tuning;
+    struct engine_child *child; /* NULL: ended */
+    struct engine_call *probe;
+    char socket[PATH_MAX];
+    bool loaded, out;
+    double one[MAX_ROUNDS], many[MAX_ROUNDS]; /* tokens per second */
+    unsigned rounds;
+};
+
+struct stream {
+    struct calibration *owner;
+    struct engine_call *call;
+};
+
+struct calibration {
+    struct calibrate_options o;
+    enum phase phase;
+    struct runner runners[CALIBRATE_MAX_CANDIDATES];
+    size_t count, at; /* at: whose turn it is */
+    unsigned round, rounds, width; /* width: streams of the second measurement */
+    bool many; /* the second measurement of the turn */
+    struct stream streams[CALIBRATE_STREAMS];
+    size_t pending;
+    uint64_t tokens, began_ns;
+    struct net_timer poll, limit;
+    struct net_defer ended; /* no child was left when it ended */
+    int signal;
+    const char *failure; /* NULL: none */
+    char said[200];
+};
+
+static double best(const double *rates, unsigned n) {
+    double max = 0;
+    for (unsigned i = 0; i < n; i++) max = rates[i] > max ? rates[i] : max;
+    return max;
+}
+
+/* One caller and many callers count alike. */
+static double score(const struct runner *r) {
+    return sqrt(best(r->one, r->rounds) * best(r->many, r->rounds));
+}
+
+/* The first candidate, the default, wins unless another is clearly faster. NULL: nothing was measured. */
+static const struct runner *winner(const struct calibration *c) {
+    const struct runner *w = NULL;
+    for (size_t i = 0; i < c->count; i++) {
+        const struct runner *r = &c->runners[i];
+        if (r->rounds == 0) continue;
+        double bonus = w == &c->runners[0] ? WORTH_A_CHANGE : 1.0;
+        if (w == NULL || score(r) > score(w) * bonus) w = r;
+    }
+    return w;
+}
+
+static bool agree(const double *rates, unsigned n) {
+    double first = 0, second = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (rates[i] > first) {
+            second = first;
+            first = rates[i];
+        } else if (rates[i] > second)
+            second = rates[i];
+    }
+    return n >= 2 && first <= second * AGREE;
+}
+
+static bool is_steady(const struct runner *r) {
+    return agree(r->one, r->rounds) && agree(r->many, r->rounds);
+}
+
+/* --- the end --- */
+
+static bool children_left(const struct calibration *c) {
+    for (size_t i = 0; i < c->count; i++)
+        if (c->runners[i].child != NULL) return true;
+    return false;
+}
+
+static void report(struct calibration *c) {
+    const struct runner *w = c->failure == NULL ? winner(c) : NULL;
+    struct calibrate_result r = {.ok = w != NULL, .signal = c->signal};
+    if (w != NULL) {
+        r.steady = is_steady(w);
+        r.finding = (struct finding){w->tuning, best(w->one, w->rounds), best(w->many, w->rounds)};
+    } else {
+        r.text = c->said[0] != '\0' ? c->said : c->failure != NULL ? c->failure : "nothing could be measured";
+    }
+    c->o.on_end(c->o.user, &r);
+    free(c);
+}
+
+static void on_ended(struct net_defer *d) {
+    report((struct calibration *)((char *)d - offsetof(struct calibration, ended)));
+}
+
+static void cancel_call(struct engine_call **call) {
+    if (*call != NULL) engine_call_cancel(*call);
+    *call = NULL;
+}
+
+static void finish(struct calibration *c, const char *failure) {
+    if (c->phase == CAL_ENDING) return;
+    c->phase = CAL_ENDING;
+    c->failure = failure;
+    net_timer_stop(c->o.loop, &c->poll);
+    net_timer_stop(c->o.loop, &c->limit);
+    for (size_t i = 0; i < CALIBRATE_STREAMS; i++) cancel_call(&c->streams[i].call);
+    for (size_t i = 0; i < c->count; i++) {
+        struct runner *r = &c->runners[i];
+        cancel_call(&r->probe);
+        if (r->child != NULL) engine_child_kill(r->child); /* it holds nothing worth an orderly end */
+    }
+    if (!children_left(c)) net_defer(c->o.loop, &c->ended);
+}
+
+static void next_turn(struct calibration *c);
+static void look_if_loaded(struct calibration *c);
+
+static void on_child_exit(void *user, const struct engine_exit *how) {
+    struct runner *r = user;
+    struct calibration *c = r->owner;
+    r->child = NULL;
+    unlink(r->socket);
+    if (c->phase == CAL_ENDING) {
+        if (!children_left(c)) report(c);
+        return;
+    }
+    r->out = true;
+    cancel_call(&r->probe);
+    c->signal = how->signal;
+    snprintf(c->said, sizeof c->said, "an engine ended: %s",
+             how->signal == SIGILL ? "it uses instructions that this CPU does not have" : how->last_line);
+    if (!children_left(c)) finish(c, "every engine ended");
+    else if (c->phase == CAL_LOADING) look_if_loaded(c); /* MEASURING: its calls fail and end its turn */
+}
+
+/* --- measuring --- */
+
+static uint64_t tokens_of(struct slice body) {
+    struct json_error err;
+    yyjson_doc *doc = json_parse(body, &err);
+    uint64_t n = doc != NULL ? yyjson_get_uint(json_get(yyjson_doc_get_root(doc), "tokens_predicted")) : 0;
+    yyjson_doc_free(doc);
+    return n;
+}
+
+static void end_measurement(struct calibration *c) {
+    struct runner *r = &c->runners[c->at];
+    double seconds = (double)(uv_hrtime() - c->began_ns) / 1e9;
+    double rate = seconds > 0 ? (double)c->tokens / seconds : 0;
+    if (c->tokens == 0) r->out = true;
+    if (!c->many) {
+        r->one[r->rounds] = rate;
+    } else {
+        r->many[r->rounds] = rate;
+        if (!r->out) r->rounds++;
+        log_line(LOG_DEBUG, "engine_measured", "threads=%u spin=%d round=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
+                 r->tuning.threads, r->tuning.spin, c->round, r->one[r->rounds - !r->out], c->width, rate);
+    }
+    c->many = !c->many && !r->out;
+    if (!c->many) c->at++;
+    next_turn(c);
+}
+
+static void on_generated(void *user, unsigned status, struct slice body) {
+    struct stream *s = user;
+    struct calibration *c = s->owner;
+    uint64_t n = status == 200 ? tokens_of(body) : 0;
+    s->call = NULL;
+    c->tokens += n;
+    if (n == 0) c->runners[c->at].out = true; /* a candidate that cannot answer once is not the fastest */
+    if (--c->pending == 0) end_measurement(c);
+}
+
+static bool generate(struct calibration *c, struct stream *s, unsigned tokens) {
+    char body[256];
+    int n = snprintf(body, sizeof body,
+                     "{\"prompt\":\"Once upon a time there was a small house\",\"n_predict\":%u,\"temperature\":0,"
+                     "\"ignore_eos\":true,\"cache_prompt\":false}", tokens);
+    struct engine_call_options o = {.loop = c->o.loop, .socket = c->runners[c->at].socket, .key = c->o.key,
+                                    .path = "/completion", .body = slice_make(body, (size_t)n),
+                                    .timeout_ms = CALL_MS, .on_end = on_generated, .user = s};
+    s->owner = c;
+    s->call = engine_call_start(&o);
+    return s->call != NULL;
+}
+
+static void measure(struct calibration *c) {
+    unsigned streams = c->many ? c->width : 1;
+    c->tokens = 0;
+    c->began_ns = uv_hrtime();
+    for (unsigned i = 0; i < streams; i++)
+        if (generate(c, &c->streams[i], c->many ? MANY_TOKENS : ONE_TOKENS)) c->pending++;
+    if (c->pending == 0) finish(c, "out of memory");
+}
+
+static void end_round(struct calibration *c) {
+    const struct runner *w = winner(c);
+    c->at = 0;
+    c->round++;
+    if (c->round == c->rounds && w != NULL && !is_steady(w) && c->rounds < MAX_ROUNDS) c->rounds++;
+    if (w == NULL || c->round == c->rounds) {
+        finish(c, NULL);
+        return;
+    }
+    for (size_t i = 1; i < c->count; i++)
+        if (score(&c->runners[i]) < HOPELESS * score(w)) c->runners[i].out = true;
+    next_turn(c);
+}
+
+static void next_turn(struct calibration *c) {
+    while (c->at < c->count && c->runners[c->at].out) c->at++;
+    if (c->at < c->count) measure(c);
+    else end_round(c);
+}
+
+/* --- loading --- */
+
+static void look_if_loaded(struct calibration *c) {
+    if (c->phase != CAL_LOADING) return;
+    for (size_t i = 0; i < c->count; i++)
+        if (!c->runners[i].loaded && !c->runners[i].out) return;
+    c->phase = CAL_MEASURING;
+    net_timer_stop(c->o.loop, &c->poll);
+    next_turn(c);
+}
+
+static void on_probe(void *user, unsigned status, struct slice body) {
+    (void)body;
+    struct runner *r = user;
+    r->probe = NULL;
+    r->loaded = status == 200;
+    if (r->loaded) look_if_loaded(r->owner);
+}
+
+static void on_poll(struct net_timer *t) {
+    struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, poll));
+    for (size_t i = 0; i < c->count; i++) {
+        struct runner *r = &c->runners[i];
+        struct engine_call_options o = {.loop = c->o.loop, .socket = r->socket, .path = "/health",
+                                        .timeout_ms = CALL_MS, .on_end = on_probe, .user = r};
+        if (!r->loaded && !r->out && r->probe == NULL) r->probe = engine_call_start(&o);
+    }
+    net_timer_start(c->o.loop, &c->poll, POLL_MS);
+}
+
+static void on_limit(struct net_timer *t) {
+    struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, limit));
+    /* Half a round would compare some with none. */
+    finish(c, c->round == 0 ? "it took too long" : NULL);
+}
+
+/* --- the beginning --- */
+
+static void start_runner(struct calibration *c, struct runner *r, size_t i) {
+    struct engine_launch l = c->o.launch;
+    int err = UV_ENOMEM;
+    r->owner = c;
+    r->out = true;
+    int n = snprintf(r->socket, sizeof r->socket, "%s/try%zu.sock", c->o.run_dir, i);
+    if (n < 0 || (size_t)n >= sizeof r->socket) return;
+    unlink(r->socket);
+    l.socket = r->socket;
+    l.tuning = r->tuning;
+    if (l.model_context_tokens == 0 || l.model_context_tokens > CONTEXT_TOKENS) l.model_context_tokens = CONTEXT_TOKENS;
+    char **args = engine_build_args(&l), **env = engine_build_env(&l, environ);
+    struct engine_child_options o = {c->o.loop, args, env, TERM_MS, on_child_exit, r};
+    if (args != NULL && env != NULL) r->child = engine_child_start(&o, &err);
+    r->out = r->child == NULL;
+    engine_free_list(args);
+    engine_free_list(env);
+}
+
+/* The engines run side by side: each holds its weights (some builds lay them out anew in memory) and its buffers. */
+static size_t fitting(const struct calibrate_options *o, size_t wanted) {
+    uint64_t each = 2 * o->model_bytes + (256U << 20), room = o->machine->free_bytes / 2;
+    return room / each < wanted ? (size_t)(room / each) : wanted;
+}
+
+struct calibration *calibrate_start(const struct calibrate_options *o, const char **why) {
+    struct engine_tuning tunings[CALIBRATE_MAX_CANDIDATES];
+    size_t candidates = calibrate_candidates(o->machine, tunings), n = fitting(o, candidates);
+    *why = candidates < 2 ? "one core: nothing to compare" : "too little memory to compare";
+    if (n < 2) return NULL;
+    struct calibration *c = calloc(1, sizeof *c);
+    *why = "out of memory";
+    if (c == NULL) return NULL;
+    c->o = *o;
+    c->count = n;
+    c->rounds = ROUNDS;
+    c->width = o->launch.slots < CALIBRATE_STREAMS ? o->launch.slots : CALIBRATE_STREAMS;
+    c->poll.fire = on_poll;
+    c->limit.fire = on_limit;
+    c->ended.run = on_ended;
+    for (size_t i = 0; i < n; i++) c->runners[i].tuning = tunings[i];
+    for (size_t i = 0; i < n; i++) start_runner(c, &c->runners[i], i);
+    net_timer_start(o->loop, &c->limit, o->limit_ms > 0 ? o->limit_ms : LIMIT_MS);
+    net_timer_start(o->loop, &c->poll, POLL_MS);
+    if (!children_left(c)) finish(c, "no engine could be started");
+    return c;
+}
+
+void calibrate_stop(struct calibration *c) {
+    finish(c, "it was stopped");
+}
