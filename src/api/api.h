@@ -14,7 +14,7 @@ struct api_options {
     struct net_loop *loop;
     const struct clock *clock;
     const struct random *random;
-    const struct config *config; /* borrowed for life */
+    const struct config *config;       /* borrowed for life */
     const struct catalogue *catalogue; /* borrowed for life */
     struct llm *llm;                   /* borrowed; NULL until api_set_llm */
 };
@@ -24,7 +24,7 @@ void api_set_llm(struct api *a, struct llm *m);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */
 void api_set_queue(struct api *a, struct queue *q);
 void api_set_server(struct api *a, struct net_server *s);
-struct net_server_hooks api_hooks(void);   /* their user is the api */
+struct net_server_hooks api_hooks(void); /* their user is the api */
 struct queue_runner api_runner(struct api *a);
 /* From now on /readyz says 503. */
 void api_set_draining(struct api *a);

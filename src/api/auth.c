@@ -58,7 +58,8 @@ static const struct config_key *find(const struct keyring *k, struct slice crede
 
 static bool credential_of(struct slice header, struct slice *out) {
     struct slice rest, scheme = slice_cut(header, ' ', &rest);
-    if (!slice_eq_nocase(scheme, SLICE("Key")) && !slice_eq_nocase(scheme, SLICE("Bearer"))) return false;
+    if (!slice_eq_nocase(scheme, SLICE("Key")) && !slice_eq_nocase(scheme, SLICE("Bearer")))
+        return false;
     *out = slice_trim(rest);
     return out->len > 0 && out->len <= CREDENTIAL_MAX_BYTES;
 }
@@ -85,8 +86,9 @@ static bool is_loopback_name(struct slice name) {
 
 /* A caller who reaches us under fal's own names has pointed them here (DNS or a hosts file). */
 static bool is_fal_name(struct slice name) {
-    static const char *const names[] = {"fal.run", "queue.fal.run", "rest.fal.ai", "rest.alpha.fal.ai",
-                                        "v3.fal.media", "v3b.fal.media", "fal.media", "ws.fal.run", "api.fal.ai"};
+    static const char *const names[] = {"fal.run",           "queue.fal.run", "rest.fal.ai",
+                                        "rest.alpha.fal.ai", "v3.fal.media",  "v3b.fal.media",
+                                        "fal.media",         "ws.fal.run",    "api.fal.ai"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_eq_nocase(name, slice_of(names[i]))) return true;
     return false;
@@ -101,7 +103,8 @@ static bool listed(const struct slice *list, size_t n, struct slice name) {
 static bool host_ok(const struct config *c, struct slice host) {
     struct slice name = without_port(host);
     if (is_loopback_name(name) || is_fal_name(name)) return true;
-    return listed(c->allowed_hosts, c->nallowed_hosts, name) || listed(c->allowed_hosts, c->nallowed_hosts, host);
+    return listed(c->allowed_hosts, c->nallowed_hosts, name) ||
+           listed(c->allowed_hosts, c->nallowed_hosts, host);
 }
 
 static bool origin_ok(const struct config *c, struct slice origin) {
@@ -112,17 +115,20 @@ static bool origin_ok(const struct config *c, struct slice origin) {
     return is_loopback_name(without_port(host));
 }
 
-static enum auth_verdict check_open(const struct keyring *k, const struct net_exchange *x, struct identity *out) {
+static enum auth_verdict check_open(const struct keyring *k, const struct net_exchange *x,
+                                    struct identity *out) {
     const struct h1_head *h = net_head(x);
     size_t n;
     struct slice origin = h1_get(h, SLICE("origin"), &n);
     if (!host_ok(k->config, h->host)) return AUTH_HOST;
     if (n > 0 && !origin_ok(k->config, origin)) return AUTH_ORIGIN;
-    *out = (struct identity){.owner = SLICE("local"), .key_id = SLICE("local"), .scope = SCOPE_ADMIN};
+    *out = (struct identity){
+        .owner = SLICE("local"), .key_id = SLICE("local"), .scope = SCOPE_ADMIN};
     return AUTH_OK;
 }
 
-enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x, struct identity *out) {
+enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x,
+                             struct identity *out) {
     size_t n;
     struct slice credential, header = h1_get(net_head(x), SLICE("authorization"), &n);
     if (n > 1) return AUTH_REPEATED;

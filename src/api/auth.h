@@ -20,6 +20,7 @@ struct identity {
 };
 
 /* AUTH_HOST and AUTH_ORIGIN come only when the keyring is open. */
-enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x, struct identity *out);
+enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x,
+                             struct identity *out);
 
 #endif

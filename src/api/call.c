@@ -12,9 +12,11 @@ void call_headers(struct call *c) {
     net_header(c->x, SLICE("x-content-type-options"), SLICE("nosniff"));
     net_header(c->x, SLICE("access-control-allow-origin"), SLICE("*"));
     if (h1_get(net_head(c->x), SLICE("origin"), NULL).ptr == NULL) return;
-    net_header(c->x, SLICE("access-control-expose-headers"),
-               SLICE("x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
-                     "x-fal-billable-units, x-anyllm-model, x-anyllm-upstream, retry-after"));
+    net_header(
+        c->x, SLICE("access-control-expose-headers"),
+        SLICE(
+            "x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
+            "x-fal-billable-units, x-anyllm-model, x-anyllm-upstream, retry-after"));
 }
 
 void call_header_u64(struct call *c, const char *name, uint64_t v) {
@@ -60,7 +62,8 @@ void call_faults(struct call *c, const struct faults *f) {
     buf_addc(b, '}');
     net_header(c->x, SLICE("x-fal-retryable"), SLICE("false"));
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
-    call_json(c, 422, b->failed || f->json.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
+    call_json(c, 422,
+              b->failed || f->json.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
 }
 
 /* --- checks handlers share */
@@ -87,14 +90,16 @@ static bool charset_ok(struct slice value) {
 
 bool call_wants_json(struct call *c) {
     const struct h1_head *h = net_head(c->x);
-    struct slice type = h1_get(h, SLICE("content-type"), NULL), coding = h1_get(h, SLICE("content-encoding"), NULL);
+    struct slice type = h1_get(h, SLICE("content-type"), NULL),
+                 coding = h1_get(h, SLICE("content-encoding"), NULL);
     if (coding.ptr != NULL && !slice_eq_nocase(coding, SLICE("identity"))) {
-        call_error(c, 415, "bad_request", SLICE("content encoding not supported; send the body as it is"));
+        call_error(c, 415, "bad_request",
+                   SLICE("content encoding not supported; send the body as it is"));
         return false;
     }
     /* As fal: no type or text/plain is read as JSON. */
-    bool ok = type.len == 0 || media_type_is(type, "application/json") || media_type_is(type, "text/plain") ||
-              media_type_is(type, "application/octet-stream");
+    bool ok = type.len == 0 || media_type_is(type, "application/json") ||
+              media_type_is(type, "text/plain") || media_type_is(type, "application/octet-stream");
     if (ok && charset_ok(type)) return true;
     call_error(c, 415, "bad_request", SLICE("Content-Type should be application/json in UTF-8"));
     return false;
@@ -106,9 +111,10 @@ bool call_endpoint(struct call *c) {
     c->endpoint = endpoint_find(c->app, &rest);
     if (c->endpoint != NULL && rest.len == 0) return true;
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
-    int n = c->endpoint == NULL
-                ? snprintf(text, sizeof text, "Application \"%.*s\" not found", (int)(c->app.len < 200 ? c->app.len : 200), c->app.ptr)
-                : snprintf(text, sizeof text, "Path /%.*s not found", (int)(rest.len < 200 ? rest.len : 200), rest.ptr);
+    int n = c->endpoint == NULL ? snprintf(text, sizeof text, "Application \"%.*s\" not found",
+                                           (int)(c->app.len < 200 ? c->app.len : 200), c->app.ptr)
+                                : snprintf(text, sizeof text, "Path /%.*s not found",
+                                           (int)(rest.len < 200 ? rest.len : 200), rest.ptr);
     call_error(c, 404, NULL, slice_make(text, (size_t)n));
     return false;
 }
@@ -129,10 +135,11 @@ static void refuse_host(struct call *c, bool origin) {
     char text[512];
     const struct h1_head *h = net_head(c->x);
     struct slice what = origin ? h1_get(h, SLICE("origin"), NULL) : h->host;
-    int n = snprintf(text, sizeof text,
-                     "%s \"%.*s\" may not call a server without keys; name it in %s, or configure keys",
-                     origin ? "Origin" : "Host", (int)(what.len < 200 ? what.len : 200), what.ptr,
-                     origin ? "allowed_origins" : "allowed_hosts");
+    int n = snprintf(
+        text, sizeof text,
+        "%s \"%.*s\" may not call a server without keys; name it in %s, or configure keys",
+        origin ? "Origin" : "Host", (int)(what.len < 200 ? what.len : 200), what.ptr,
+        origin ? "allowed_origins" : "allowed_hosts");
     call_error(c, 403, NULL, slice_make(text, (size_t)n));
 }
 
@@ -141,7 +148,9 @@ static bool authorize(struct call *c) {
     case AUTH_OK: return true;
     case AUTH_HOST: refuse_host(c, false); return false;
     case AUTH_ORIGIN: refuse_host(c, true); return false;
-    case AUTH_REPEATED: call_error(c, 400, "bad_request", SLICE("repeated Authorization")); return false;
+    case AUTH_REPEATED:
+        call_error(c, 400, "bad_request", SLICE("repeated Authorization"));
+        return false;
     case AUTH_MISSING:
         net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
         call_error(c, 401, NULL, SLICE("Authentication is required to access this application."));
@@ -156,17 +165,21 @@ static bool authorize(struct call *c) {
 /* OPTIONS carries no key: a browser asks before it may send one. */
 static void preflight(struct call *c) {
     struct identity who;
-    enum auth_verdict v = keyring_is_open(c->api->keys) ? auth_check(c->api->keys, c->x, &who) : AUTH_OK;
+    enum auth_verdict v = keyring_is_open(c->api->keys) ? auth_check(c->api->keys, c->x, &who)
+                                                        : AUTH_OK;
     if (v == AUTH_HOST || v == AUTH_ORIGIN) {
         refuse_host(c, v == AUTH_ORIGIN);
         return;
     }
-    net_header(c->x, SLICE("access-control-allow-methods"), SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
-    net_header(c->x, SLICE("access-control-allow-headers"),
-               SLICE("authorization, content-type, accept, idempotency-key, x-fal-queue-priority, x-fal-runner-hint, "
-                     "x-fal-request-timeout, x-fal-object-lifecycle, x-fal-object-lifecycle-preference, x-fal-store-io, "
-                     "x-fal-no-retry, x-fal-retry-config, x-fal-tags, x-fal-target-url, x-fal-file-name, "
-                     "x-app-fal-disable-fallback"));
+    net_header(c->x, SLICE("access-control-allow-methods"),
+               SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
+    net_header(
+        c->x, SLICE("access-control-allow-headers"),
+        SLICE(
+            "authorization, content-type, accept, idempotency-key, x-fal-queue-priority, x-fal-runner-hint, "
+            "x-fal-request-timeout, x-fal-object-lifecycle, x-fal-object-lifecycle-preference, x-fal-store-io, "
+            "x-fal-no-retry, x-fal-retry-config, x-fal-tags, x-fal-target-url, x-fal-file-name, "
+            "x-app-fal-disable-fallback"));
     net_header(c->x, SLICE("access-control-max-age"), SLICE("86400"));
     call_headers(c);
     net_reply(c->x, 204, SLICE(""), SLICE(""));
@@ -200,8 +213,10 @@ static void on_head(struct net_exchange *x, void *user) {
     c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : route_find(c, &status, &allow);
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
-    if (c->route == NULL) answer_no_route(c, status, allow);
-    else if (!c->route->open) authorize(c);
+    if (c->route == NULL)
+        answer_no_route(c, status, allow);
+    else if (!c->route->open)
+        authorize(c);
 }
 
 static void on_request(struct net_exchange *x, void *user) {
@@ -218,8 +233,8 @@ static void log_call(struct call *c, const char *how) {
     if (log_get_level() < LOG_DEBUG) return;
     char path[LOG_QUOTE_BYTES];
     const struct h1_head *h = net_head(c->x);
-    log_request(LOG_DEBUG, c->request_id, how, "method=%s path=%s key=%.*s", h1_method_name(h->method),
-                log_quote(path, h->path), SLICE_ARG(c->who.key_id));
+    log_request(LOG_DEBUG, c->request_id, how, "method=%s path=%s key=%.*s",
+                h1_method_name(h->method), log_quote(path, h->path), SLICE_ARG(c->who.key_id));
 }
 
 static void on_done(struct net_exchange *x, void *user) {
@@ -236,8 +251,8 @@ static void on_gone(struct net_exchange *x, void *user) {
     run_gone(c);
 }
 
-static void on_fault(struct net_exchange *x, bool has_request, unsigned status, const char *reason, struct buf *body,
-                     void *user) {
+static void on_fault(struct net_exchange *x, bool has_request, unsigned status, const char *reason,
+                     struct buf *body, void *user) {
     struct api *a = user;
     struct call bare = {.api = a, .x = x}, *c = has_request ? net_get_user(x) : NULL;
     char text[160];
@@ -249,16 +264,22 @@ static void on_fault(struct net_exchange *x, bool has_request, unsigned status, 
     net_header(x, SLICE("x-fal-request-id"), slice_of(c->request_id));
     net_header(x, SLICE("x-content-type-options"), SLICE("nosniff"));
     net_header(x, SLICE("access-control-allow-origin"), SLICE("*"));
-    net_header(x, SLICE("x-fal-error-type"), status == 503 ? SLICE("internal_error") : SLICE("bad_request"));
+    net_header(x, SLICE("x-fal-error-type"),
+               status == 503 ? SLICE("internal_error") : SLICE("bad_request"));
     if (status == 413)
         snprintf(text, sizeof text, "Body larger than %zu bytes", a->config->max_body_bytes);
-    else snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
+    else
+        snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
     flat_json(body, slice_of(text), status == 503 ? "internal_error" : "bad_request");
 }
 
 struct net_server_hooks api_hooks(void) {
-    return (struct net_server_hooks){.on_head = on_head, .on_request = on_request, .on_drain = on_drain,
-                                     .on_done = on_done, .on_gone = on_gone, .on_fault = on_fault};
+    return (struct net_server_hooks){.on_head = on_head,
+                                     .on_request = on_request,
+                                     .on_drain = on_drain,
+                                     .on_done = on_done,
+                                     .on_gone = on_gone,
+                                     .on_fault = on_fault};
 }
 
 /* --- life */

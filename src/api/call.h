@@ -6,7 +6,16 @@
 #include "api/auth.h"
 #include "api/endpoints.h"
 
-enum served { SERVED_RUN, SERVED_STREAM, SERVED_SUBMIT, SERVED_STATUS, SERVED_RESULT, SERVED_CANCEL, SERVED_OPS, SERVED_NONE };
+enum served {
+    SERVED_RUN,
+    SERVED_STREAM,
+    SERVED_SUBMIT,
+    SERVED_STATUS,
+    SERVED_RESULT,
+    SERVED_CANCEL,
+    SERVED_OPS,
+    SERVED_NONE
+};
 #define SERVED_KINDS 8
 
 struct api {
@@ -19,8 +28,8 @@ struct api {
     struct queue *queue;
     struct net_server *server;
     struct keyring *keys;
-    struct run *runs; /* jobs of the queue that run now */
-    struct buf scratch;   /* for an answer being built; nothing lives in it between two calls */
+    struct run *runs;   /* jobs of the queue that run now */
+    struct buf scratch; /* for an answer being built; nothing lives in it between two calls */
     bool draining, store_ok;
     uint64_t requests[SERVED_KINDS], errors[SERVED_KINDS];
     uint64_t started_ms;
@@ -44,7 +53,8 @@ struct call {
     struct net_exchange *x;
     const struct route *route;
     struct identity who;
-    struct slice app, id, prefix; /* of the path: endpoint id, request id, "/run" or "/queue" or "" */
+    struct slice app, id,
+        prefix; /* of the path: endpoint id, request id, "/run" or "/queue" or "" */
     char request_id[UUID_BYTES];
     const struct endpoint *endpoint;
     /* direct calls */
@@ -77,8 +87,8 @@ struct buf *call_scratch(struct call *c);
 #define JSON_TYPE SLICE("application/json")
 
 /* --- outputs and errors of models, shared by the direct call, the stream and the runner */
-void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r, const struct llm_result *result,
-                 const struct llm_error *err);
+void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
+                 const struct llm_result *result, const struct llm_error *err);
 /* ,"usage":{…} */
 void output_usage(struct buf *b, const struct llm_usage *u);
 /* The body for a failed call; flat or detail[] as the table of faults says. */

@@ -61,19 +61,25 @@ static const char *const priorities[] = {"throughput", "latency", NULL};
 
 static const struct input_field any_llm_inputs[] = {
     {"prompt", INPUT_STRING, true, 0, 0, NULL, "what the model is asked", set_prompt},
-    {"system_prompt", INPUT_STRING, false, 0, 0, NULL, "context or instructions for the model", set_system_prompt},
-    {"model", INPUT_MODEL, false, 0, 0, NULL, "id of the catalogue; premium models cost ten times as much", set_model},
-    {"reasoning", INPUT_BOOL, false, 0, 0, NULL, "whether the reasoning is part of the answer", set_reasoning},
-    {"priority", INPUT_ENUM, false, 0, 0, priorities, "what the provider is chosen by", set_priority},
+    {"system_prompt", INPUT_STRING, false, 0, 0, NULL, "context or instructions for the model",
+     set_system_prompt},
+    {"model", INPUT_MODEL, false, 0, 0, NULL,
+     "id of the catalogue; premium models cost ten times as much", set_model},
+    {"reasoning", INPUT_BOOL, false, 0, 0, NULL, "whether the reasoning is part of the answer",
+     set_reasoning},
+    {"priority", INPUT_ENUM, false, 0, 0, priorities, "what the provider is chosen by",
+     set_priority},
     {"temperature", INPUT_NUMBER, false, 0, 2, NULL, "0 is the most predictable", set_temperature},
-    {"max_tokens", INPUT_INTEGER, false, 1, MAX_TOKENS_LIMIT, NULL, "longest answer, in tokens", set_max_tokens},
+    {"max_tokens", INPUT_INTEGER, false, 1, MAX_TOKENS_LIMIT, NULL, "longest answer, in tokens",
+     set_max_tokens},
     {"image_url", INPUT_URL, false, 0, 0, NULL, "an image the prompt speaks of", set_image_url},
     {"image_urls", INPUT_URLS, false, 0, 0, NULL, "images the prompt speaks of", set_image_urls},
     {NULL, INPUT_STRING, false, 0, 0, NULL, NULL, NULL},
 };
 
 static const struct endpoint endpoints[] = {
-    {"fal-ai/any-llm", any_llm_inputs, OUTPUT_TEXT | OUTPUT_REASONING | OUTPUT_PARTIAL | OUTPUT_ERROR | OUTPUT_USAGE, false},
+    {"fal-ai/any-llm", any_llm_inputs,
+     OUTPUT_TEXT | OUTPUT_REASONING | OUTPUT_PARTIAL | OUTPUT_ERROR | OUTPUT_USAGE, false},
 };
 
 size_t endpoint_count(void) {
@@ -116,12 +122,15 @@ void faults_free(struct faults *f) {
 
 /* A value is shown again only when it is small. */
 static void add_input(struct buf *b, yyjson_val *v) {
-    if (v == NULL || yyjson_is_ctn(v) || (yyjson_is_str(v) && yyjson_get_len(v) > FAULT_INPUT_BYTES)) return;
+    if (v == NULL || yyjson_is_ctn(v) ||
+        (yyjson_is_str(v) && yyjson_get_len(v) > FAULT_INPUT_BYTES))
+        return;
     buf_puts(b, ",\"input\":");
     json_add_value(b, v, true);
 }
 
-void faults_add(struct faults *f, const char *loc, const char *msg, const char *type, const char *ctx, yyjson_val *input) {
+void faults_add(struct faults *f, const char *loc, const char *msg, const char *type,
+                const char *ctx, yyjson_val *input) {
     struct buf *b = &f->json;
     buf_puts(b, f->count == 0 ? "[" : ",");
     buf_printf(b, "{\"loc\":%s,\"msg\":", loc);
@@ -133,8 +142,8 @@ void faults_add(struct faults *f, const char *loc, const char *msg, const char *
     if (f->count++ == 0) buf_printf(&f->text, "%s: %s", loc, msg);
 }
 
-static void field_fault(struct faults *f, const struct input_field *in, const char *msg, const char *type,
-                        const char *ctx, yyjson_val *v) {
+static void field_fault(struct faults *f, const struct input_field *in, const char *msg,
+                        const char *type, const char *ctx, yyjson_val *v) {
     char loc[96];
     snprintf(loc, sizeof loc, "[\"body\",\"%s\"]", in->name);
     faults_add(f, loc, msg, type, ctx, v);
@@ -185,8 +194,8 @@ static bool check_integer(struct faults *f, const struct input_field *in, yyjson
     }
     double n = yyjson_get_num(v);
     if (yyjson_is_real(v) && floor(n) != n) {
-        field_fault(f, in, "Input should be a valid integer, got a number with a fractional part", "int_from_float",
-                    NULL, v);
+        field_fault(f, in, "Input should be a valid integer, got a number with a fractional part",
+                    "int_from_float", NULL, v);
         return false;
     }
     return check_bounds(f, in, v);
@@ -203,14 +212,16 @@ static bool check_enum(struct faults *f, const struct input_field *in, yyjson_va
         buf_printf(&ctx, "%s\"%s\"", at == in->values ? "" : ",", *at);
     buf_puts(&ctx, "]}");
     buf_addc(&ctx, '\0');
-    field_fault(f, in, "Input should be one of the expected values", "one_of", ctx.failed ? NULL : buf_slice(&ctx).ptr, v);
+    field_fault(f, in, "Input should be one of the expected values", "one_of",
+                ctx.failed ? NULL : buf_slice(&ctx).ptr, v);
     buf_free(&ctx);
     return false;
 }
 
 static bool url_ok(yyjson_val *v) {
     struct slice s = json_str(v);
-    return slice_starts(s, SLICE("https://")) || slice_starts(s, SLICE("http://")) || slice_starts(s, SLICE("data:"));
+    return slice_starts(s, SLICE("https://")) || slice_starts(s, SLICE("http://")) ||
+           slice_starts(s, SLICE("data:"));
 }
 
 static bool check_url(struct faults *f, const struct input_field *in, yyjson_val *v) {
@@ -228,21 +239,24 @@ static bool check_urls(struct faults *f, const struct input_field *in, yyjson_va
         return false;
     }
     if (yyjson_arr_size(v) > MAX_URLS) {
-        field_fault(f, in, "List should have at most 64 items", "sequence_too_long", "{\"max_length\":64}", NULL);
+        field_fault(f, in, "List should have at most 64 items", "sequence_too_long",
+                    "{\"max_length\":64}", NULL);
         return false;
     }
     yyjson_arr_foreach(v, i, n, item) if (!check_url(f, in, item)) return false;
     return true;
 }
 
-static bool check_model(struct faults *f, const struct input_field *in, yyjson_val *v, const struct llm *llm) {
+static bool check_model(struct faults *f, const struct input_field *in, yyjson_val *v,
+                        const struct llm *llm) {
     if (!check_string(f, in, v)) return false;
     if (llm_knows(llm, json_str(v))) return true;
     field_fault(f, in, "unknown model", "one_of", NULL, v);
     return false;
 }
 
-static bool check(struct faults *f, const struct input_field *in, yyjson_val *v, const struct llm *llm) {
+static bool check(struct faults *f, const struct input_field *in, yyjson_val *v,
+                  const struct llm *llm) {
     switch (in->type) {
     case INPUT_STRING: return check_string(f, in, v);
     case INPUT_MODEL: return check_model(f, in, v, llm);
@@ -256,8 +270,9 @@ static bool check(struct faults *f, const struct input_field *in, yyjson_val *v,
     return false;
 }
 
-bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm, const struct catalogue *catalogue,
-                   struct arena *a, struct llm_request *r, struct faults *faults) {
+bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm,
+                   const struct catalogue *catalogue, struct arena *a, struct llm_request *r,
+                   struct faults *faults) {
     for (const struct input_field *in = e->inputs; in->name != NULL; in++) {
         yyjson_val *v = json_get(input, in->name);
         if (v == NULL || (!in->required && yyjson_is_null(v))) {
@@ -272,12 +287,16 @@ bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm
 }
 
 static void parse_fault(struct faults *f, const struct json_error *err) {
-    static const char *const types[] = {[JSON_SYNTAX] = "json_invalid", [JSON_UNICODE] = "json_invalid",
-                                        [JSON_DEPTH] = "json_invalid", [JSON_DUPLICATE] = "json_invalid",
+    static const char *const types[] = {[JSON_SYNTAX] = "json_invalid",
+                                        [JSON_UNICODE] = "json_invalid",
+                                        [JSON_DEPTH] = "json_invalid",
+                                        [JSON_DUPLICATE] = "json_invalid",
                                         [JSON_MEMORY] = "internal_server_error"};
     char loc[48];
-    if (err->fault == JSON_DUPLICATE) snprintf(loc, sizeof loc, "[\"body\"]");
-    else snprintf(loc, sizeof loc, "[\"body\",%zu]", err->offset);
+    if (err->fault == JSON_DUPLICATE)
+        snprintf(loc, sizeof loc, "[\"body\"]");
+    else
+        snprintf(loc, sizeof loc, "[\"body\",%zu]", err->offset);
     faults_add(f, loc, err->reason, types[err->fault], NULL, NULL);
 }
 

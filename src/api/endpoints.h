@@ -7,20 +7,35 @@
 #include "base/json.h"
 #include "llm/llm.h"
 
-enum input_type { INPUT_STRING, INPUT_MODEL, INPUT_BOOL, INPUT_NUMBER, INPUT_INTEGER, INPUT_ENUM, INPUT_URL, INPUT_URLS };
+enum input_type {
+    INPUT_STRING,
+    INPUT_MODEL,
+    INPUT_BOOL,
+    INPUT_NUMBER,
+    INPUT_INTEGER,
+    INPUT_ENUM,
+    INPUT_URL,
+    INPUT_URLS
+};
 
 struct input_field {
     const char *name;
     enum input_type type;
     bool required;
-    double min, max;                 /* numbers; both 0: no bounds */
-    const char *const *values;       /* INPUT_ENUM, NULL-terminated */
+    double min, max;           /* numbers; both 0: no bounds */
+    const char *const *values; /* INPUT_ENUM, NULL-terminated */
     const char *description;
     /* Puts the checked value into the request; NULL: accepted and ignored. */
     void (*set)(struct llm_request *r, yyjson_val *v, struct arena *a);
 };
 
-enum output_field { OUTPUT_TEXT = 1, OUTPUT_REASONING = 2, OUTPUT_PARTIAL = 4, OUTPUT_ERROR = 8, OUTPUT_USAGE = 16 };
+enum output_field {
+    OUTPUT_TEXT = 1,
+    OUTPUT_REASONING = 2,
+    OUTPUT_PARTIAL = 4,
+    OUTPUT_ERROR = 8,
+    OUTPUT_USAGE = 16
+};
 
 struct endpoint {
     const char *id;
@@ -43,12 +58,14 @@ struct faults {
 void faults_init(struct faults *f);
 void faults_free(struct faults *f);
 /* loc: ready JSON array, `ctx` ready JSON object or NULL; `input` may be NULL. */
-void faults_add(struct faults *f, const char *loc, const char *msg, const char *type, const char *ctx, yyjson_val *input);
+void faults_add(struct faults *f, const char *loc, const char *msg, const char *type,
+                const char *ctx, yyjson_val *input);
 
 /* Fills *r from the input object; everything wrong goes into *faults. True when nothing is. The request borrows from the
  * document and the arena. `llm` says which models are known, `catalogue` the default. */
-bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm, const struct catalogue *catalogue,
-                   struct arena *a, struct llm_request *r, struct faults *faults);
+bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm,
+                   const struct catalogue *catalogue, struct arena *a, struct llm_request *r,
+                   struct faults *faults);
 /* Parses a body as far as a submit does: JSON, one object. NULL and a fault otherwise. An empty body is {}. */
 yyjson_doc *endpoint_parse(struct slice body, struct faults *faults);
 

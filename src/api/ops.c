@@ -13,8 +13,9 @@ void handle_ready(struct call *c) {
     bool upstream = a->llm != NULL && llm_ready(a->llm), store = a->queue != NULL && a->store_ok;
     bool ready = upstream && store && !a->draining;
     struct buf *b = call_scratch(c);
-    buf_printf(b, "{\"status\":\"%s\",\"store\":%s,\"upstream\":%s,\"draining\":%s}", ready ? "ready" : "not_ready",
-               store ? "true" : "false", upstream ? "true" : "false", a->draining ? "true" : "false");
+    buf_printf(b, "{\"status\":\"%s\",\"store\":%s,\"upstream\":%s,\"draining\":%s}",
+               ready ? "ready" : "not_ready", store ? "true" : "false", upstream ? "true" : "false",
+               a->draining ? "true" : "false");
     if (!ready) net_header(c->x, SLICE("retry-after"), SLICE("1"));
     call_headers(c);
     net_reply(c->x, ready ? 200 : 503, JSON_TYPE, buf_slice(b));
@@ -29,7 +30,8 @@ struct metric {
     double (*value)(const struct api *a, size_t i);
 };
 
-static const char *const surface_names[] = {"run", "stream", "submit", "status", "result", "cancel", "operations", "none"};
+static const char *const surface_names[] = {"run",    "stream", "submit",     "status",
+                                            "result", "cancel", "operations", "none"};
 
 static size_t one(const struct api *a) {
     return 1;
@@ -63,9 +65,9 @@ static struct queue_stats queue_stats_of(const struct api *a) {
     return s;
 }
 
-#define METRIC(fn, expr) \
+#define METRIC(fn, expr)                              \
     static double fn(const struct api *a, size_t i) { \
-        return (double)(expr); \
+        return (double)(expr);                        \
     }
 
 METRIC(m_uptime, (clock_mono_ms(a->clock) - a->started_ms) / 1000)
@@ -94,41 +96,60 @@ METRIC(m_log_dropped, log_dropped())
 
 static const struct metric metrics[] = {
     {"anyllm_uptime_seconds", "gauge", "time since the start", NULL, one, NULL, m_uptime},
-    {"anyllm_requests_total", "counter", "requests by surface", "surface", surfaces, surface_label, m_requests},
-    {"anyllm_errors_total", "counter", "answers of 400 and above by surface", "surface", surfaces, surface_label, m_errors},
+    {"anyllm_requests_total", "counter", "requests by surface", "surface", surfaces, surface_label,
+     m_requests},
+    {"anyllm_errors_total", "counter", "answers of 400 and above by surface", "surface", surfaces,
+     surface_label, m_errors},
     {"anyllm_connections", "gauge", "open connections", NULL, one, NULL, m_connections},
-    {"anyllm_connections_accepted_total", "counter", "connections accepted", NULL, one, NULL, m_accepted},
-    {"anyllm_connections_refused_total", "counter", "connections over a limit, answered 503", NULL, one, NULL, m_refused},
-    {"anyllm_bad_requests_total", "counter", "requests that were not HTTP as it should be", NULL, one, NULL, m_bad_requests},
+    {"anyllm_connections_accepted_total", "counter", "connections accepted", NULL, one, NULL,
+     m_accepted},
+    {"anyllm_connections_refused_total", "counter", "connections over a limit, answered 503", NULL,
+     one, NULL, m_refused},
+    {"anyllm_bad_requests_total", "counter", "requests that were not HTTP as it should be", NULL,
+     one, NULL, m_bad_requests},
     {"anyllm_queue_waiting", "gauge", "requests in the queue", NULL, one, NULL, m_waiting},
     {"anyllm_queue_running", "gauge", "requests in progress", NULL, one, NULL, m_running},
     {"anyllm_queue_submitted_total", "counter", "requests accepted", NULL, one, NULL, m_submitted},
     {"anyllm_queue_completed_total", "counter", "requests completed", NULL, one, NULL, m_completed},
     {"anyllm_queue_failed_total", "counter", "of these, with an error", NULL, one, NULL, m_failed},
-    {"anyllm_queue_cancelled_total", "counter", "of these, cancelled by the caller", NULL, one, NULL, m_cancelled},
+    {"anyllm_queue_cancelled_total", "counter", "of these, cancelled by the caller", NULL, one,
+     NULL, m_cancelled},
     {"anyllm_queue_retries_total", "counter", "further attempts", NULL, one, NULL, m_retried},
-    {"anyllm_queue_recovered_total", "counter", "requests taken up again after a restart", NULL, one, NULL, m_recovered},
-    {"anyllm_queue_stale_writes_total", "counter", "late writes refused by their lease token", NULL, one, NULL, m_stale},
-    {"anyllm_store_can_write", "gauge", "1 while the store takes writes", NULL, one, NULL, m_can_write},
-    {"anyllm_upstream_calls_total", "counter", "calls sent", "upstream", upstreams, upstream_label, m_calls},
-    {"anyllm_upstream_failures_total", "counter", "of these, failed", "upstream", upstreams, upstream_label, m_failures},
-    {"anyllm_upstream_in_flight", "gauge", "calls running", "upstream", upstreams, upstream_label, m_in_flight},
-    {"anyllm_upstream_waiting", "gauge", "calls waiting for a slot", "upstream", upstreams, upstream_label, m_slot_waiting},
-    {"anyllm_upstream_able", "gauge", "1 while it can serve", "upstream", upstreams, upstream_label, m_able},
-    {"anyllm_log_lines_dropped_total", "counter", "log lines that could not be written", NULL, one, NULL, m_log_dropped},
+    {"anyllm_queue_recovered_total", "counter", "requests taken up again after a restart", NULL,
+     one, NULL, m_recovered},
+    {"anyllm_queue_stale_writes_total", "counter", "late writes refused by their lease token", NULL,
+     one, NULL, m_stale},
+    {"anyllm_store_can_write", "gauge", "1 while the store takes writes", NULL, one, NULL,
+     m_can_write},
+    {"anyllm_upstream_calls_total", "counter", "calls sent", "upstream", upstreams, upstream_label,
+     m_calls},
+    {"anyllm_upstream_failures_total", "counter", "of these, failed", "upstream", upstreams,
+     upstream_label, m_failures},
+    {"anyllm_upstream_in_flight", "gauge", "calls running", "upstream", upstreams, upstream_label,
+     m_in_flight},
+    {"anyllm_upstream_waiting", "gauge", "calls waiting for a slot", "upstream", upstreams,
+     upstream_label, m_slot_waiting},
+    {"anyllm_upstream_able", "gauge", "1 while it can serve", "upstream", upstreams, upstream_label,
+     m_able},
+    {"anyllm_log_lines_dropped_total", "counter", "log lines that could not be written", NULL, one,
+     NULL, m_log_dropped},
 };
 
 static void add_metric(struct buf *b, const struct api *a, const struct metric *m) {
     buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->type);
     for (size_t i = 0, n = m->count(a); i < n; i++) {
-        if (m->label == NULL) buf_printf(b, "%s %.0f\n", m->name, m->value(a, i));
-        else buf_printf(b, "%s{%s=\"%.*s\"} %.0f\n", m->name, m->label, SLICE_ARG(m->label_value(a, i)), m->value(a, i));
+        if (m->label == NULL)
+            buf_printf(b, "%s %.0f\n", m->name, m->value(a, i));
+        else
+            buf_printf(b, "%s{%s=\"%.*s\"} %.0f\n", m->name, m->label,
+                       SLICE_ARG(m->label_value(a, i)), m->value(a, i));
     }
 }
 
 void handle_metrics(struct call *c) {
     struct buf *b = call_scratch(c);
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) add_metric(b, c->api, &metrics[i]);
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++)
+        add_metric(b, c->api, &metrics[i]);
     call_headers(c);
     net_reply(c->x, 200, SLICE("text/plain; version=0.0.4"), buf_slice(b));
 }

@@ -6,8 +6,11 @@
 /* --- addresses: absolute, as the caller reached us */
 
 static void add_base(struct buf *b, const struct call *c) {
-    if (c->api->config->public_url != NULL) buf_puts(b, c->api->config->public_url);
-    else buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http", SLICE_ARG(net_head(c->x)->host));
+    if (c->api->config->public_url != NULL)
+        buf_puts(b, c->api->config->public_url);
+    else
+        buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http",
+                   SLICE_ARG(net_head(c->x)->host));
     buf_add(b, c->prefix);
 }
 
@@ -18,7 +21,8 @@ static struct slice owner_alias(struct slice endpoint) {
     return slice_make(endpoint.ptr, i);
 }
 
-static void add_url(struct buf *b, const struct call *c, const char *name, const struct queue_reply *r, const char *tail) {
+static void add_url(struct buf *b, const struct call *c, const char *name,
+                    const struct queue_reply *r, const char *tail) {
     buf_printf(b, ",\"%s\":\"", name);
     add_base(b, c);
     buf_printf(b, "/%.*s/requests/%s%s\"", SLICE_ARG(owner_alias(r->endpoint)), r->id, tail);
@@ -38,7 +42,8 @@ static void add_log(struct buf *b, const struct queue_log *l) {
     clock_iso8601_bare(l->at_ms, at);
     buf_puts(b, "{\"message\":");
     json_add_string(b, l->message, true);
-    buf_printf(b, ",\"timestamp\":\"%s\",\"level\":\"%.*s\",\"source\":\"USER\"", at, SLICE_ARG(l->level));
+    buf_printf(b, ",\"timestamp\":\"%s\",\"level\":\"%.*s\",\"source\":\"USER\"", at,
+               SLICE_ARG(l->level));
     buf_printf(b, ",\"labels\":{\"level\":\"%.*s\",\"source\":\"USER\"}}", SLICE_ARG(l->level));
 }
 
@@ -57,9 +62,10 @@ static void add_logs(struct buf *b, const struct call *c, const struct queue_rep
 
 static void add_completed(struct buf *b, const struct store_row *row) {
     if (row->inference_ms >= 0)
-        buf_printf(b, ",\"metrics\":{\"inference_time\":%lld.%03lld}", (long long)(row->inference_ms / 1000),
-                   (long long)(row->inference_ms % 1000));
-    else buf_puts(b, ",\"metrics\":{\"inference_time\":null}");
+        buf_printf(b, ",\"metrics\":{\"inference_time\":%lld.%03lld}",
+                   (long long)(row->inference_ms / 1000), (long long)(row->inference_ms % 1000));
+    else
+        buf_puts(b, ",\"metrics\":{\"inference_time\":null}");
     if (row->error.len == 0) return;
     buf_puts(b, ",\"error\":");
     json_add_string(b, row->error, true);
@@ -71,11 +77,14 @@ static void add_completed(struct buf *b, const struct store_row *row) {
 static void status_json(struct buf *b, const struct call *c, const struct queue_reply *r) {
     static const char *const names[] = {"IN_QUEUE", "IN_PROGRESS", "COMPLETED"};
     buf_printf(b, "{\"status\":\"%s\",\"request_id\":\"%s\"", names[r->state], r->id);
-    if (r->state == STORE_IN_QUEUE) buf_printf(b, ",\"queue_position\":%llu", (unsigned long long)r->position);
+    if (r->state == STORE_IN_QUEUE)
+        buf_printf(b, ",\"queue_position\":%llu", (unsigned long long)r->position);
     add_urls(b, c, r);
     add_logs(b, c, r);
-    if (r->state == STORE_COMPLETED && r->row != NULL) add_completed(b, r->row);
-    else buf_puts(b, ",\"metrics\":{}");
+    if (r->state == STORE_COMPLETED && r->row != NULL)
+        add_completed(b, r->row);
+    else
+        buf_puts(b, ",\"metrics\":{}");
     buf_addc(b, '}');
 }
 
@@ -86,17 +95,22 @@ static struct call *call_of(struct api *a, uint64_t ticket) {
     return x != NULL ? net_get_user(x) : NULL;
 }
 
-static struct queue_done done_with(struct call *c, void (*done)(void *user, uint64_t ticket, const struct queue_reply *r)) {
+static struct queue_done done_with(struct call *c, void (*done)(void *user, uint64_t ticket,
+                                                                const struct queue_reply *r)) {
     return (struct queue_done){.done = done, .user = c->api, .ticket = net_exchange_id(c->x)};
 }
 
 static void unavailable(struct call *c) {
     net_header(c->x, SLICE("retry-after"), SLICE("1"));
-    call_error(c, 503, "internal_error", SLICE("storage unavailable; nothing was accepted, try again"));
+    call_error(c, 503, "internal_error",
+               SLICE("storage unavailable; nothing was accepted, try again"));
 }
 
 static void not_found(struct call *c) {
-    call_json(c, 404, SLICE("{\"status\":\"NOT_FOUND\",\"detail\":\"Request not found\",\"message\":\"Request not found\"}"));
+    call_json(
+        c, 404,
+        SLICE(
+            "{\"status\":\"NOT_FOUND\",\"detail\":\"Request not found\",\"message\":\"Request not found\"}"));
 }
 
 /* --- submit */
@@ -124,19 +138,22 @@ static bool number_query(struct call *c, struct faults *f, const char *name, uin
     char loc[64];
     if (count == 0 || (count == 1 && slice_to_u64(v, out))) return true;
     snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
-    faults_add(f, loc, count > 1 ? "given twice" : "Input should be a whole number", "int_parsing", NULL, NULL);
+    faults_add(f, loc, count > 1 ? "given twice" : "Input should be a whole number", "int_parsing",
+               NULL, NULL);
     return false;
 }
 
 static bool read_priority(struct call *c, struct queue_submit *in) {
     struct slice v = h1_get(net_head(c->x), SLICE("x-fal-queue-priority"), NULL);
-    if (v.ptr != NULL && !slice_eq_nocase(v, SLICE("normal")) && !slice_eq_nocase(v, SLICE("low"))) {
+    if (v.ptr != NULL && !slice_eq_nocase(v, SLICE("normal")) &&
+        !slice_eq_nocase(v, SLICE("low"))) {
         call_error(c, 400, "bad_request", SLICE("x-fal-queue-priority should be normal or low"));
         return false;
     }
     in->priority = v.ptr != NULL && slice_eq_nocase(v, SLICE("low")) ? 1 : 0;
     v = h1_get(net_head(c->x), SLICE("x-fal-no-retry"), NULL);
-    in->no_retry = slice_is(v, "1") || slice_eq_nocase(v, SLICE("true")) || slice_eq_nocase(v, SLICE("yes"));
+    in->no_retry = slice_is(v, "1") || slice_eq_nocase(v, SLICE("true")) ||
+                   slice_eq_nocase(v, SLICE("yes"));
     return true;
 }
 
@@ -151,7 +168,8 @@ static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) 
     if (c == NULL) return;
     if (r->code == QUEUE_FULL) {
         net_header(c->x, SLICE("retry-after"), SLICE("1"));
-        call_error(c, 429, "queue_full", SLICE("the queue is longer than allowed; try again later"));
+        call_error(c, 429, "queue_full",
+                   SLICE("the queue is longer than allowed; try again later"));
         return;
     }
     if (r->code != QUEUE_OK) {
@@ -170,10 +188,11 @@ void handle_submit(struct call *c) {
     if (!call_wants_json(c) || !call_endpoint(c) || !read_priority(c, &in)) return;
     faults_init(&f);
     if (in.input.len == 0) in.input = SLICE("{}");
-    if (!webhook_fault(c, &f, &in.webhook) && number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) &&
-        body_ok(c, &f))
+    if (!webhook_fault(c, &f, &in.webhook) &&
+        number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) && body_ok(c, &f))
         queue_submit(c->api->queue, &in, done_with(c, submitted));
-    else call_faults(c, &f);
+    else
+        call_faults(c, &f);
     faults_free(&f);
 }
 
@@ -188,10 +207,13 @@ static bool read_logs(struct call *c) {
     size_t count;
     struct slice v = h1_query(net_head(c->x)->query, SLICE("logs"), &count);
     c->logs = slice_is(v, "1") || slice_is(v, "true") || slice_is(v, "True");
-    if (count == 0 || c->logs || v.len == 0 || slice_is(v, "0") || slice_is(v, "false") || slice_is(v, "False")) return true;
+    if (count == 0 || c->logs || v.len == 0 || slice_is(v, "0") || slice_is(v, "false") ||
+        slice_is(v, "False"))
+        return true;
     struct faults f;
     faults_init(&f);
-    faults_add(&f, "[\"query\",\"logs\"]", "Input should be 1, 0, true or false", "bool_parsing", NULL, NULL);
+    faults_add(&f, "[\"query\",\"logs\"]", "Input should be 1, 0, true or false", "bool_parsing",
+               NULL, NULL);
     call_faults(c, &f);
     faults_free(&f);
     return false;
@@ -201,8 +223,10 @@ static void status_done(void *user, uint64_t ticket, const struct queue_reply *r
     struct call *c = call_of(user, ticket);
     if (c == NULL) return;
     if (r->code != QUEUE_OK) {
-        if (r->code == QUEUE_NOT_FOUND) not_found(c);
-        else unavailable(c);
+        if (r->code == QUEUE_NOT_FOUND)
+            not_found(c);
+        else
+            unavailable(c);
         return;
     }
     struct buf *b = call_scratch(c);
@@ -232,7 +256,9 @@ static void result_done(void *user, uint64_t ticket, const struct queue_reply *r
     switch (r->code) {
     case QUEUE_OK: break;
     case QUEUE_NOT_FOUND: not_found(c); return;
-    case QUEUE_NOT_READY: call_error(c, 400, "bad_request", SLICE("Request is still in progress")); return;
+    case QUEUE_NOT_READY:
+        call_error(c, 400, "bad_request", SLICE("Request is still in progress"));
+        return;
     default: unavailable(c); return;
     }
     replay_headers(c, r->row->headers);
@@ -249,7 +275,9 @@ static void cancel_done(void *user, uint64_t ticket, const struct queue_reply *r
     if (c == NULL) return;
     switch (r->code) {
     case QUEUE_OK: call_json(c, 202, SLICE("{\"status\":\"CANCELLATION_REQUESTED\"}")); return;
-    case QUEUE_ALREADY_COMPLETED: call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}")); return;
+    case QUEUE_ALREADY_COMPLETED:
+        call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}"));
+        return;
     case QUEUE_NOT_FOUND: not_found(c); return;
     default: unavailable(c); return;
     }

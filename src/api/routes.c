@@ -43,7 +43,8 @@ static unsigned split(struct slice path, struct slice *seg, size_t *n, struct ar
     *n = 0;
     if (slice_find(path, '%') >= 0) return escape_fault(path, a);
     if (path.len == 0 || path.ptr[0] != '/') return 404;
-    if (path.len > 1 && path.ptr[path.len - 1] == '/') path.len--; /* fal's own tools ask with a trailing slash */
+    if (path.len > 1 && path.ptr[path.len - 1] == '/')
+        path.len--; /* fal's own tools ask with a trailing slash */
     path = slice_from(path, 1);
     while (path.ptr != NULL && path.len > 0) {
         struct slice rest, s = slice_cut(path, '/', &rest);
@@ -76,7 +77,8 @@ static bool match(const char *pattern, const struct slice *seg, size_t n, struct
         if (slice_is(want, "{app}")) {
             after = 0;
             for (struct slice t = rest; t.ptr != NULL; after++) slice_cut(t, '/', &t);
-            if (n < at + APP_MIN_SEGMENTS + after || names_a_request(seg + at, n - after - at)) return false;
+            if (n < at + APP_MIN_SEGMENTS + after || names_a_request(seg + at, n - after - at))
+                return false;
             if (at == 1) prefix = slice_make(seg[0].ptr - 1, seg[0].len + 1);
             c->app = span(seg[at], seg[n - after - 1]);
             at = n - after;
@@ -93,7 +95,8 @@ static bool match(const char *pattern, const struct slice *seg, size_t n, struct
 }
 
 static bool is_surface(struct slice s) {
-    static const char *const names[] = {"run", "queue", "rest", "cdn", "api", "platform", "v1", "healthz", "readyz", "metrics"};
+    static const char *const names[] = {"run",      "queue", "rest",    "cdn",    "api",
+                                        "platform", "v1",    "healthz", "readyz", "metrics"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_is(s, names[i])) return true;
     return false;
@@ -103,7 +106,8 @@ const struct route *route_find(struct call *c, unsigned *status, const char **al
     struct slice seg[CALL_MAX_SEGMENTS];
     const struct h1_head *h = net_head(c->x);
     size_t n, wrong = 0;
-    static const char *const names[] = {[H1_GET] = "GET, HEAD", [H1_POST] = "POST", [H1_PUT] = "PUT"};
+    static const char *const names[] = {
+        [H1_GET] = "GET, HEAD", [H1_POST] = "POST", [H1_PUT] = "PUT"};
     *status = split(h->path, seg, &n, net_arena(c->x));
     if (*status != 0) return NULL;
     for (size_t i = 0; i < NROUTES; i++) {

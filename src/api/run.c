@@ -16,13 +16,15 @@ static void answer_model_error(struct call *c, const struct llm_error *err) {
     struct buf *b = call_scratch(c);
     error_json(b, err);
     if (info->model_error) {
-        net_header(c->x, SLICE("x-fal-retryable"), info->retryable ? SLICE("true") : SLICE("false"));
+        net_header(c->x, SLICE("x-fal-retryable"),
+                   info->retryable ? SLICE("true") : SLICE("false"));
         if (info->http_status == 422) net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     } else {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
-    if (err->retry_after_ms >= 0) call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
+    if (err->retry_after_ms >= 0)
+        call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
     call_json(c, info->http_status, buf_slice(b));
 }
 
@@ -31,8 +33,9 @@ static bool read_input(struct call *c) {
     struct faults f;
     faults_init(&f);
     c->input = endpoint_parse(net_body(c->x), &f);
-    bool ok = c->input != NULL && endpoint_read(c->endpoint, yyjson_doc_get_root(c->input), c->api->llm,
-                                                c->api->catalogue, net_arena(c->x), &c->request, &f);
+    bool ok = c->input != NULL &&
+              endpoint_read(c->endpoint, yyjson_doc_get_root(c->input), c->api->llm,
+                            c->api->catalogue, net_arena(c->x), &c->request, &f);
     c->request.request_id = c->request_id;
     if (!ok) call_faults(c, &f);
     faults_free(&f);
@@ -59,8 +62,11 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
     }
     struct buf *b = call_scratch(c);
     output_json(b, c->endpoint, &c->request, r, NULL);
-    if (b->failed) call_error(c, 502, "result_too_large", SLICE("the answer is larger than the server's limit"));
-    else call_json(c, 200, buf_slice(b));
+    if (b->failed)
+        call_error(c, 502, "result_too_large",
+                   SLICE("the answer is larger than the server's limit"));
+    else
+        call_json(c, 200, buf_slice(b));
 }
 
 void handle_run(struct call *c) {
@@ -107,11 +113,13 @@ static void stream_ping(struct net_timer *t) {
 static void add_escaped(struct buf *b, struct slice text) {
     size_t before = b->end;
     if (text.len == 0 || !json_add_string(b, text, true)) return;
-    memmove(b->base + before, b->base + before + 1, b->end - before - 1); /* the quotes belong to the event */
+    memmove(b->base + before, b->base + before + 1,
+            b->end - before - 1); /* the quotes belong to the event */
     b->end -= 2;
 }
 
-static void stream_event(struct stream *s, bool partial, const struct llm_usage *usage, const struct llm_error *err) {
+static void stream_event(struct stream *s, bool partial, const struct llm_usage *usage,
+                         const struct llm_error *err) {
     struct buf *b = &s->event;
     buf_reset(b, SIZE_MAX);
     buf_puts(b, "data: {\"output\":\"");
@@ -121,8 +129,10 @@ static void stream_event(struct stream *s, bool partial, const struct llm_usage 
         buf_add(b, buf_slice(&s->reasoning));
     }
     buf_printf(b, "\",\"partial\":%s,\"error\":", partial ? "true" : "false");
-    if (err != NULL) json_add_string(b, err->message, true);
-    else buf_puts(b, "null");
+    if (err != NULL)
+        json_add_string(b, err->message, true);
+    else
+        buf_puts(b, "null");
     if (usage != NULL && usage->known) output_usage(b, usage);
     buf_puts(b, "}\n\n");
     s->dirty = false;
@@ -138,8 +148,10 @@ static void stream_start(void *user, struct slice upstream, struct slice model) 
 static void stream_delta(void *user, struct slice text, struct slice reasoning) {
     struct stream *s = ((struct call *)user)->stream;
     add_escaped(&s->text, text);
-    if (s->call->request.reasoning) add_escaped(&s->reasoning, reasoning);
-    else if (text.len == 0) return;
+    if (s->call->request.reasoning)
+        add_escaped(&s->reasoning, reasoning);
+    else if (text.len == 0)
+        return;
     s->dirty = true;
     if (!s->blocked) {
         stream_event(s, true, NULL, NULL);
@@ -162,7 +174,8 @@ void stream_drained(struct call *c) {
 static void stream_end(void *user, const struct llm_result *r, const struct llm_error *err) {
     struct call *c = user;
     struct stream *s = c->stream;
-    static const struct llm_error too_large = {LLM_BAD_ANSWER, {"the answer is larger than the server's limit", 44}, -1};
+    static const struct llm_error too_large = {
+        LLM_BAD_ANSWER, {"the answer is larger than the server's limit", 44}, -1};
     c->llm = NULL;
     if (err == NULL && s->text.failed) err = &too_large;
     if (!s->begun && err != NULL) {
@@ -173,12 +186,15 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
     stream_open(s);
     stream_event(s, err != NULL, &r->usage, err);
     net_timer_stop(c->api->loop, &s->ping);
-    if (err == NULL) net_stream_end(c->x);
-    else net_stream_abort(c->x); /* a cut answer never looks finished */
+    if (err == NULL)
+        net_stream_end(c->x);
+    else
+        net_stream_abort(c->x); /* a cut answer never looks finished */
 }
 
 void handle_stream(struct call *c) {
-    static const struct llm_sink sink = {.on_start = stream_start, .on_delta = stream_delta, .on_end = stream_end};
+    static const struct llm_sink sink = {
+        .on_start = stream_start, .on_delta = stream_delta, .on_end = stream_end};
     if (!call_wants_json(c) || !call_endpoint(c)) return;
     struct stream *s = arena_zalloc(net_arena(c->x), sizeof *s);
     if (s == NULL) {

@@ -40,7 +40,9 @@ static void run_finish(struct run *r, const struct queue_outcome *o) {
 static void finish_cancelled(struct run *r) {
     static const struct queue_outcome o = {
         .http_status = 499,
-        .body = {"{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}", 75},
+        .body =
+            {"{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}",
+             75},
         .error = {"Request cancelled by the client.", 32},
         .error_type = {"client_cancelled", 16},
         .retry_after_ms = -1};
@@ -56,9 +58,12 @@ static void finish_invalid(struct run *r) {
     json_add_string(&body, buf_slice(&r->faults.text), true);
     buf_addc(&body, '}');
     char *text = arena_dup(&r->arena, buf_slice(&r->faults.text));
-    struct queue_outcome o = {.http_status = 422, .body = buf_slice(&body), .retry_after_ms = -1,
-                              .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n"),
-                              .error = text != NULL ? slice_of(text) : SLICE("invalid input")};
+    struct queue_outcome o = {
+        .http_status = 422,
+        .body = buf_slice(&body),
+        .retry_after_ms = -1,
+        .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n"),
+        .error = text != NULL ? slice_of(text) : SLICE("invalid input")};
     struct api *a = r->api;
     uint64_t id = r->id;
     queue_run_done(a->queue, id, &o);
@@ -68,21 +73,25 @@ static void finish_invalid(struct run *r) {
 
 static void add_names(struct buf *b, const struct llm_result *res) {
     if (res->model.len > 0) buf_printf(b, "x-anyllm-model: %.*s\r\n", SLICE_ARG(res->model));
-    if (res->upstream.len > 0) buf_printf(b, "x-anyllm-upstream: %.*s\r\n", SLICE_ARG(res->upstream));
+    if (res->upstream.len > 0)
+        buf_printf(b, "x-anyllm-upstream: %.*s\r\n", SLICE_ARG(res->upstream));
 }
 
-static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers, const struct llm_result *res,
-                       const struct llm_error *err) {
+static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers,
+                       const struct llm_result *res, const struct llm_error *err) {
     const struct llm_fault_info *info = llm_fault_info(err->fault);
     error_json(body, err);
-    if (res->output.len > 0 && body->end > body->start) { /* what was produced is kept apart from a result */
+    if (res->output.len > 0 &&
+        body->end > body->start) { /* what was produced is kept apart from a result */
         body->end--;
         buf_puts(body, ",\"partial_output\":");
         json_add_string(body, res->output, true);
         buf_addc(body, '}');
     }
-    if (info->model_error) buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
-    else buf_printf(headers, "x-fal-error-type: %s\r\n", info->error_type);
+    if (info->model_error)
+        buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
+    else
+        buf_printf(headers, "x-fal-error-type: %s\r\n", info->error_type);
     o->http_status = info->http_status;
     o->error = err->message;
     o->error_type = info->model_error ? SLICE("") : slice_of(info->error_type);
@@ -94,15 +103,22 @@ static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *he
 static void run_end_hook(void *user, const struct llm_result *res, const struct llm_error *err) {
     struct run *r = user;
     struct buf body, headers;
-    struct queue_outcome o = {.http_status = 200, .retry_after_ms = -1, .upstream = res->upstream, .model = res->model,
-                              .has_usage = res->usage.known, .usage = res->usage.raw, .has_cost = res->usage.has_cost,
+    struct queue_outcome o = {.http_status = 200,
+                              .retry_after_ms = -1,
+                              .upstream = res->upstream,
+                              .model = res->model,
+                              .has_usage = res->usage.known,
+                              .usage = res->usage.raw,
+                              .has_cost = res->usage.has_cost,
                               .cost_microusd = res->usage.cost_microusd};
     r->llm = NULL;
     buf_init(&body, QUEUE_MAX_RESULT_BYTES + (1U << 20));
     buf_init(&headers, 64U << 10);
     add_names(&headers, res);
-    if (err == NULL) output_json(&body, r->endpoint, &r->request, res, NULL);
-    else fill_error(&o, &body, &headers, res, err);
+    if (err == NULL)
+        output_json(&body, r->endpoint, &r->request, res, NULL);
+    else
+        fill_error(&o, &body, &headers, res, err);
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
     queue_run_done(r->api->queue, r->id, &o);
@@ -122,9 +138,12 @@ static void run_log(void *user, const char *level, struct slice line) {
 static void finish_unstarted(void *arg) {
     static const struct llm_result nothing = {.output = {"", 0}};
     struct run *r = arg;
-    if (r->cancelled) finish_cancelled(r);
-    else if (r->refused) run_end_hook(r, &nothing, &r->refusal);
-    else finish_invalid(r);
+    if (r->cancelled)
+        finish_cancelled(r);
+    else if (r->refused)
+        run_end_hook(r, &nothing, &r->refusal);
+    else
+        finish_invalid(r);
 }
 
 static bool prepare(struct run *r, const struct queue_job *job) {
@@ -140,8 +159,8 @@ static bool prepare(struct run *r, const struct queue_job *job) {
     r->request.request_id = job->request_id;
     r->request.stream = true; /* so that the log can say when the first token came */
     r->request.wait = true;
-    return endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), r->api->llm, r->api->catalogue, &r->arena,
-                         &r->request, &r->faults);
+    return endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), r->api->llm, r->api->catalogue,
+                         &r->arena, &r->request, &r->faults);
 }
 
 static void runner_start(void *user, const struct queue_job *job) {
@@ -186,5 +205,6 @@ static size_t runner_capacity(void *user) {
 }
 
 struct queue_runner api_runner(struct api *a) {
-    return (struct queue_runner){.capacity = runner_capacity, .start = runner_start, .cancel = runner_cancel, .user = a};
+    return (struct queue_runner){
+        .capacity = runner_capacity, .start = runner_start, .cancel = runner_cancel, .user = a};
 }

@@ -15,9 +15,10 @@ struct range4 {
 /* Not reachable from outside, or not a host: RFC 6890 and its additions. */
 static bool private4(uint32_t a) {
     static const struct range4 ranges[] = {
-        {0x00000000, 0xff000000}, {0x0a000000, 0xff000000}, {0x64400000, 0xffc00000}, {0x7f000000, 0xff000000},
-        {0xa9fe0000, 0xffff0000}, {0xac100000, 0xfff00000}, {0xc0000000, 0xffffff00}, {0xc0000200, 0xffffff00},
-        {0xc0586300, 0xffffff00}, {0xc0a80000, 0xffff0000}, {0xc6120000, 0xfffe0000}, {0xc6336400, 0xffffff00},
+        {0x00000000, 0xff000000}, {0x0a000000, 0xff000000}, {0x64400000, 0xffc00000},
+        {0x7f000000, 0xff000000}, {0xa9fe0000, 0xffff0000}, {0xac100000, 0xfff00000},
+        {0xc0000000, 0xffffff00}, {0xc0000200, 0xffffff00}, {0xc0586300, 0xffffff00},
+        {0xc0a80000, 0xffff0000}, {0xc6120000, 0xfffe0000}, {0xc6336400, 0xffffff00},
         {0xcb007100, 0xffffff00}, {0xe0000000, 0xf0000000}, {0xf0000000, 0xf0000000},
     };
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
@@ -31,10 +32,12 @@ static bool starts6(const unsigned char *a, const char *bytes, size_t n) {
 
 static bool private6(const unsigned char *a) {
     static const char zero[16];
-    if (starts6(a, zero, 10) || starts6(a, zero, 12)) return true;          /* ::, ::1, mapped and compatible v4 */
-    if ((a[0] & 0xfe) == 0xfc || a[0] == 0xff) return true;                 /* fc00::/7, multicast */
-    if (a[0] == 0xfe && (a[1] & 0x80) == 0x80) return true;                 /* fe80::/10 and fec0::/10 */
-    return starts6(a, "\x00\x64\xff\x9b", 4) || starts6(a, "\x20\x02", 2) || /* NAT64, 6to4 carry a v4 address */
+    if (starts6(a, zero, 10) || starts6(a, zero, 12))
+        return true;                                        /* ::, ::1, mapped and compatible v4 */
+    if ((a[0] & 0xfe) == 0xfc || a[0] == 0xff) return true; /* fc00::/7, multicast */
+    if (a[0] == 0xfe && (a[1] & 0x80) == 0x80) return true; /* fe80::/10 and fec0::/10 */
+    return starts6(a, "\x00\x64\xff\x9b", 4) ||
+           starts6(a, "\x20\x02", 2) || /* NAT64, 6to4 carry a v4 address */
            starts6(a, "\x01\x00\x00\x00\x00\x00\x00\x00", 8) || starts6(a, "\x20\x01\x0d\xb8", 4) ||
            (starts6(a, "\x3f\xff", 2) && (a[2] & 0xf0) == 0) || starts6(a, "\x5f\x00", 2);
 }
@@ -84,11 +87,15 @@ static const char *port_fault(struct slice port) {
 const char *webhook_url_fault(struct slice url) {
     if (url.len > WEBHOOK_MAX_BYTES) return "URL too long";
     for (size_t i = 0; i < url.len; i++)
-        if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f) return "invalid character in URL";
+        if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f)
+            return "invalid character in URL";
     struct slice rest = url, port = SLICE_NONE;
-    if (slice_eq_nocase(slice_make(url.ptr, url.len < 7 ? 0 : 7), SLICE("http://"))) rest = slice_from(url, 7);
-    else if (slice_eq_nocase(slice_make(url.ptr, url.len < 8 ? 0 : 8), SLICE("https://"))) rest = slice_from(url, 8);
-    else return "scheme must be http or https";
+    if (slice_eq_nocase(slice_make(url.ptr, url.len < 7 ? 0 : 7), SLICE("http://")))
+        rest = slice_from(url, 7);
+    else if (slice_eq_nocase(slice_make(url.ptr, url.len < 8 ? 0 : 8), SLICE("https://")))
+        rest = slice_from(url, 8);
+    else
+        return "scheme must be http or https";
     if (slice_find(url, '#') >= 0 || slice_find(url, '\\') >= 0) return "URL must have no fragment";
     size_t end = 0;
     while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?') end++;

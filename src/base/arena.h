@@ -11,11 +11,11 @@
 struct arena_chunk;
 
 struct arena {
-    struct arena_chunk *head;  /* newest chunk */
-    char *at, *end;            /* free part of the newest chunk */
-    size_t used_bytes;         /* taken from malloc beyond the first chunk */
-    size_t max_bytes;          /* upper bound for used_bytes */
-    bool failed;               /* sticky */
+    struct arena_chunk *head; /* newest chunk */
+    char *at, *end;           /* free part of the newest chunk */
+    size_t used_bytes;        /* taken from malloc beyond the first chunk */
+    size_t max_bytes;         /* upper bound for used_bytes */
+    bool failed;              /* sticky */
 };
 
 #define ARENA_CHUNK_BYTES 4096U

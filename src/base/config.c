@@ -15,7 +15,8 @@
 static const char *xdg(struct config *c, const char *variable, const char *below_home) {
     const char *base = getenv(variable), *home = getenv("HOME");
     if (base != NULL && base[0] == '/') return arena_printf(&c->arena, "%s/anyllm", base);
-    return arena_printf(&c->arena, "%s/%s/anyllm", home != NULL && home[0] != '\0' ? home : "/tmp", below_home);
+    return arena_printf(&c->arena, "%s/%s/anyllm", home != NULL && home[0] != '\0' ? home : "/tmp",
+                        below_home);
 }
 
 static void set_defaults(struct config *c) {
@@ -68,7 +69,8 @@ static bool split_port(struct slice *host, uint16_t *port) {
     return true;
 }
 
-bool config_set_base_url(struct config_loader *l, struct config_upstream *u, struct slice url, const char *where) {
+bool config_set_base_url(struct config_loader *l, struct config_upstream *u, struct slice url,
+                         const char *where) {
     struct slice rest;
     u->tls = slice_starts(url, SLICE("https://"));
     if (!u->tls && !slice_starts(url, SLICE("http://")))
@@ -76,10 +78,13 @@ bool config_set_base_url(struct config_loader *l, struct config_upstream *u, str
     url = slice_from(url, u->tls ? 8 : 7);
     struct slice host = slice_cut(url, '/', &rest);
     u->port = u->tls ? 443 : 80;
-    if (!split_port(&host, &u->port) || host.len == 0 || slice_find(url, '@') >= 0 || slice_find(url, '?') >= 0)
-        return config_fail(l, 78, where, "base_url wants http://HOST[:PORT]/PATH without user, password or query");
+    if (!split_port(&host, &u->port) || host.len == 0 || slice_find(url, '@') >= 0 ||
+        slice_find(url, '?') >= 0)
+        return config_fail(
+            l, 78, where, "base_url wants http://HOST[:PORT]/PATH without user, password or query");
     while (rest.len > 0 && rest.ptr[rest.len - 1] == '/') rest.len--;
-    char *path = arena_printf(&l->config->arena, "%s%.*s", rest.len > 0 ? "/" : "", SLICE_ARG(rest));
+    char *path = arena_printf(&l->config->arena, "%s%.*s", rest.len > 0 ? "/" : "",
+                              SLICE_ARG(rest));
     u->base_path = slice_of(path);
     u->host = arena_dup(&l->config->arena, host);
     return (path != NULL && u->host != NULL) || config_fail(l, 71, where, "out of memory");
@@ -88,7 +93,8 @@ bool config_set_base_url(struct config_loader *l, struct config_upstream *u, str
 bool config_add_key(struct config_loader *l, const struct config_key *key) {
     struct config *c = l->config;
     struct config_key *keys = c->keys;
-    if ((c->nkeys & (c->nkeys - 1)) == 0) { /* full at each power of two: an operator may have thousands */
+    if ((c->nkeys & (c->nkeys - 1)) ==
+        0) { /* full at each power of two: an operator may have thousands */
         size_t room = c->nkeys == 0 ? 1 : c->nkeys * 2;
         keys = arena_alloc(&c->arena, room * sizeof *keys);
         if (keys == NULL) return config_fail(l, 71, "keys", "out of memory");
@@ -192,7 +198,8 @@ static bool read_flags(struct config_loader *l, int argc, char **argv) {
             continue;
         }
         if (strncmp(argv[i], "--config=", 9) == 0) continue;
-        if (strncmp(argv[i], "--", 2) != 0) return config_fail(l, 64, argv[i], "serve takes options only; see --help");
+        if (strncmp(argv[i], "--", 2) != 0)
+            return config_fail(l, 64, argv[i], "serve takes options only; see --help");
         if (!read_flag(l, argc, argv, &i, seen)) return false;
     }
     return true;
@@ -213,8 +220,9 @@ static bool find_file(struct config_loader *l, int argc, char **argv) {
         c->file = arena_dup(&c->arena, slice_of(c->file));
         return config_read_file(l, c->file);
     }
-    const char *places[] = {arena_printf(&c->arena, "%s/anyllm.yaml", xdg(c, "XDG_CONFIG_HOME", ".config")),
-                            "/etc/anyllm/anyllm.yaml"};
+    const char *places[] = {
+        arena_printf(&c->arena, "%s/anyllm.yaml", xdg(c, "XDG_CONFIG_HOME", ".config")),
+        "/etc/anyllm/anyllm.yaml"};
     for (size_t i = 0; i < 2; i++) {
         if (places[i] == NULL || access(places[i], F_OK) != 0) continue;
         c->file = places[i];
@@ -228,7 +236,8 @@ static bool find_file(struct config_loader *l, int argc, char **argv) {
 static bool add_openrouter(struct config_loader *l, const char *key) {
     struct config_upstream u = {.name = SLICE("openrouter"), .kind = UPSTREAM_OPENROUTER};
     config_upstream_defaults(&u);
-    if (!secret_set(&u.key, slice_of(key))) return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
+    if (!secret_set(&u.key, slice_of(key)))
+        return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
     return config_add_upstream(l, &u);
 }
 
@@ -271,12 +280,15 @@ static bool finish_upstreams(struct config_loader *l) {
     if (!configured && key != NULL && !add_openrouter(l, key)) return false;
     for (size_t i = 0; i < c->nupstreams && key != NULL; i++)
         if (c->upstreams[i].kind == UPSTREAM_OPENROUTER && !secret_is_set(&c->upstreams[i].key))
-            if (!secret_set(&c->upstreams[i].key, slice_of(key))) return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
+            if (!secret_set(&c->upstreams[i].key, slice_of(key)))
+                return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
     if (finish_local(c)) return true;
     const char *model = model_at_hand(c);
     bool wanted = c->local_model != NULL || c->nupstreams == 0 || c->fallback_model.len > 0;
     if (!wanted || model == NULL) return true;
-    struct config_upstream u = {.name = SLICE("local"), .kind = UPSTREAM_LOCAL, .model_file = model,
+    struct config_upstream u = {.name = SLICE("local"),
+                                .kind = UPSTREAM_LOCAL,
+                                .model_file = model,
                                 .alias = alias_of(c, model)};
     config_upstream_defaults(&u);
     return config_add_upstream(l, &u);
@@ -312,8 +324,8 @@ struct config *config_load(int argc, char **argv, bool *help, struct config_erro
     }
     arena_init(&c->arena, CONFIG_MAX_BYTES);
     set_defaults(c);
-    if (find_file(&l, argc, argv) && read_environment(&l) && read_flags(&l, argc, argv) && finish_upstreams(&l) &&
-        finish_listen(&l))
+    if (find_file(&l, argc, argv) && read_environment(&l) && read_flags(&l, argc, argv) &&
+        finish_upstreams(&l) && finish_listen(&l))
         return c;
     config_free(c);
     return NULL;
@@ -328,7 +340,8 @@ void config_free(struct config *c) {
 
 static void print_option(const struct field *f) {
     char left[64];
-    int n = snprintf(left, sizeof left, "--%s%s", f->type == FIELD_BOOL && f->fallback[0] == 't' ? "no-" : "", f->name);
+    int n = snprintf(left, sizeof left, "--%s%s",
+                     f->type == FIELD_BOOL && f->fallback[0] == 't' ? "no-" : "", f->name);
     for (int i = 2; i < n; i++)
         if (left[i] == '_') left[i] = '-';
     if (f->arg != NULL) snprintf(left + n, sizeof left - (size_t)n, " %s", f->arg);
@@ -338,15 +351,18 @@ static void print_option(const struct field *f) {
 }
 
 void config_print_help(void) {
-    printf("usage: anyllm serve [OPTION]...\n\n"
-           "Serves every model behind fal's API. Without options: http://127.0.0.1:8787, the local model.\n\n"
-           "  %-32s %s\n",
-           "--config FILE", "YAML file [$XDG_CONFIG_HOME/anyllm/anyllm.yaml, /etc/anyllm/anyllm.yaml]");
+    printf(
+        "usage: anyllm serve [OPTION]...\n\n"
+        "Serves every model behind fal's API. Without options: http://127.0.0.1:8787, the local model.\n\n"
+        "  %-32s %s\n",
+        "--config FILE",
+        "YAML file [$XDG_CONFIG_HOME/anyllm/anyllm.yaml, /etc/anyllm/anyllm.yaml]");
     for (size_t i = 0; i < config_nfields; i++)
         if ((config_fields[i].use & USE_FLAG) != 0) print_option(&config_fields[i]);
     printf("  %-32s %s\n\n", "--help", "this text");
-    printf("Each option can stand in the file (log_level: debug) and in the environment (ANYLLM_LOG_LEVEL=debug).\n"
-           "Flags win over the environment, the environment over the file. Keys, upstreams and routes stand in the file;\n"
-           "ANYLLM_KEYS=ID:SECRET,… and OPENROUTER_API_KEY need no file. docs/configuration.md has all of it.\n\n"
-           "Exit codes: 64 usage, 66 model or engine, 69 port, 73 data folder, 78 configuration.\n");
+    printf(
+        "Each option can stand in the file (log_level: debug) and in the environment (ANYLLM_LOG_LEVEL=debug).\n"
+        "Flags win over the environment, the environment over the file. Keys, upstreams and routes stand in the file;\n"
+        "ANYLLM_KEYS=ID:SECRET,… and OPENROUTER_API_KEY need no file. docs/configuration.md has all of it.\n\n"
+        "Exit codes: 64 usage, 66 model or engine, 69 port, 73 data folder, 78 configuration.\n");
 }

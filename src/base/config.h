@@ -27,7 +27,7 @@ struct config_upstream {
     uint16_t port;
     struct slice base_path; /* "/api/v1", no trailing slash */
     struct secret key;
-    const char *ca_file;    /* NULL: the system's */
+    const char *ca_file; /* NULL: the system's */
     /* local */
     const char *model_file; /* GGUF */
     const char *engine;     /* llama-server, NULL: looked for */
@@ -41,16 +41,16 @@ struct config_upstream {
 };
 
 struct config_route {
-    struct slice model;       /* exact id, a prefix that ends in a star, or a star */
+    struct slice model; /* exact id, a prefix that ends in a star, or a star */
     size_t nto;
-    const size_t *to;         /* indices into upstreams, in order */
+    const size_t *to; /* indices into upstreams, in order */
 };
 
 struct config {
     struct arena arena;
     const char *file; /* NULL: none was read */
     size_t nlisten;
-    const char **listen;        /* "127.0.0.1:8787" */
+    const char **listen; /* "127.0.0.1:8787" */
     const char *data_dir, *cache_dir;
     const char *public_url;     /* NULL: the Host the caller used */
     const char *store_url;      /* "sqlite:anyllm.db" */
@@ -75,7 +75,7 @@ struct config {
 };
 
 struct config_error {
-    int exit_code; /* 64 usage, 78 configuration, 66 missing input */
+    int exit_code;  /* 64 usage, 78 configuration, 66 missing input */
     char text[512]; /* one line: where, what, what to do */
 };
 

@@ -33,8 +33,10 @@ static const char *where(const struct reader *r, struct fy_node *n) {
             if (item != NULL) return where(r, item);
         }
     }
-    if (m == NULL) snprintf(text, sizeof text, "%s", r->path);
-    else snprintf(text, sizeof text, "%s:%d:%d", r->path, m->line + 1, m->column + 1);
+    if (m == NULL)
+        snprintf(text, sizeof text, "%s", r->path);
+    else
+        snprintf(text, sizeof text, "%s:%d:%d", r->path, m->line + 1, m->column + 1);
     return text;
 }
 
@@ -66,7 +68,8 @@ static bool expand(struct reader *r, struct fy_node *n, struct slice *out) {
         const char *value = name != NULL && rest.ptr != NULL ? getenv(name) : NULL;
         if (value == NULL) {
             buf_free(&b);
-            return config_fail(r->l, 78, where(r, n), "the environment has no variable %.*s", SLICE_ARG(inside));
+            return config_fail(r->l, 78, where(r, n), "the environment has no variable %.*s",
+                               SLICE_ARG(inside));
         }
         buf_puts(&b, value);
         s = rest;
@@ -88,14 +91,18 @@ static bool set_field(struct reader *r, const struct field *f, void *target, str
     bool list = f->type == FIELD_TEXTS || f->type == FIELD_SLICES, first = true;
     if (!list || fy_node_is_scalar(n))
         return want_scalar(r, n, f->name, &v) && config_set(r->l, f, target, v, true, where(r, n));
-    if (!fy_node_is_sequence(n)) return config_fail(r->l, 78, where(r, n), "%s wants a list", f->name);
+    if (!fy_node_is_sequence(n))
+        return config_fail(r->l, 78, where(r, n), "%s wants a list", f->name);
     void *it = NULL;
     for (struct fy_node *item; (item = fy_node_sequence_iterate(n, &it)) != NULL; first = false)
-        if (!want_scalar(r, item, f->name, &v) || !config_set(r->l, f, target, v, first, where(r, item))) return false;
+        if (!want_scalar(r, item, f->name, &v) ||
+            !config_set(r->l, f, target, v, first, where(r, item)))
+            return false;
     return true;
 }
 
-static const struct field *find(const struct field *fields, size_t n, struct slice name, unsigned use) {
+static const struct field *find(const struct field *fields, size_t n, struct slice name,
+                                unsigned use) {
     for (size_t i = 0; i < n; i++)
         if ((fields[i].use & use) != 0 && slice_is(name, fields[i].name)) return &fields[i];
     return NULL;
@@ -103,7 +110,8 @@ static const struct field *find(const struct field *fields, size_t n, struct sli
 
 static bool unknown(struct reader *r, struct fy_node *key, const char *section) {
     struct slice k = scalar(key);
-    return config_fail(r->l, 78, where(r, key), "unknown key \"%.*s\"%s%s; docs/configuration.md lists all of them",
+    return config_fail(r->l, 78, where(r, key),
+                       "unknown key \"%.*s\"%s%s; docs/configuration.md lists all of them",
                        SLICE_ARG(k), section[0] != '\0' ? " in " : "", section);
 }
 
@@ -111,7 +119,10 @@ static bool hex32(struct slice s, unsigned char *out) {
     if (s.len != (size_t)SECRET_HASH_BYTES * 2) return false;
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
-        int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = c >= '0' && c <= '9'   ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (d < 0) return false;
         out[i / 2] = (unsigned char)(i % 2 == 0 ? d << 4 : out[i / 2] | d);
     }
@@ -124,28 +135,38 @@ struct key_text {
 
 static bool key_field(struct reader *r, struct fy_node_pair *p, struct key_text *k) {
     struct slice name = scalar(fy_node_pair_key(p)), *at = NULL;
-    if (slice_is(name, "id")) at = &k->id;
-    else if (slice_is(name, "secret")) at = &k->secret;
-    else if (slice_is(name, "sha256")) at = &k->sha256;
-    else if (slice_is(name, "scope")) at = &k->scope;
-    else if (slice_is(name, "owner")) at = &k->owner;
-    else return unknown(r, fy_node_pair_key(p), "keys");
+    if (slice_is(name, "id"))
+        at = &k->id;
+    else if (slice_is(name, "secret"))
+        at = &k->secret;
+    else if (slice_is(name, "sha256"))
+        at = &k->sha256;
+    else if (slice_is(name, "scope"))
+        at = &k->scope;
+    else if (slice_is(name, "owner"))
+        at = &k->owner;
+    else
+        return unknown(r, fy_node_pair_key(p), "keys");
     return want_scalar(r, fy_node_pair_value(p), "a key's field", at);
 }
 
 static bool add_key(struct reader *r, struct fy_node *n, const struct key_text *t) {
     struct arena *a = &r->l->config->arena;
-    struct config_key k = {.id = arena_copy(a, t->id), .owner = arena_copy(a, t->owner.len > 0 ? t->owner : t->id)};
+    struct config_key k = {.id = arena_copy(a, t->id),
+                           .owner = arena_copy(a, t->owner.len > 0 ? t->owner : t->id)};
     if (t->id.len == 0 || slice_find(t->id, ':') >= 0)
         return config_fail(r->l, 78, where(r, n), "a key wants an id without a colon");
     if ((t->secret.len > 0) == (t->sha256.len > 0))
-        return config_fail(r->l, 78, where(r, n), "key %.*s wants either secret or sha256", SLICE_ARG(t->id));
-    if (slice_is(t->scope, "ADMIN")) k.scope = SCOPE_ADMIN;
+        return config_fail(r->l, 78, where(r, n), "key %.*s wants either secret or sha256",
+                           SLICE_ARG(t->id));
+    if (slice_is(t->scope, "ADMIN"))
+        k.scope = SCOPE_ADMIN;
     else if (t->scope.len > 0 && !slice_is(t->scope, "API"))
         return config_fail(r->l, 78, where(r, n), "scope wants API or ADMIN");
     if (t->sha256.len > 0) {
         if (!hex32(t->sha256, k.sha256))
-            return config_fail(r->l, 78, where(r, n), "sha256 wants 64 hexadecimal digits, of the text id:secret");
+            return config_fail(r->l, 78, where(r, n),
+                               "sha256 wants 64 hexadecimal digits, of the text id:secret");
     } else {
         char *joined = arena_printf(a, "%.*s:%.*s", SLICE_ARG(t->id), SLICE_ARG(t->secret));
         if (joined == NULL || !secret_sha256(slice_of(joined), k.sha256))
@@ -157,11 +178,13 @@ static bool add_key(struct reader *r, struct fy_node *n, const struct key_text *
 
 static bool read_keys(struct reader *r, struct fy_node *n) {
     void *it = NULL;
-    if (!fy_node_is_sequence(n)) return config_fail(r->l, 78, where(r, n), "keys wants a list of { id, secret }");
+    if (!fy_node_is_sequence(n))
+        return config_fail(r->l, 78, where(r, n), "keys wants a list of { id, secret }");
     for (struct fy_node *item; (item = fy_node_sequence_iterate(n, &it)) != NULL;) {
         struct key_text t = {0};
         void *pit = NULL;
-        if (!fy_node_is_mapping(item)) return config_fail(r->l, 78, where(r, item), "keys wants a list of { id, secret }");
+        if (!fy_node_is_mapping(item))
+            return config_fail(r->l, 78, where(r, item), "keys wants a list of { id, secret }");
         for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(item, &pit)) != NULL;)
             if (!key_field(r, p, &t)) return false;
         if (!add_key(r, item, &t)) return false;
@@ -186,29 +209,34 @@ static bool upstream_field(struct reader *r, struct config_upstream *u, struct f
     struct slice v;
     if (slice_is(scalar(key), "kind")) return true; /* read first */
     if (slice_is(scalar(key), "base_url"))
-        return want_scalar(r, value, "base_url", &v) && config_set_base_url(r->l, u, v, where(r, value));
+        return want_scalar(r, value, "base_url", &v) &&
+               config_set_base_url(r->l, u, v, where(r, value));
     const struct field *f = find(upstream_fields, upstream_nfields, scalar(key), USE_FILE);
     return f != NULL ? set_field(r, f, u, value) : unknown(r, key, "an upstream");
 }
 
 static bool read_upstream(struct reader *r, struct fy_node *key, struct fy_node *n) {
     struct config_upstream u = {.name = arena_copy(&r->l->config->arena, scalar(key))};
-    if (!fy_node_is_mapping(n)) return config_fail(r->l, 78, where(r, key), "an upstream wants { kind: …, … }");
+    if (!fy_node_is_mapping(n))
+        return config_fail(r->l, 78, where(r, key), "an upstream wants { kind: …, … }");
     struct fy_node *kind = fy_node_mapping_lookup_by_string(n, "kind", (size_t)-1);
-    if (kind == NULL) return config_fail(r->l, 78, where(r, key), "upstream %.*s has no kind", SLICE_ARG(u.name));
+    if (kind == NULL)
+        return config_fail(r->l, 78, where(r, key), "upstream %.*s has no kind", SLICE_ARG(u.name));
     if (!set_kind(r, &u, kind)) return false;
     config_upstream_defaults(&u);
     void *it = NULL;
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(n, &it)) != NULL;)
         if (!upstream_field(r, &u, p)) return false;
     if (u.kind == UPSTREAM_OPENAI && u.host == NULL)
-        return config_fail(r->l, 78, where(r, key), "upstream %.*s wants a base_url", SLICE_ARG(u.name));
+        return config_fail(r->l, 78, where(r, key), "upstream %.*s wants a base_url",
+                           SLICE_ARG(u.name));
     return config_add_upstream(r->l, &u);
 }
 
 static bool read_upstreams(struct reader *r, struct fy_node *n) {
     void *it = NULL;
-    if (!fy_node_is_mapping(n)) return config_fail(r->l, 78, where(r, n), "upstreams wants NAME: { kind: …, … }");
+    if (!fy_node_is_mapping(n))
+        return config_fail(r->l, 78, where(r, n), "upstreams wants NAME: { kind: …, … }");
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(n, &it)) != NULL;)
         if (!read_upstream(r, fy_node_pair_key(p), fy_node_pair_value(p))) return false;
     return true;
@@ -229,13 +257,15 @@ static bool route_target(struct reader *r, struct fy_node *n, size_t *out) {
 static bool route_to(struct reader *r, struct fy_node *n, struct config_route *route) {
     enum { MOST = 16 };
     size_t to[MOST], count = 0;
-    if (n == NULL || fy_node_is_mapping(n)) return config_fail(r->l, 78, where(r, n), "a route wants to: [UPSTREAM, …]");
+    if (n == NULL || fy_node_is_mapping(n))
+        return config_fail(r->l, 78, where(r, n), "a route wants to: [UPSTREAM, …]");
     if (fy_node_is_scalar(n)) {
         if (!route_target(r, n, &to[count++])) return false;
     } else {
         void *it = NULL;
         for (struct fy_node *item; (item = fy_node_sequence_iterate(n, &it)) != NULL;) {
-            if (count == MOST) return config_fail(r->l, 78, where(r, item), "a route has at most 16 upstreams");
+            if (count == MOST)
+                return config_fail(r->l, 78, where(r, item), "a route has at most 16 upstreams");
             if (!route_target(r, item, &to[count++])) return false;
         }
     }
@@ -249,26 +279,31 @@ static bool route_to(struct reader *r, struct fy_node *n, struct config_route *r
 
 static bool read_route(struct reader *r, struct fy_node *n, struct config_route *route) {
     struct slice v;
-    if (!fy_node_is_mapping(n)) return config_fail(r->l, 78, where(r, n), "a route wants { model: …, to: […] }");
+    if (!fy_node_is_mapping(n))
+        return config_fail(r->l, 78, where(r, n), "a route wants { model: …, to: […] }");
     void *it = NULL;
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(n, &it)) != NULL;) {
         struct slice k = scalar(fy_node_pair_key(p));
-        if (!slice_is(k, "model") && !slice_is(k, "to")) return unknown(r, fy_node_pair_key(p), "a route");
+        if (!slice_is(k, "model") && !slice_is(k, "to"))
+            return unknown(r, fy_node_pair_key(p), "a route");
     }
     struct fy_node *model = fy_node_mapping_lookup_by_string(n, "model", (size_t)-1);
     if (model == NULL) return config_fail(r->l, 78, where(r, n), "a route wants a model");
     if (!want_scalar(r, model, "model", &v)) return false;
     if (v.len == 0 || (slice_find(v, '*') >= 0 && slice_find(v, '*') != (ptrdiff_t)v.len - 1))
-        return config_fail(r->l, 78, where(r, model), "a route's model is an id, or a prefix that ends in *");
+        return config_fail(r->l, 78, where(r, model),
+                           "a route's model is an id, or a prefix that ends in *");
     route->model = arena_copy(&r->l->config->arena, v);
     return route_to(r, fy_node_mapping_lookup_by_string(n, "to", (size_t)-1), route);
 }
 
 static bool read_routes(struct reader *r, struct fy_node *n) {
     struct config *c = r->l->config;
-    if (!fy_node_is_sequence(n)) return config_fail(r->l, 78, where(r, n), "routes wants a list of { model, to }");
+    if (!fy_node_is_sequence(n))
+        return config_fail(r->l, 78, where(r, n), "routes wants a list of { model, to }");
     int count = fy_node_sequence_item_count(n);
-    struct config_route *routes = arena_zalloc(&c->arena, (size_t)(count > 0 ? count : 1) * sizeof *routes);
+    struct config_route *routes = arena_zalloc(&c->arena,
+                                               (size_t)(count > 0 ? count : 1) * sizeof *routes);
     if (routes == NULL) return config_fail(r->l, 71, r->path, "out of memory");
     void *it = NULL;
     size_t i = 0;
@@ -281,10 +316,13 @@ static bool read_routes(struct reader *r, struct fy_node *n) {
 
 static bool read_retention(struct reader *r, struct fy_node *n) {
     static const struct field fields[] = {
-        {"age", FIELD_SECONDS, USE_FILE, offsetof(struct config, retention_age_s), 0, 60, 0, NULL, NULL, NULL},
-        {"bytes", FIELD_BYTES, USE_FILE, offsetof(struct config, retention_bytes), 0, 1U << 20, 0, NULL, NULL, NULL}};
+        {"age", FIELD_SECONDS, USE_FILE, offsetof(struct config, retention_age_s), 0, 60, 0, NULL,
+         NULL, NULL},
+        {"bytes", FIELD_BYTES, USE_FILE, offsetof(struct config, retention_bytes), 0, 1U << 20, 0,
+         NULL, NULL, NULL}};
     void *it = NULL;
-    if (!fy_node_is_mapping(n)) return config_fail(r->l, 78, where(r, n), "retention wants { age: …, bytes: … }");
+    if (!fy_node_is_mapping(n))
+        return config_fail(r->l, 78, where(r, n), "retention wants { age: …, bytes: … }");
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(n, &it)) != NULL;) {
         const struct field *f = find(fields, 2, scalar(fy_node_pair_key(p)), USE_FILE);
         if (f == NULL) return unknown(r, fy_node_pair_key(p), "retention");
@@ -309,7 +347,8 @@ static bool read_pair(struct reader *r, struct fy_node *key, struct fy_node *val
 
 static bool read_root(struct reader *r, struct fy_node *root) {
     if (root == NULL || fy_node_is_null(root)) return true; /* an empty file changes nothing */
-    if (!fy_node_is_mapping(root)) return config_fail(r->l, 78, r->path, "wants keys and values, like log_level: info");
+    if (!fy_node_is_mapping(root))
+        return config_fail(r->l, 78, r->path, "wants keys and values, like log_level: info");
     void *it = NULL;
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(root, &it)) != NULL;)
         if (!read_pair(r, fy_node_pair_key(p), fy_node_pair_value(p))) return false;
@@ -375,7 +414,8 @@ bool config_read_file(struct config_loader *l, const char *path) {
     ssize_t n = text != NULL ? read(fd, text, (size_t)st.st_size) : -1;
     close(fd);
     if (n > 0) protect(text, (size_t)n);
-    bool ok = n < 0 ? config_fail(l, 78, path, "cannot be read") : read_text(&r, slice_make(text, (size_t)n));
+    bool ok = n < 0 ? config_fail(l, 78, path, "cannot be read")
+                    : read_text(&r, slice_make(text, (size_t)n));
     if (text != NULL) secret_wipe(text, (size_t)st.st_size);
     free(text);
     return ok;

@@ -16,32 +16,37 @@ const struct field config_fields[] = {
      "folder of the database and the lock"},
     {"public_url", FIELD_TEXT, USE_ALL, AT(public_url), 0, 0, "the Host of each request", "URL",
      "how callers reach this server, for the URLs in its answers"},
-    {"store", FIELD_TEXT, USE_ALL, AT(store_url), 0, 0, "sqlite:anyllm.db", "URL", "where the queue is kept"},
-    {"catalogue", FIELD_PATH, USE_ALL, AT(catalogue_file), 0, 0, "a built-in copy", "FILE", "models, prices, successors"},
-    {"local_model", FIELD_PATH, USE_ALL, AT(local_model), 0, 0, "the one `make demo` fetched", "FILE",
-     "GGUF file that the local engine serves"},
+    {"store", FIELD_TEXT, USE_ALL, AT(store_url), 0, 0, "sqlite:anyllm.db", "URL",
+     "where the queue is kept"},
+    {"catalogue", FIELD_PATH, USE_ALL, AT(catalogue_file), 0, 0, "a built-in copy", "FILE",
+     "models, prices, successors"},
+    {"local_model", FIELD_PATH, USE_ALL, AT(local_model), 0, 0, "the one `make demo` fetched",
+     "FILE", "GGUF file that the local engine serves"},
     {"calibrate", FIELD_BOOL, USE_ALL, AT(calibrate), 0, 0, "true", NULL,
      "measure the best way to start the local engine, once per machine"},
     {"fallback_model", FIELD_SLICE, USE_ALL, AT(fallback_model), 0, 0, "none", "ID",
      "answers what no upstream has, and says so"},
-    {"log_level", FIELD_LEVEL, USE_ALL, AT(log_level), 0, 0, "info", "LEVEL", "error, warn, info, debug or trace"},
+    {"log_level", FIELD_LEVEL, USE_ALL, AT(log_level), 0, 0, "info", "LEVEL",
+     "error, warn, info, debug or trace"},
     {"grace", FIELD_SECONDS32, USE_ALL, AT(grace_s), 0, 86400, "30", "SECONDS",
      "how long running calls may take to finish after SIGTERM"},
-    {"allowed_hosts", FIELD_SLICES, USE_ALL, LIST(allowed_hosts, nallowed_hosts), 0, 0, "none", "NAME",
-     "host names, besides loopback and fal's own, that callers without keys may use"},
-    {"allowed_origins", FIELD_SLICES, USE_ALL, LIST(allowed_origins, nallowed_origins), 0, 0, "none", "ORIGIN",
-     "web pages, besides those on loopback, that may call without keys"},
-    {"trusted_proxies", FIELD_TEXTS, USE_ALL, LIST(trusted_proxies, ntrusted_proxies), 0, 0, "none", "CIDR",
-     "reverse proxies: no connection limit per address"},
+    {"allowed_hosts", FIELD_SLICES, USE_ALL, LIST(allowed_hosts, nallowed_hosts), 0, 0, "none",
+     "NAME", "host names, besides loopback and fal's own, that callers without keys may use"},
+    {"allowed_origins", FIELD_SLICES, USE_ALL, LIST(allowed_origins, nallowed_origins), 0, 0,
+     "none", "ORIGIN", "web pages, besides those on loopback, that may call without keys"},
+    {"trusted_proxies", FIELD_TEXTS, USE_ALL, LIST(trusted_proxies, ntrusted_proxies), 0, 0, "none",
+     "CIDR", "reverse proxies: no connection limit per address"},
     {"max_connections", FIELD_SIZE, USE_ALL, AT(max_connections), 1, 1000000, "10000", "N",
      "connections at once; the next one gets 503"},
-    {"max_connections_per_address", FIELD_SIZE, USE_ALL, AT(max_connections_per_address), 1, 1000000, "256", "N",
+    {"max_connections_per_address", FIELD_SIZE, USE_ALL, AT(max_connections_per_address), 1,
+     1000000, "256", "N",
      "the same for one address; loopback, Unix sockets and trusted proxies excepted"},
     {"max_body_bytes", FIELD_BYTES, USE_ALL, AT(max_body_bytes), 1024, 1U << 30, "32MiB", "BYTES",
      "largest request body; beyond it 413"},
-    {"max_queue_length", FIELD_U64, USE_ALL, AT(max_queue_length), 0, UINT64_MAX, "0 (no limit)", "N",
-     "requests waiting in the queue; beyond it 429"},
-    {"check", FIELD_BOOL, USE_FLAG, AT(check), 0, 0, "false", NULL, "read the configuration, say what is wrong, exit"},
+    {"max_queue_length", FIELD_U64, USE_ALL, AT(max_queue_length), 0, UINT64_MAX, "0 (no limit)",
+     "N", "requests waiting in the queue; beyond it 429"},
+    {"check", FIELD_BOOL, USE_FLAG, AT(check), 0, 0, "false", NULL,
+     "read the configuration, say what is wrong, exit"},
 };
 const size_t config_nfields = sizeof config_fields / sizeof *config_fields;
 
@@ -49,19 +54,26 @@ const size_t config_nfields = sizeof config_fields / sizeof *config_fields;
 
 const struct field upstream_fields[] = {
     {"key", FIELD_SECRET, USE_FILE, UP(key), 0, 0, NULL, NULL, "credential sent to the upstream"},
-    {"ca_file", FIELD_PATH, USE_FILE, UP(ca_file), 0, 0, NULL, NULL, "certificates to trust instead of the system's"},
+    {"ca_file", FIELD_PATH, USE_FILE, UP(ca_file), 0, 0, NULL, NULL,
+     "certificates to trust instead of the system's"},
     {"model", FIELD_PATH, USE_FILE, UP(model_file), 0, 0, NULL, NULL, "GGUF file (local)"},
     {"engine", FIELD_PATH, USE_FILE, UP(engine), 0, 0, NULL, NULL, "llama-server to run (local)"},
-    {"alias", FIELD_SLICE, USE_FILE, UP(alias), 0, 0, NULL, NULL, "the model id it answers to (local)"},
-    {"concurrency", FIELD_UNSIGNED, USE_FILE, UP(concurrency), 1, 65536, NULL, NULL, "calls at once"},
-    {"keeps_nothing", FIELD_BOOL, USE_FILE, UP(keeps_nothing), 0, 0, NULL, NULL, "stores no prompts"},
-    {"connect_timeout", FIELD_MS, USE_FILE, UP(connect_ms), 10, 600000, NULL, NULL, "name, connect, TLS"},
-    {"first_byte_timeout", FIELD_MS, USE_FILE, UP(first_byte_ms), 10, 86400000, NULL, NULL, "to the first byte"},
+    {"alias", FIELD_SLICE, USE_FILE, UP(alias), 0, 0, NULL, NULL,
+     "the model id it answers to (local)"},
+    {"concurrency", FIELD_UNSIGNED, USE_FILE, UP(concurrency), 1, 65536, NULL, NULL,
+     "calls at once"},
+    {"keeps_nothing", FIELD_BOOL, USE_FILE, UP(keeps_nothing), 0, 0, NULL, NULL,
+     "stores no prompts"},
+    {"connect_timeout", FIELD_MS, USE_FILE, UP(connect_ms), 10, 600000, NULL, NULL,
+     "name, connect, TLS"},
+    {"first_byte_timeout", FIELD_MS, USE_FILE, UP(first_byte_ms), 10, 86400000, NULL, NULL,
+     "to the first byte"},
     {"idle_timeout", FIELD_MS, USE_FILE, UP(idle_ms), 10, 86400000, NULL, NULL, "between bytes"},
     {"total_timeout", FIELD_MS, USE_FILE, UP(total_ms), 10, 86400000, NULL, NULL, "the whole call"},
     {"default_max_tokens", FIELD_U32, USE_FILE, UP(default_max_tokens), 1, 10000000, NULL, NULL,
      "max_tokens where the caller names none"},
-    {"http_referer", FIELD_SLICE, USE_FILE, UP(http_referer), 0, 0, NULL, NULL, "HTTP-Referer (openrouter)"},
+    {"http_referer", FIELD_SLICE, USE_FILE, UP(http_referer), 0, 0, NULL, NULL,
+     "HTTP-Referer (openrouter)"},
     {"x_title", FIELD_SLICE, USE_FILE, UP(x_title), 0, 0, NULL, NULL, "X-Title (openrouter)"},
 };
 const size_t upstream_nfields = sizeof upstream_fields / sizeof *upstream_fields;
@@ -90,17 +102,21 @@ static bool with_unit(struct slice v, const struct unit *units, uint64_t *out) {
     struct slice suffix = slice_trim(slice_from(v, digits));
     if (!slice_to_u64(slice_make(v.ptr, digits), out)) return false;
     for (; units->suffix != NULL; units++)
-        if (slice_is(suffix, units->suffix)) return !__builtin_mul_overflow(*out, units->factor, out);
+        if (slice_is(suffix, units->suffix))
+            return !__builtin_mul_overflow(*out, units->factor, out);
     return false;
 }
 
 static bool to_number(const struct field *f, struct slice v, uint64_t *out) {
     static const struct unit plain[] = {{"", 1}, {NULL, 0}};
-    static const struct unit bytes[] = {{"", 1},         {"B", 1},         {"KiB", 1U << 10}, {"MiB", 1U << 20},
-                                        {"GiB", 1U << 30}, {"TiB", 1ULL << 40}, {NULL, 0}};
-    static const struct unit seconds[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}, {NULL, 0}};
-    static const struct unit ms[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
-    const struct unit *units = f->type == FIELD_BYTES                                         ? bytes
+    static const struct unit bytes[] = {{"", 1},           {"B", 1},          {"KiB", 1U << 10},
+                                        {"MiB", 1U << 20}, {"GiB", 1U << 30}, {"TiB", 1ULL << 40},
+                                        {NULL, 0}};
+    static const struct unit seconds[] = {{"", 1},     {"s", 1},     {"m", 60},
+                                          {"h", 3600}, {"d", 86400}, {NULL, 0}};
+    static const struct unit ms[] = {{"", 1},      {"ms", 1},      {"s", 1000},
+                                     {"m", 60000}, {"h", 3600000}, {NULL, 0}};
+    const struct unit *units = f->type == FIELD_BYTES                                   ? bytes
                                : f->type == FIELD_SECONDS || f->type == FIELD_SECONDS32 ? seconds
                                : f->type == FIELD_MS                                    ? ms
                                                                                         : plain;
@@ -121,7 +137,8 @@ static void store_number(const struct field *f, void *at, uint64_t n) {
 
 static bool to_bool(struct slice v, bool *out) {
     *out = slice_is(v, "true") || slice_is(v, "yes") || slice_is(v, "1") || slice_is(v, "on");
-    return *out || slice_is(v, "false") || slice_is(v, "no") || slice_is(v, "0") || slice_is(v, "off");
+    return *out || slice_is(v, "false") || slice_is(v, "no") || slice_is(v, "0") ||
+           slice_is(v, "off");
 }
 
 static const char *to_path(struct config_loader *l, struct slice v) {
@@ -132,7 +149,8 @@ static const char *to_path(struct config_loader *l, struct slice v) {
 }
 
 /* Lists grow by copying: they are short and read once. */
-static bool append(struct config_loader *l, const struct field *f, char *target, struct slice v, bool first) {
+static bool append(struct config_loader *l, const struct field *f, char *target, struct slice v,
+                   bool first) {
     size_t *n = (size_t *)(void *)(target + f->count_offset);
     void **list = (void **)(void *)(target + f->offset);
     size_t size = f->type == FIELD_TEXTS ? sizeof(char *) : sizeof(struct slice);
@@ -141,8 +159,10 @@ static bool append(struct config_loader *l, const struct field *f, char *target,
     struct slice copy = arena_copy(&l->config->arena, v);
     if (grown == NULL || copy.ptr == NULL) return false;
     if (*n > 0) memcpy(grown, *list, *n * size);
-    if (f->type == FIELD_TEXTS) memcpy(grown + *n * size, &copy.ptr, size);
-    else memcpy(grown + *n * size, &copy, size);
+    if (f->type == FIELD_TEXTS)
+        memcpy(grown + *n * size, &copy.ptr, size);
+    else
+        memcpy(grown + *n * size, &copy, size);
     *list = grown;
     (*n)++;
     return true;
@@ -160,25 +180,29 @@ static const char *expected(const struct field *f) {
     }
 }
 
-static bool set_number(struct config_loader *l, const struct field *f, void *at, struct slice v, const char *where) {
+static bool set_number(struct config_loader *l, const struct field *f, void *at, struct slice v,
+                       const char *where) {
     uint64_t n;
     if (to_number(f, v, &n)) {
         store_number(f, at, n);
         return true;
     }
-    if (f->min == 0 && f->max == 0) return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
+    if (f->min == 0 && f->max == 0)
+        return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
     return config_fail(l, 78, where, "%s wants %s from %llu to %llu", f->name, expected(f),
                        (unsigned long long)f->min, (unsigned long long)f->max);
 }
 
-bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice v, bool first,
-                const char *where) {
+bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice v,
+                bool first, const char *where) {
     void *at = (char *)target + f->offset;
     bool ok = true;
     switch (f->type) {
     case FIELD_TEXT: ok = (*(const char **)at = arena_dup(&l->config->arena, v)) != NULL; break;
     case FIELD_PATH: ok = (*(const char **)at = to_path(l, v)) != NULL; break;
-    case FIELD_SLICE: ok = (*(struct slice *)at = arena_copy(&l->config->arena, v)).ptr != NULL; break;
+    case FIELD_SLICE:
+        ok = (*(struct slice *)at = arena_copy(&l->config->arena, v)).ptr != NULL;
+        break;
     case FIELD_SECRET: ok = secret_set(at, v); break;
     case FIELD_TEXTS:
     case FIELD_SLICES: ok = append(l, f, target, v, first); break;
@@ -186,7 +210,8 @@ bool config_set(struct config_loader *l, const struct field *f, void *target, st
         if (!to_bool(v, at)) return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
         break;
     case FIELD_LEVEL:
-        if (!log_level_parse(v, at)) return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
+        if (!log_level_parse(v, at))
+            return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
         break;
     default: return set_number(l, f, at, v, where);
     }

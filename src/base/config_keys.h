@@ -12,15 +12,15 @@ enum field_type {
     FIELD_UNSIGNED, /* unsigned */
     FIELD_U32,
     FIELD_U64,
-    FIELD_SIZE,     /* size_t */
-    FIELD_BYTES,    /* size_t or uint64_t, with KiB, MiB, GiB */
-    FIELD_SECONDS,  /* uint64_t, with s, m, h, d */
+    FIELD_SIZE,    /* size_t */
+    FIELD_BYTES,   /* size_t or uint64_t, with KiB, MiB, GiB */
+    FIELD_SECONDS, /* uint64_t, with s, m, h, d */
     FIELD_SECONDS32,
-    FIELD_MS,       /* uint32_t of milliseconds, with ms, s, m, h; a bare number is milliseconds */
+    FIELD_MS, /* uint32_t of milliseconds, with ms, s, m, h; a bare number is milliseconds */
     FIELD_BOOL,
     FIELD_LEVEL,
-    FIELD_TEXTS,    /* const char ** and the count before it */
-    FIELD_SLICES    /* struct slice * and the count */
+    FIELD_TEXTS, /* const char ** and the count before it */
+    FIELD_SLICES /* struct slice * and the count */
 };
 
 enum field_use { USE_FLAG = 1, USE_ENV = 2, USE_FILE = 4, USE_ALL = 7 };
@@ -51,14 +51,15 @@ struct config_loader {
 bool config_fail(struct config_loader *l, int exit_code, const char *where, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Sets the field in *target. `first`: of this source (lists begin anew). */
-bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice value, bool first,
-                const char *where);
+bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice value,
+                bool first, const char *where);
 /* Adds "id:secret" to the keys; `list`: several, comma separated. */
 bool config_add_key(struct config_loader *l, const struct config_key *key);
 bool config_add_key_text(struct config_loader *l, struct slice id_secret, const char *where);
 bool config_add_upstream(struct config_loader *l, const struct config_upstream *u);
 /* scheme://host[:port]/path into the upstream. */
-bool config_set_base_url(struct config_loader *l, struct config_upstream *u, struct slice url, const char *where);
+bool config_set_base_url(struct config_loader *l, struct config_upstream *u, struct slice url,
+                         const char *where);
 void config_upstream_defaults(struct config_upstream *u);
 /* Reads the file into l->config. */
 bool config_read_file(struct config_loader *l, const char *path);

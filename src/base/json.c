@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_fault f, size_t at, const char *reason) {
+static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_fault f, size_t at,
+                         const char *reason) {
     *err = (struct json_error){f, at, reason};
     yyjson_doc_free(doc);
     return NULL;
@@ -16,11 +17,14 @@ static bool too_deep(struct slice text, size_t *at) {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
         if (in_string) {
-            if (c == '\\') i++;
-            else if (c == '"') in_string = false;
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
             continue;
         }
-        if (c == '"') in_string = true;
+        if (c == '"')
+            in_string = true;
         else if (c == '[' || c == '{') {
             if (++depth > JSON_MAX_DEPTH) {
                 *at = i;
@@ -78,13 +82,15 @@ static bool has_unicode_fault(const yyjson_read_err *e) {
 yyjson_doc *json_parse(struct slice text, struct json_error *err) {
     size_t at = 0;
     *err = (struct json_error){JSON_OK, 0, ""};
-    if (slice_starts(text, SLICE("\xef\xbb\xbf"))) return fault(err, NULL, JSON_UNICODE, 0, "byte order mark");
+    if (slice_starts(text, SLICE("\xef\xbb\xbf")))
+        return fault(err, NULL, JSON_UNICODE, 0, "byte order mark");
     if (text.len == 0) return fault(err, NULL, JSON_SYNTAX, 0, "empty");
     if (too_deep(text, &at)) return fault(err, NULL, JSON_DEPTH, at, "nesting deeper than 64");
     yyjson_read_err e;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len, 0, NULL, &e);
     if (doc == NULL) {
-        if (e.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) return fault(err, NULL, JSON_MEMORY, 0, "out of memory");
+        if (e.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+            return fault(err, NULL, JSON_MEMORY, 0, "out of memory");
         if (has_unicode_fault(&e)) return fault(err, NULL, JSON_UNICODE, e.pos, "invalid unicode");
         return fault(err, NULL, JSON_SYNTAX, e.pos, "JSON decode error");
     }
@@ -101,7 +107,11 @@ yyjson_val *json_get(yyjson_val *obj, const char *key) {
 /* Decodes one code point; on invalid bytes consumes one and gives U+FFFD. */
 static uint32_t decode(const unsigned char *p, size_t left, size_t *used) {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+    size_t n = p[0] < 0x80             ? 1
+               : (p[0] & 0xe0) == 0xc0 ? 2
+               : (p[0] & 0xf0) == 0xe0 ? 3
+               : (p[0] & 0xf8) == 0xf0 ? 4
+                                       : 0;
     uint32_t cp = n == 1 ? p[0] : n == 2 ? p[0] & 0x1fU : n == 3 ? p[0] & 0x0fU : p[0] & 0x07U;
     *used = 1;
     if (n == 0 || n > left) return 0xfffd;
@@ -116,11 +126,13 @@ static uint32_t decode(const unsigned char *p, size_t left, size_t *used) {
 
 static void add_u16(struct buf *b, uint32_t unit) {
     static const char hex[] = "0123456789abcdef";
-    char out[6] = {'\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
+    char out[6] = {
+        '\\', 'u', hex[unit >> 12 & 15], hex[unit >> 8 & 15], hex[unit >> 4 & 15], hex[unit & 15]};
     buf_add(b, slice_make(out, sizeof out));
 }
 
-static void add_code_point(struct buf *b, const unsigned char *p, size_t used, uint32_t cp, bool ascii) {
+static void add_code_point(struct buf *b, const unsigned char *p, size_t used, uint32_t cp,
+                           bool ascii) {
     if (!ascii) {
         buf_add(b, cp == 0xfffd ? SLICE("\xef\xbf\xbd") : slice_make((const char *)p, used));
     } else if (cp >= 0x10000) {

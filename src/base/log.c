@@ -41,12 +41,14 @@ static size_t clip(size_t at, int n) {
     return at < LINE_BYTES - 1 ? at : LINE_BYTES - 1;
 }
 
-__attribute__((format(printf, 4, 0))) static void vline(enum log_level level, const char *event, const char *rid,
-                                                        const char *fmt, va_list ap) {
+__attribute__((format(printf, 4, 0))) static void vline(enum log_level level, const char *event,
+                                                        const char *rid, const char *fmt,
+                                                        va_list ap) {
     char line[LINE_BYTES], when[CLOCK_ISO_BYTES];
     clock_iso8601(clock_wall_ms(&clock_system), when);
-    size_t at = clip(0, snprintf(line, sizeof line, "time=%s level=%s event=%s%s%s", when, names[level], event,
-                                 rid != NULL ? " rid=" : "", rid != NULL ? rid : ""));
+    size_t at = clip(0, snprintf(line, sizeof line, "time=%s level=%s event=%s%s%s", when,
+                                 names[level], event, rid != NULL ? " rid=" : "",
+                                 rid != NULL ? rid : ""));
     if (fmt[0] != '\0' && at < LINE_BYTES - 2) {
         line[at++] = ' ';
         at = clip(at, vsnprintf(line + at, sizeof line - at, fmt, ap));
@@ -62,7 +64,8 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...) {
     va_end(ap);
 }
 
-void log_request(enum log_level level, const char *request_id, const char *event, const char *fmt, ...) {
+void log_request(enum log_level level, const char *request_id, const char *event, const char *fmt,
+                 ...) {
     if ((int)level > atomic_load_explicit(&current, memory_order_relaxed)) return;
     va_list ap;
     va_start(ap, fmt);
@@ -91,7 +94,8 @@ static size_t quote_char(char *out, unsigned char c) {
 const char *log_quote(char out[LOG_QUOTE_BYTES], struct slice s) {
     size_t at = 0, i;
     out[at++] = '"';
-    for (i = 0; i < s.len && at + 4 + 5 < LOG_QUOTE_BYTES; i++) at += quote_char(out + at, (unsigned char)s.ptr[i]);
+    for (i = 0; i < s.len && at + 4 + 5 < LOG_QUOTE_BYTES; i++)
+        at += quote_char(out + at, (unsigned char)s.ptr[i]);
     if (i < s.len)
         for (int k = 0; k < 3; k++) out[at++] = '.';
     out[at++] = '"';

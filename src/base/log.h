@@ -15,10 +15,11 @@ bool log_level_parse(struct slice name, enum log_level *out);
 /* `fmt` gives the pairs, already in key=value form; values that may hold spaces or foreign bytes go through
  * log_quote. Example: log_line(LOG_INFO, "listening", "url=http://%s:%d", host, port). No secrets: struct secret
  * has no formatter on purpose. Thread-safe. Returns at once when the level is off. */
-void log_line(enum log_level level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_line(enum log_level level, const char *event, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same with rid=ID as the first pair. */
-void log_request(enum log_level level, const char *request_id, const char *event, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+void log_request(enum log_level level, const char *request_id, const char *event, const char *fmt,
+                 ...) __attribute__((format(printf, 4, 5)));
 
 #define LOG_QUOTE_BYTES 256
 /* "…" with \", \\ and \xNN escapes, cut with … at the size of out. Returns out. */

@@ -28,13 +28,15 @@ bool secret_equal(const void *a, const void *b, size_t bytes) {
 }
 
 bool secret_sha256(struct slice value, unsigned char out[SECRET_HASH_BYTES]) {
-    static _Thread_local EVP_MD_CTX *ctx; /* lives as long as its thread: a handful in the process */
+    static _Thread_local EVP_MD_CTX
+        *ctx; /* lives as long as its thread: a handful in the process */
     static _Thread_local EVP_MD *md;
     unsigned int n = 0;
     if (ctx == NULL) ctx = EVP_MD_CTX_new();
     if (md == NULL) md = EVP_MD_fetch(NULL, "SHA256", NULL);
     return ctx != NULL && md != NULL && EVP_DigestInit_ex2(ctx, md, NULL) == 1 &&
-           EVP_DigestUpdate(ctx, value.ptr, value.len) == 1 && EVP_DigestFinal_ex(ctx, out, &n) == 1;
+           EVP_DigestUpdate(ctx, value.ptr, value.len) == 1 &&
+           EVP_DigestFinal_ex(ctx, out, &n) == 1;
 }
 
 void secret_wipe(void *p, size_t bytes) {
