@@ -1,0 +1,281 @@
+#include "llm/answer.h"
+
+#include <stdlib.h>
+
+/* yyjson asks for at most 12 times the text and its copy: 256 KiB hold answers of about 20 KB, nearly all. Pages are
+ * touched only as far as an answer reaches. */
+#define POOL_BYTES (256U << 10)
+#define MAX_JOINED_BYTES (16U << 20)
+#define MAX_CLEAN_BYTES (64U << 20)
+#define MAX_USAGE_BYTES 4096U
+#define MAX_TOKENS 1000000000U
+#define MAX_MICROUSD 1000000000000
+#define KEEP_BYTES 65536U
+
+bool answer_init(struct answer_reader *r) {
+    *r = (struct answer_reader){.pool = malloc(POOL_BYTES)};
+    buf_init(&r->text, MAX_JOINED_BYTES);
+    buf_init(&r->reasoning, MAX_JOINED_BYTES);
+    buf_init(&r->clean, MAX_CLEAN_BYTES);
+    buf_init(&r->raw_usage, MAX_USAGE_BYTES);
+    return r->pool != NULL;
+}
+
+void answer_free(struct answer_reader *r) {
+    answer_done(r);
+    buf_free(&r->text);
+    buf_free(&r->reasoning);
+    buf_free(&r->clean);
+    buf_free(&r->raw_usage);
+    free(r->pool);
+    r->pool = NULL;
+}
+
+void answer_done(struct answer_reader *r) {
+    yyjson_doc_free(r->doc);
+    r->doc = NULL;
+    buf_reset(&r->text, KEEP_BYTES);
+    buf_reset(&r->reasoning, KEEP_BYTES);
+    buf_reset(&r->clean, KEEP_BYTES);
+    buf_reset(&r->raw_usage, MAX_USAGE_BYTES);
+}
+
+/* --- text that is not UTF-8 */
+
+/* Length of a well-formed UTF-8 character at p, 0 when it is none; *bad is how many bytes one U+FFFD stands for
+ * (the longest beginning of a character, as the Unicode standard advises). */
+static size_t utf8_char(const unsigned char *p, size_t left, size_t *bad) {
+    unsigned char low = 0x80, high = 0xbf;
+    size_t n = p[0] < 0x80   ? 1
+               : p[0] < 0xc2 ? 0
+               : p[0] < 0xe0 ? 2
+               : p[0] < 0xf0 ? 3
+               : p[0] < 0xf5 ? 4
+                             : 0;
+    *bad = 1;
+    if (p[0] == 0xe0) low = 0xa0;
+    if (p[0] == 0xed) high = 0x9f;
+    if (p[0] == 0xf0) low = 0x90;
+    if (p[0] == 0xf4) high = 0x8f;
+    for (size_t i = 1; i < n; i++) {
+        if (i >= left || p[i] < low || p[i] > high) return 0;
+        low = 0x80;
+        high = 0xbf;
+        *bad = i + 1;
+    }
+    return n;
+}
+
+static bool hex4(const char *p, unsigned *out) {
+    *out = 0;
+    for (int i = 0; i < 4; i++) {
+        char c = p[i];
+        int d = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
+        if (d < 0) return false;
+        *out = *out << 4 | (unsigned)d;
+    }
+    return true;
+}
+
+/* Length of the escape at s (which begins with a backslash); *lone: half of a surrogate pair. */
+static size_t escape_len(struct slice s, bool *lone) {
+    unsigned unit, second;
+    *lone = false;
+    if (s.len < 2) return s.len;
+    if (s.ptr[1] != 'u' || s.len < 6 || !hex4(s.ptr + 2, &unit)) return 2;
+    if (unit < 0xd800 || unit > 0xdfff) return 6;
+    bool pair = unit < 0xdc00 && s.len >= 12 && s.ptr[6] == '\\' && s.ptr[7] == 'u' &&
+                hex4(s.ptr + 8, &second) && second >= 0xdc00 && second <= 0xdfff;
+    *lone = !pair;
+    return pair ? 12 : 6;
+}
+
+static void repair(struct answer_reader *r, struct slice json) {
+    size_t at = 0, bad;
+    buf_reset(&r->clean, KEEP_BYTES);
+    while (at < json.len && !r->clean.failed) {
+        struct slice rest = slice_from(json, at);
+        bool lone = false;
+        size_t n = rest.ptr[0] == '\\' ? escape_len(rest, &lone)
+                                       : utf8_char((const unsigned char *)rest.ptr, rest.len, &bad);
+        if (n > 0 && !lone)
+            buf_add(&r->clean, slice_make(rest.ptr, n));
+        else {
+            buf_add(&r->clean, SLICE("\xef\xbf\xbd"));
+            r->repaired++;
+        }
+        at += n > 0 ? n : bad;
+    }
+}
+
+/* --- parsing */
+
+static yyjson_doc *parse(struct answer_reader *r, struct slice json, yyjson_read_err *err) {
+    yyjson_alc alc;
+    char *text = (char *)(uintptr_t)json.ptr; /* not written to: the flag for that is not set */
+    bool fits = json.len > 0 &&
+                yyjson_read_max_memory_usage(json.len, YYJSON_READ_NUMBER_AS_RAW) < POOL_BYTES - 64;
+    if (fits) yyjson_alc_pool_init(&alc, r->pool, POOL_BYTES);
+    return yyjson_read_opts(text, json.len, YYJSON_READ_NUMBER_AS_RAW, fits ? &alc : NULL, err);
+}
+
+static yyjson_val *parse_object(struct answer_reader *r, struct slice json) {
+    yyjson_read_err err;
+    if (slice_starts(json, SLICE("\xef\xbb\xbf"))) json = slice_from(json, 3);
+    r->doc = parse(r, json, &err);
+    if (r->doc == NULL && err.code == YYJSON_READ_ERROR_INVALID_STRING) {
+        repair(r, json);
+        if (!r->clean.failed) r->doc = parse(r, buf_slice(&r->clean), &err);
+    }
+    yyjson_val *root = yyjson_doc_get_root(r->doc);
+    return yyjson_is_obj(root) ? root : NULL;
+}
+
+/* Text as a string, or as a list of parts whose texts are joined. */
+static struct slice read_text(yyjson_val *v, struct buf *joined) {
+    if (!yyjson_is_arr(v)) return json_str(v);
+    yyjson_arr_iter it = yyjson_arr_iter_with(v);
+    for (yyjson_val *part; (part = yyjson_arr_iter_next(&it)) != NULL;) {
+        struct slice text = yyjson_is_str(part) ? json_str(part) : json_str(json_get(part, "text"));
+        if (text.len > 0) buf_add(joined, text);
+    }
+    return buf_slice(joined);
+}
+
+static struct slice number_text(yyjson_val *v) {
+    return yyjson_is_raw(v) ? slice_make(yyjson_get_raw(v), yyjson_get_len(v)) : SLICE_NONE;
+}
+
+static void read_error(yyjson_val *v, struct answer *out) {
+    yyjson_val *code = json_get(v, "code"), *metadata = json_get(v, "metadata");
+    if (v == NULL || yyjson_is_null(v) || out->has_error) return;
+    out->has_error = true;
+    out->error.message = yyjson_is_str(v) ? json_str(v) : json_str(json_get(v, "message"));
+    out->error.type = json_str(json_get(v, "type"));
+    if (out->error.type.len == 0) out->error.type = json_str(json_get(metadata, "error_type"));
+    out->error.code = yyjson_is_str(code) ? json_str(code) : number_text(code);
+    out->error.flagged = json_get(metadata, "flagged_input") != NULL ||
+                         yyjson_arr_size(json_get(metadata, "reasons")) > 0;
+}
+
+/* --- usage */
+
+/* Negative, fractional or absurd counts are no counts (U22). */
+static bool read_count(yyjson_val *v, uint64_t *out) {
+    return slice_to_range(number_text(v), 0, MAX_TOKENS, out);
+}
+
+static void read_usage(struct answer_reader *r, yyjson_val *v, struct llm_usage *u) {
+    yyjson_val *in = json_get(v, "prompt_tokens_details"),
+               *out = json_get(v, "completion_tokens_details");
+    if (!yyjson_is_obj(v)) return;
+    u->known = read_count(json_get(v, "prompt_tokens"), &u->prompt_tokens);
+    u->known = read_count(json_get(v, "completion_tokens"), &u->completion_tokens) && u->known;
+    if (!read_count(json_get(v, "total_tokens"), &u->total_tokens))
+        u->total_tokens = u->prompt_tokens + u->completion_tokens;
+    read_count(json_get(in, "cached_tokens"), &u->cached_tokens);
+    read_count(json_get(in, "cache_write_tokens"), &u->cache_write_tokens);
+    read_count(json_get(out, "reasoning_tokens"), &u->reasoning_tokens);
+    u->has_cost = answer_money(number_text(json_get(v, "cost")), &u->cost_microusd);
+    char memory[2 * MAX_USAGE_BYTES];
+    yyjson_alc alc;
+    yyjson_alc_pool_init(&alc, memory, sizeof memory);
+    size_t len;
+    char *text = yyjson_val_write_opts(v, YYJSON_WRITE_NOFLAG, &alc, &len, NULL);
+    buf_reset(&r->raw_usage, MAX_USAGE_BYTES);
+    if (text != NULL && buf_add(&r->raw_usage, slice_make(text, len)))
+        u->raw = buf_slice(&r->raw_usage);
+}
+
+struct decimal {
+    const char *digits; /* with the point among them */
+    size_t len;
+    long long point; /* how many digits stand before the point, exponent applied */
+};
+
+/* A JSON number without a sign; the syntax was checked by the parser or is checked here. */
+static bool read_decimal(struct slice s, struct decimal *d) {
+    size_t at = 0, whole = 0, power = 0;
+    bool negative_power = false;
+    while (whole < s.len && s.ptr[whole] >= '0' && s.ptr[whole] <= '9') whole++;
+    if (whole == 0) return false;
+    at = whole;
+    if (at < s.len && s.ptr[at] == '.')
+        for (at++; at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9';) at++;
+    *d = (struct decimal){s.ptr, at, (long long)whole};
+    if (at == s.len) return true;
+    if (s.ptr[at] != 'e' && s.ptr[at] != 'E') return false;
+    at++;
+    if (at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+')) negative_power = s.ptr[at++] == '-';
+    if (at == s.len) return false;
+    for (; at < s.len; at++) {
+        if (s.ptr[at] < '0' || s.ptr[at] > '9') return false;
+        if (power < 100000) power = power * 10 + (size_t)(s.ptr[at] - '0');
+    }
+    d->point += negative_power ? -(long long)power : (long long)power;
+    return true;
+}
+
+bool answer_money(struct slice decimal, int64_t *microusd) {
+    struct decimal d;
+    int64_t v = 0;
+    bool up = false;
+    if (!read_decimal(decimal, &d)) return false;
+    long long keep = d.point + 6, seen = 0;
+    for (size_t i = 0; i < d.len && seen <= keep; i++) {
+        if (d.digits[i] == '.') continue;
+        if (seen == keep)
+            up = d.digits[i] >= '5';
+        else if ((v = v * 10 + (d.digits[i] - '0')) > MAX_MICROUSD)
+            return false;
+        seen++;
+    }
+    for (; seen < keep && v > 0; seen++)
+        if ((v *= 10) > MAX_MICROUSD) return false;
+    *microusd = v + up;
+    return true;
+}
+
+int64_t answer_cost(const struct llm_usage *u, int64_t prompt_picousd, int64_t completion_picousd) {
+    /* at most 1e9 tokens at 1e12 pico-dollars: 128 bits hold it */
+    __int128 pico = (__int128)u->prompt_tokens * prompt_picousd +
+                    (__int128)u->completion_tokens * completion_picousd;
+    __int128 micro = (pico + 500000) / 1000000;
+    return micro > MAX_MICROUSD ? MAX_MICROUSD : (int64_t)micro;
+}
+
+/* --- the answer */
+
+static bool read_choice(struct answer_reader *r, yyjson_val *choice, enum answer_kind kind,
+                        struct answer *out) {
+    yyjson_val *m = json_get(choice, kind == ANSWER_WHOLE ? "message" : "delta");
+    yyjson_val *reasoning = json_get(m, "reasoning");
+    read_error(json_get(choice, "error"), out);
+    out->finish_reason = json_str(json_get(choice, "finish_reason"));
+    if (!yyjson_is_obj(m)) return kind == ANSWER_CHUNK || out->has_error;
+    out->has_choice = true;
+    out->content = read_text(json_get(m, "content"), &r->text);
+    if (out->content.len == 0) out->content = json_str(json_get(m, "refusal"));
+    if (reasoning == NULL || yyjson_is_null(reasoning))
+        reasoning = json_get(m, "reasoning_content");
+    out->reasoning = read_text(reasoning, &r->reasoning);
+    return !r->text.failed && !r->reasoning.failed;
+}
+
+bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind kind,
+                 struct answer *out) {
+    answer_done(r);
+    *out = (struct answer){0};
+    yyjson_val *root = parse_object(r, json);
+    if (root == NULL) return false;
+    yyjson_val *choices = json_get(root, "choices"), *choice = yyjson_arr_get_first(choices);
+    read_error(json_get(root, "error"), out);
+    if (choice != NULL && !read_choice(r, choice, kind, out)) return false;
+    if (slice_is(out->finish_reason, "error") && !out->has_error) out->has_error = true;
+    read_usage(r, json_get(root, "usage"), &out->usage);
+    if (out->has_error) return true;
+    if (kind == ANSWER_WHOLE) return out->has_choice;
+    return choice != NULL || yyjson_is_arr(choices) || yyjson_is_obj(json_get(root, "usage"));
+}
