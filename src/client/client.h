@@ -113,7 +113,8 @@ struct client_exchange {
     CURL *easy; /* NULL when none is running */
     struct curl_slist *headers;
     char curl_error[CURL_ERROR_SIZE];
-    bool too_large; /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
+    bool too_large;  /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
+    bool head_ended; /* its empty line came */
     struct client_reply reply;
 };
 

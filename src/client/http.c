@@ -35,6 +35,20 @@ static size_t take_body(char *bytes, size_t size, size_t count, void *user) {
     return buf_add(&x->reply.body, slice_make(bytes, size * count)) ? size * count : 0;
 }
 
+/* libcurl takes a head that was cut off for a whole answer. Each line comes here, the
+ * empty one last. */
+static size_t watch_head(char *bytes, size_t size, size_t count, void *user) {
+    struct client_exchange *x = user;
+    struct slice line = slice_make(bytes, size * count);
+    if (slice_starts(line,
+                     SLICE("HTTP/"))) { /* a 1xx answer may have come before; trailers follow */
+        x->head_ended = false;
+    } else if (slice_is(line, "\r\n") || slice_is(line, "\n")) {
+        x->head_ended = true;
+    }
+    return line.len;
+}
+
 static CURLcode set_method(CURL *e, const struct client_request *request) {
     if (request->method == CLIENT_GET) {
         return curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
@@ -74,6 +88,8 @@ static CURLcode set_up(struct client_exchange *x, fal_client *c,
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, watch_head);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
     /* On a reused connection that turns out to be closed libcurl sends the request again by itself.
      * For a POST whose fate must be known (fal's hosts take no Idempotency-Key) the connection is a
      * new one. */
@@ -207,10 +223,12 @@ bool client_exchange_poll(struct client_exchange *x, fal_client *c) {
     if (m == NULL || m->msg != CURLMSG_DONE) {
         return false;
     }
-    if (m->data.result == CURLE_OK) {
+    CURLcode result = m->data.result == CURLE_OK && !x->head_ended ? CURLE_PARTIAL_FILE
+                                                                   : m->data.result;
+    if (result == CURLE_OK) {
         read_headers(&x->reply, x->easy, c);
     } else {
-        read_outcome(x, m->data.result);
+        read_outcome(x, result);
     }
     return true;
 }

@@ -1,0 +1,274 @@
+#include "client/script.h"
+
+#include "base/buf.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CONNECTIONS 16
+#define REQUESTS 64
+#define REQUEST_BYTES (8U << 20)
+
+struct script {
+    struct script_step *steps;
+    size_t step_count;
+    int listener, wake[2];
+    char base[64];
+    pthread_t thread;
+    pthread_mutex_t lock;
+    char *requests[REQUESTS];
+    size_t request_count, connection_count;
+    struct {
+        int fd; /* -1: free */
+        struct buf in;
+    } conns[CONNECTIONS];
+};
+
+static void must(bool ok, const char *what) {
+    if (!ok) {
+        perror(what);
+        abort();
+    }
+}
+
+static void send_all(int fd, const char *bytes, size_t len) {
+    while (len > 0) {
+        ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
+        if (n <= 0) {
+            return;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+}
+
+static void add_body(struct buf *out, const struct script *s, const char *body) {
+    for (const char *at; (at = strstr(body, "$BASE")) != NULL; body = at + 5) {
+        buf_add(out, slice_make(body, (size_t)(at - body)));
+        buf_puts(out, s->base);
+    }
+    buf_puts(out, body);
+}
+
+static void send_reply(const struct script *s, int fd, const struct script_step *step) {
+    struct buf body, all;
+    buf_init(&body, REQUEST_BYTES);
+    buf_init(&all, REQUEST_BYTES);
+    add_body(&body, s, step->body != NULL ? step->body : "");
+    buf_printf(&all, "HTTP/1.1 %d X\r\n", step->status);
+    if (step->headers == NULL || strstr(step->headers, "Content-Type") == NULL) {
+        buf_puts(&all, "Content-Type: application/json\r\n");
+    }
+    buf_printf(&all, "Content-Length: %zu\r\n%s\r\n", buf_len(&body),
+               step->headers != NULL ? step->headers : "");
+    buf_add(&all, buf_slice(&body));
+    send_all(fd, buf_slice(&all).ptr, buf_len(&all));
+    buf_free(&body);
+    buf_free(&all);
+}
+
+static void send_raw(int fd, const struct script_step *step) {
+    static const char spaces[65536] = {[0 ... 65535] = ' '};
+    send_all(fd, step->raw, step->raw_bytes > 0 ? step->raw_bytes : strlen(step->raw));
+    for (size_t left = step->filler_bytes; left > 0;) {
+        size_t n = left < sizeof(spaces) ? left : sizeof(spaces);
+        send_all(fd, spaces, n);
+        left -= n;
+    }
+}
+
+/* True when the connection stays. */
+static bool answer(struct script *s, int fd, size_t number) {
+    static const struct script_step over = {.status = 500,
+                                            .body = "{\"detail\":\"the script is over\"}"};
+    const struct script_step *step = number < s->step_count ? &s->steps[number] : &over;
+    if (step->hook != NULL) {
+        step->hook(step->user);
+    }
+    if (step->hang) {
+        return true;
+    }
+    if (step->raw != NULL) {
+        send_raw(fd, step);
+        return false;
+    }
+    send_reply(s, fd, step);
+    return !step->close;
+}
+
+/* Bytes of the first whole request in `in`, 0 when it is not whole yet. */
+static size_t whole_request(const struct buf *in) {
+    struct slice all = buf_slice(in);
+    const char *end = all.len > 3 ? memmem(all.ptr, all.len, "\r\n\r\n", 4) : NULL;
+    if (end == NULL) {
+        return 0;
+    }
+    size_t head = (size_t)(end - all.ptr) + 4;
+    char *text = slice_dup(slice_make(all.ptr, head));
+    const char *length = strcasestr(text, "\r\nContent-Length:");
+    size_t body = length != NULL ? (size_t)strtoul(length + 17, NULL, 10) : 0;
+    free(text);
+    return all.len >= head + body ? head + body : 0;
+}
+
+/* True when the connection stays. */
+static bool serve(struct script *s, int fd, struct buf *in) {
+    char chunk[65536];
+    ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
+    if (n <= 0) {
+        return false;
+    }
+    must(buf_add(in, slice_make(chunk, (size_t)n)), "request too large");
+    for (size_t len; (len = whole_request(in)) > 0;) {
+        pthread_mutex_lock(&s->lock);
+        size_t number = s->request_count++;
+        must(number < REQUESTS, "too many requests");
+        s->requests[number] = slice_dup(slice_make(buf_slice(in).ptr, len));
+        pthread_mutex_unlock(&s->lock);
+        buf_consume(in, len);
+        if (!answer(s, fd, number)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void take_connection(struct script *s) {
+    int fd = accept(s->listener, NULL, NULL);
+    must(fd >= 0, "accept");
+    pthread_mutex_lock(&s->lock);
+    s->connection_count++;
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        if (s->conns[i].fd < 0) {
+            s->conns[i].fd = fd;
+            buf_init(&s->conns[i].in, REQUEST_BYTES);
+            return;
+        }
+    }
+    must(false, "too many connections");
+}
+
+/* Our side first: a reset would eat what the peer has not read yet. */
+static void drop(struct script *s, size_t i) {
+    char rest[4096];
+    shutdown(s->conns[i].fd, SHUT_WR);
+    while (recv(s->conns[i].fd, rest, sizeof(rest), MSG_DONTWAIT) > 0) {
+    }
+    close(s->conns[i].fd);
+    buf_free(&s->conns[i].in);
+    s->conns[i].fd = -1;
+}
+
+static void *run(void *user) {
+    struct script *s = user;
+    struct pollfd fds[CONNECTIONS + 2];
+    for (;;) {
+        fds[0] = (struct pollfd){s->wake[0], POLLIN, 0};
+        fds[1] = (struct pollfd){s->listener, POLLIN, 0};
+        for (size_t i = 0; i < CONNECTIONS; i++) {
+            fds[i + 2] = (struct pollfd){s->conns[i].fd, POLLIN, 0};
+        }
+        must(poll(fds, CONNECTIONS + 2, -1) > 0, "poll");
+        if (fds[0].revents != 0) {
+            return NULL;
+        }
+        for (size_t i = 0; i < CONNECTIONS; i++) {
+            if (fds[i + 2].revents != 0 && !serve(s, s->conns[i].fd, &s->conns[i].in)) {
+                drop(s, i);
+            }
+        }
+        if (fds[1].revents != 0) {
+            take_connection(s);
+        }
+    }
+}
+
+struct script *script_start(const struct script_step *steps, size_t count) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    struct script *s = calloc(1, sizeof(*s));
+    must(s != NULL, "calloc");
+    s->steps = malloc(count * sizeof(*steps));
+    must(s->steps != NULL, "malloc");
+    memcpy(s->steps, steps, count * sizeof(*steps));
+    s->step_count = count;
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        s->conns[i].fd = -1;
+    }
+    s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(s->listener >= 0 && bind(s->listener, (struct sockaddr *)&at, sizeof(at)) == 0, "bind");
+    must(listen(s->listener, 16) == 0 &&
+             getsockname(s->listener, (struct sockaddr *)&at, &len) == 0,
+         "listen");
+    snprintf(s->base, sizeof(s->base), "http://127.0.0.1:%d", ntohs(at.sin_port));
+    must(pipe(s->wake) == 0, "pipe");
+    pthread_mutex_init(&s->lock, NULL);
+    must(pthread_create(&s->thread, NULL, run, s) == 0, "pthread_create");
+    return s;
+}
+
+void script_stop(struct script *s) {
+    must(write(s->wake[1], "", 1) == 1, "write");
+    pthread_join(s->thread, NULL);
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        if (s->conns[i].fd >= 0) {
+            drop(s, i);
+        }
+    }
+    for (size_t i = 0; i < s->request_count; i++) {
+        free(s->requests[i]);
+    }
+    close(s->listener);
+    close(s->wake[0]);
+    close(s->wake[1]);
+    pthread_mutex_destroy(&s->lock);
+    free(s->steps);
+    free(s);
+}
+
+const char *script_base(const struct script *s) {
+    return s->base;
+}
+
+static size_t locked(struct script *s, const size_t *value) {
+    pthread_mutex_lock(&s->lock);
+    size_t copy = *value;
+    pthread_mutex_unlock(&s->lock);
+    return copy;
+}
+
+size_t script_count(struct script *s) {
+    return locked(s, &s->request_count);
+}
+
+size_t script_connections(struct script *s) {
+    return locked(s, &s->connection_count);
+}
+
+const char *script_request(struct script *s, size_t i) {
+    return i < script_count(s) ? s->requests[i] : "";
+}
+
+bool script_asked(struct script *s, size_t i, const char *line) {
+    const char *text = script_request(s, i);
+    size_t len = strlen(line);
+    return strncmp(text, line, len) == 0 && strncmp(text + len, "\r\n", 2) == 0;
+}
+
+bool script_has_header(struct script *s, size_t i, const char *line) {
+    char wanted[512];
+    snprintf(wanted, sizeof(wanted), "\r\n%s\r\n", line);
+    const char *text = script_request(s, i);
+    const char *end = strstr(text, "\r\n\r\n");
+    const char *at = strcasestr(text, wanted);
+    return at != NULL && end != NULL && at <= end;
+}
