@@ -64,6 +64,7 @@ static bool find_method(struct slice name, struct h1_head *head, struct h1_error
         head->method = methods[i].method;
         return true;
     }
+    if (!h1_all(name, H1_C_TOKEN)) return refuse(err, 400, "invalid method");
     return refuse(err, 501, "method not implemented");
 }
 
@@ -174,7 +175,8 @@ static bool read_status_line(struct slice line, struct h1_head *head, struct h1_
     head->target = head->path = head->query = head->host = SLICE_NONE;
     if (line.len < 12 || line.ptr[8] != ' ' || (line.len > 12 && line.ptr[12] != ' '))
         return refuse(err, 502, "malformed status line");
-    if (!read_version(slice_make(line.ptr, 8), &head->minor, err)) return false;
+    if (!read_version(slice_make(line.ptr, 8), &head->minor, err))
+        return err->status == 505 ? false : refuse(err, 502, "malformed status line");
     if (!slice_to_range(slice_make(line.ptr + 9, 3), 100, 599, &status))
         return refuse(err, 502, "invalid status");
     head->status = (unsigned)status;
@@ -312,23 +314,26 @@ static void prime(void) {
 
 static bool length_ok(struct slice v, struct h1_error *err);
 
-/* llhttp stopped at `at`: says why in terms of the line it stopped in. */
-static bool explain(const struct reading *r, const char *at) {
-    const char *line = at, *end = r->data + r->scan->at;
+/* llhttp refused the header read last, a Content-Length: in our words. */
+static bool explain_length(const struct reading *r) {
+    const struct h1_head *h = r->head;
+    const char *from = h->headers[h->nheaders - 1].value.ptr;
+    const char *cr = memchr(from, '\r', (size_t)(r->data + r->scan->at - from));
+    size_t count;
+    h1_get(h, SLICE("content-length"), &count);
+    if (count > 1) return refuse(r->err, 400, "repeated Content-Length");
+    struct slice value = slice_make(from, (size_t)(cr - from));
+    if (value.len > 0 && value.ptr[0] == ':') value = slice_from(value, 1); /* no value was read */
+    if (!length_ok(slice_trim(value), r->err)) return false;
+    return refuse(r->err, 400, "invalid Content-Length");
+}
+
+/* llhttp stopped at `at`: behind the colon of its line it is the value. */
+static bool explain_line(const struct reading *r, const char *at) {
+    const char *line = at;
     while (line[-1] != '\n') line--; /* a start line stands before every header line */
-    const char *colon = memchr(line, ':', (size_t)(end - line)),
-               *cr = memchr(line, '\r', (size_t)(end - line));
-    if (colon == NULL || colon >= at || cr < colon)
-        return refuse(r->err, 400, "invalid header name");
-    struct slice name = slice_make(line, (size_t)(colon - line));
-    struct slice value = slice_trim(slice_make(colon + 1, (size_t)(cr - colon) - 1));
-    if (IS_NOCASE(name, "content-length")) {
-        size_t count;
-        h1_get(r->head, name, &count);
-        if (count > 1) return refuse(r->err, 400, "repeated Content-Length");
-        if (!length_ok(value, r->err)) return false;
-    }
-    return refuse(r->err, 400, "invalid header value");
+    bool in_value = memchr(line, ':', (size_t)(at - line)) != NULL;
+    return refuse(r->err, 400, in_value ? "invalid header value" : "invalid header name");
 }
 
 static bool read_headers(struct reading *r) {
@@ -340,7 +345,9 @@ static bool read_headers(struct reading *r) {
     if (e == HPE_PAUSED && llhttp_get_error_pos(&p) == r->data + r->scan->at) return true;
     if (e == HPE_USER) return false; /* the callback said why */
     if (e == HPE_OK || e == HPE_PAUSED) return refuse(r->err, 400, "malformed header");
-    return explain(r, llhttp_get_error_pos(&p));
+    if (e == HPE_INVALID_CONTENT_LENGTH || e == HPE_UNEXPECTED_CONTENT_LENGTH)
+        return explain_length(r);
+    return explain_line(r, llhttp_get_error_pos(&p));
 }
 
 /* --- what the headers mean together */
