@@ -1,5 +1,6 @@
 #include "net/loop.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -189,6 +190,9 @@ int net_loop_init(struct net_loop *l) {
     l->posts_tail = &l->posts;
     l->deferred.prev = l->deferred.next = &l->deferred;
     for (size_t i = 0; i < NET_WHEEL_SLOTS; i++) l->wheel[i].prev = l->wheel[i].next = &l->wheel[i];
+    signal(
+        SIGPIPE,
+        SIG_IGN); /* libuv writes with write(2): a peer that left is an error there, not our end */
     int r = uv_loop_init(&l->uv);
     if (r < 0) return r;
     if ((r = uv_mutex_init(&l->post_lock)) < 0) goto no_lock;
@@ -223,7 +227,8 @@ void net_loop_close(struct net_loop *l) {
     uv_close((uv_handle_t *)&l->tick, NULL);
     uv_close((uv_handle_t *)&l->wake, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
-    uv_close((uv_handle_t *)&l->before_poll, NULL); /* last: closing callbacks of others may still defer */
+    uv_close((uv_handle_t *)&l->before_poll,
+             NULL); /* last: closing callbacks of others may still defer */
     uv_run(&l->uv, UV_RUN_DEFAULT);
     uv_loop_close(&l->uv);
     uv_mutex_destroy(&l->post_lock);
@@ -241,9 +246,10 @@ struct slice net_date(struct net_loop *l) {
         struct tm tm;
         clock_gettime(CLOCK_REALTIME, &wall);
         gmtime_r(&wall.tv_sec, &tm);
-        snprintf(l->date, sizeof l->date, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday % 7],
-                 (unsigned)tm.tm_mday % 100, months[tm.tm_mon % 12], (unsigned)(tm.tm_year + 1900) % 10000,
-                 (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+        snprintf(l->date, sizeof l->date, "%s, %02u %s %04u %02u:%02u:%02u GMT",
+                 days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 100, months[tm.tm_mon % 12],
+                 (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
+                 (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
         /* The next renewal is due when the wall clock's second ends. */
         uint64_t into_ms = (uint64_t)wall.tv_nsec / 1000000U;
         l->date_ms = now_ms > into_ms ? now_ms - into_ms : 1;

@@ -16,13 +16,15 @@
 struct net_timer {
     struct net_timer *prev, *next; /* NULL when not armed */
     uint64_t due_ms;
-    void (*fire)(struct net_timer *t); /* the timer is disarmed before the call and may be armed or freed in it */
+    void (*fire)(struct net_timer *
+                     t); /* the timer is disarmed before the call and may be armed or freed in it */
 };
 
 /* Work for when the present callback has returned: how "never calls back before it returned" is kept. Zero it first. */
 struct net_defer {
     struct net_defer *prev, *next; /* NULL when not queued */
-    void (*run)(struct net_defer *d); /* taken off the queue before the call, may be queued or freed in it */
+    void (*run)(struct net_defer
+                    *d); /* taken off the queue before the call, may be queued or freed in it */
 };
 
 #define NET_READ_BYTES 65536U
@@ -33,10 +35,10 @@ struct net_loop {
     uv_timer_t tick;                         /* set for the first slot in use */
     uint64_t tick_ms;                        /* when it fires, UINT64_MAX when it is not set */
     struct net_timer wheel[NET_WHEEL_SLOTS]; /* list heads */
-    uint64_t used[NET_WHEEL_SLOTS / 64];     /* slots that may hold a timer; cleared when found empty */
-    uint64_t wheel_tick;                     /* the tick (ms / NET_TICK_MS) up to which the wheel has turned */
+    uint64_t used[NET_WHEEL_SLOTS / 64]; /* slots that may hold a timer; cleared when found empty */
+    uint64_t wheel_tick; /* the tick (ms / NET_TICK_MS) up to which the wheel has turned */
     size_t armed;
-    uv_prepare_t before_poll; /* runs what was deferred */
+    uv_prepare_t before_poll;  /* runs what was deferred */
     struct net_defer deferred; /* list head */
     uv_async_t wake;
     uv_mutex_t post_lock;
@@ -47,7 +49,7 @@ struct net_loop {
     uint64_t date_ms;
 };
 
-/* 0, or a negative uv error. The struct must not move afterwards. */
+/* 0, or a negative uv error. The struct must not move afterwards. Sets SIGPIPE to be ignored, for the process. */
 int net_loop_init(struct net_loop *l);
 /* Until net_loop_stop, or until nothing is left to do: no handle, armed timer, deferred work or hold. */
 void net_loop_run(struct net_loop *l);

@@ -1,10 +1,17 @@
 /* The server side of HTTP/1.1: listeners, connections, exchanges (one request and its answer).
  *
  * The hooks are called on the loop's thread. For every exchange: on_head once; then on_request once, unless on_head
- * answered or the client left; then exactly one of on_done (the whole answer was handed to the kernel) or on_gone
- * (the client left, a deadline passed, or the stream was aborted), last. After on_done/on_gone the exchange and all
- * slices of its request are gone. Answering never calls a hook before the answering function has returned.
- * Pipelined requests are answered in order, one exchange at a time. */
+ * answered, the client left or the server found fault with the body (413, 408, 400: on_fault); then exactly one of
+ * on_done (a whole answer, the application's or the server's own, was handed to the kernel) or on_gone (the client left
+ * or did not take its answer, the stream was aborted, the server was closed), last. After on_done/on_gone the exchange
+ * and all slices of its request are gone. Answering never calls a hook before the answering function has returned;
+ * only an invalid header calls on_fault from within it. Pipelined requests are answered in order, one exchange at a time.
+ *
+ * A client that half-closes its connection before its answer is made counts as gone: on_gone comes with the FIN.
+ * A connection the server ends is shut down for writing and lingered on for up to 2 s, so that the answer arrives even
+ * while the client still sends.
+ *
+ * Writing to a closed socket raises SIGPIPE: net_loop_init sets it to be ignored. */
 #ifndef ANYLLM_NET_SERVER_H
 #define ANYLLM_NET_SERVER_H
 
@@ -17,31 +24,37 @@ struct net_server;
 struct net_exchange;
 
 struct net_server_limits {
-    size_t max_connections;             /* 10,000; the next one gets 503 and close (L8) */
-    size_t max_connections_per_address; /* 256; loopback, Unix sockets and trusted proxies excepted */
-    size_t max_body_bytes;              /* 32 MiB; 413 (L3, L4), chunked bodies alike */
-    uint32_t head_ms;                   /* 10,000: from accept, or from the first byte on a kept connection, to the whole head (L5) */
-    uint32_t body_grace_ms;             /* 10,000, then body_min_bytes_per_s (L6) */
-    uint32_t body_min_bytes_per_s;      /* 1,024 */
-    uint32_t write_stall_ms;            /* 30,000 without a byte taken: reset (L7) */
-    uint32_t idle_ms;                   /* 60,000 between requests */
-    size_t write_high_bytes;            /* 256 KiB: net_stream_write says pause above this */
+    size_t max_connections; /* 10,000; the next one gets 503 and close (L8) */
+    size_t
+        max_connections_per_address; /* 256; loopback, Unix sockets and trusted addresses excepted */
+    size_t max_body_bytes;           /* 32 MiB; 413 (L3, L4), chunked bodies alike */
+    uint32_t
+        head_ms; /* 10,000: from accept, or from the first byte on a kept connection, to the whole head (L5) */
+    uint32_t body_grace_ms;        /* 10,000, then body_min_bytes_per_s (L6) */
+    uint32_t body_min_bytes_per_s; /* 1,024 */
+    uint32_t write_stall_ms;       /* 30,000 without a byte taken: reset (L7) */
+    uint32_t idle_ms;              /* 60,000 between requests */
+    size_t write_high_bytes;       /* 256 KiB: net_stream_write says pause above this */
 };
 #define NET_SERVER_LIMITS_DEFAULT \
-    { 10000, 256, 32U << 20, 10000, 10000, 1024, 30000, 60000, 256U << 10 }
+    {10000, 256, 32U << 20, 10000, 10000, 1024, 30000, 60000, 256U << 10}
 
 struct net_server_hooks {
     /* The head is whole, the body not read. Answer here (net_reply) to refuse, e.g. 401 before a large body or before
      * 100 Continue; the rest of the request is then dropped or the connection closed. Else return: the body is read. */
     void (*on_head)(struct net_exchange *x, void *user);
     void (*on_request)(struct net_exchange *x, void *user); /* body whole in net_body */
-    void (*on_drain)(struct net_exchange *x, void *user);   /* after net_stream_write said pause: write again */
+    void (*on_drain)(struct net_exchange *x,
+                     void *user); /* after net_stream_write said pause: write again */
     void (*on_done)(struct net_exchange *x, void *user);
     void (*on_gone)(struct net_exchange *x, void *user);
-    /* An answer the server makes itself (400, 408, 413, 414, 431, 501, 503, 505 …, before or without on_request): adds the
-     * common headers and formats the body into `body`. x has no request yet when `has_request` is false. */
-    void (*on_fault)(struct net_exchange *x, bool has_request, unsigned status, const char *reason, struct buf *body,
-                     void *user);
+    /* An answer the server makes itself (400, 408, 413, 414, 431, 501, 503, 505 …, before or without on_request; 500 in
+     * place of an answer with an invalid header): adds the common headers with net_header and formats the body into
+     * `body`, application/json. The connection ends with it; Retry-After: 1 is added to a 503.
+     * When `has_request` is false x has no request and no on_done or on_gone will come: keep nothing in net_set_user;
+     * its head is empty, and its peer is too when a connection over the limit got none of its own. Required. */
+    void (*on_fault)(struct net_exchange *x, bool has_request, unsigned status, const char *reason,
+                     struct buf *body, void *user);
 };
 
 struct net_server_stats {
@@ -53,7 +66,8 @@ struct net_server_stats {
 struct net_server *net_server_new(struct net_loop *l, const struct net_server_limits *limits,
                                   const struct net_server_hooks *hooks, void *user);
 /* address:port, [v6]:port; port 0 = the kernel chooses. *port gets the bound one. Returns 0 or a negative errno. */
-int net_server_listen(struct net_server *s, const char *address, uint16_t port, uint16_t *bound_port);
+int net_server_listen(struct net_server *s, const char *address, uint16_t port,
+                      uint16_t *bound_port);
 int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode);
 /* Addresses (CIDR) whose connections do not count per address; copied. */
 int net_server_trust(struct net_server *s, const char *const *cidrs, size_t n);
@@ -64,6 +78,7 @@ void net_server_close(struct net_server *s);
 const struct net_server_stats *net_server_get_stats(const struct net_server *s);
 
 /* --- the request; valid until on_done/on_gone */
+/* Only as large as its nheaders: look into it, never copy the struct. */
 const struct h1_head *net_head(const struct net_exchange *x);
 struct slice net_body(const struct net_exchange *x);
 struct arena *net_arena(struct net_exchange *x); /* lives as long as the exchange */
@@ -82,7 +97,8 @@ struct net_exchange *net_exchange_find(struct net_server *s, uint64_t id);
 /* Before the reply; a name or value that may not stand in a header makes the whole answer a 500 (H45). */
 void net_header(struct net_exchange *x, struct slice name, struct slice value);
 /* Whole answer. Date, Content-Length and Connection are added here. For HEAD the body is left out. */
-void net_reply(struct net_exchange *x, unsigned status, struct slice content_type, struct slice body);
+void net_reply(struct net_exchange *x, unsigned status, struct slice content_type,
+               struct slice body);
 /* Streamed answer: chunked for HTTP/1.1, until close for 1.0. The head goes out at once. */
 void net_stream_begin(struct net_exchange *x, unsigned status, struct slice content_type);
 /* One call = one chunk = one write to the socket if it takes it. False: more than write_high_bytes wait; on_drain follows. */

@@ -1,0 +1,68 @@
+/* One connection's bytes, plain or TLS, TCP or Unix: what server and client stand on. Private to the room.
+ *
+ * Reads land in the loop's shared buffer and are handed on at once. Writes go to the kernel directly; what it does not
+ * take is copied and follows by itself. A hook may close the connection it is called for; its memory stays until
+ * on_closed. */
+#ifndef ANYLLM_NET_CONN_H
+#define ANYLLM_NET_CONN_H
+
+#include "base/buf.h"
+#include "net/loop.h"
+
+/* What one connection may hold back for a slow peer at the very most. */
+#define NET_MAX_QUEUED_BYTES (256U << 20)
+
+struct net_conn;
+struct net_outq;
+struct net_tls_session;
+
+struct net_conn_hooks {
+    void (*on_data)(struct net_conn *c, const char *data,
+                    size_t len); /* data valid during the hook */
+    /* The peer finished (UV_EOF) or the connection broke (another uv error, also of a write that was queued).
+     * At most once; nothing is read afterwards. */
+    void (*on_end)(struct net_conn *c, int status);
+    void (*on_flushed)(struct net_conn *c); /* some or all of the queue went out */
+    void (*on_closed)(struct net_conn *c);  /* the last hook; the memory may be freed */
+    void (*on_secure)(struct net_conn *c);  /* TLS only: the handshake is done, once */
+};
+
+struct net_conn {
+    union {
+        uv_handle_t any;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } h;
+    struct net_loop *loop;
+    const struct net_conn_hooks *hooks;
+    struct net_tls_session *tls; /* NULL: plain */
+    struct net_outq *out;        /* NULL until something had to wait */
+    uint64_t written;            /* bytes accepted for writing since the start */
+    bool is_tcp, reading, ended, closing;
+};
+
+/* Prepares the handle; the struct must be zeroed. Afterwards net_conn_close is needed, and on_closed comes. */
+int net_conn_init(struct net_conn *c, struct net_loop *l, bool is_tcp,
+                  const struct net_conn_hooks *hooks);
+/* Takes over a connected descriptor. On an error the descriptor remains the caller's. */
+int net_conn_open(struct net_conn *c, int fd);
+int net_conn_read(struct net_conn *c); /* harmless when reading already */
+void net_conn_stop(struct net_conn *c);
+/* All parts, now or later, or a negative uv error (then the connection is of no more use). Never calls a hook. */
+int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n);
+/* Bytes accepted but not yet the kernel's. */
+size_t net_conn_queued(const struct net_conn *c);
+/* Sends FIN (TLS: close_notify first); only with an empty queue. */
+void net_conn_shutdown(struct net_conn *c);
+/* True when the peer is known to have left although nothing is being read. */
+bool net_conn_peer_left(const struct net_conn *c);
+void net_conn_close(struct net_conn *c);
+void net_conn_reset(
+    struct net_conn *c); /* close with RST: the peer must not take what came for whole */
+
+/* For tls.c: the same without TLS in between. */
+int net_conn_write_raw(struct net_conn *c, const uv_buf_t *parts, unsigned n);
+void net_conn_fail(struct net_conn *c, int status);
+
+#endif

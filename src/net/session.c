@@ -1,0 +1,552 @@
+#include "net/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const struct h1_head no_head = {.minor = 1};
+
+static void set_timer(struct session *s, uint64_t after_ms) {
+    net_timer_start(s->server->loop, &s->timer, after_ms);
+}
+
+static void stop_timer(struct session *s) {
+    net_timer_stop(s->server->loop, &s->timer);
+}
+
+/* --- the exchange --- */
+
+/* A head as small as it needs to be: the struct up to its last header. Its slices keep pointing where they did. */
+static struct h1_head *keep_head(struct arena *a, const struct h1_head *head) {
+    size_t bytes = offsetof(struct h1_head, headers) + head->nheaders * sizeof head->headers[0];
+    struct h1_head *kept = arena_alloc(a, bytes);
+    if (kept != NULL) memcpy(kept, head, bytes);
+    return kept;
+}
+
+static void move_slice(struct slice *s, const char *from, size_t len, const char *to) {
+    if (s->ptr >= from && s->ptr <= from + len) s->ptr = to + (s->ptr - from);
+}
+
+/* The request's bytes move out of the read buffer, once; the slices follow. */
+static bool keep_request(struct session *s, const struct h1_head *parsed, size_t used,
+                         size_t body) {
+    struct net_exchange *x = &s->x;
+    const char *from = s->view.ptr;
+    struct h1_head *head = keep_head(&x->arena, parsed);
+    char *to = arena_alloc(&x->arena, used + body);
+    if (head == NULL || to == NULL) return false;
+    memcpy(to, from, used + body);
+    move_slice(&head->target, from, used, to);
+    move_slice(&head->path, from, used, to);
+    move_slice(&head->query, from, used, to);
+    move_slice(&head->host, from, used, to);
+    for (size_t i = 0; i < head->nheaders; i++) {
+        move_slice(&head->headers[i].name, from, used, to);
+        move_slice(&head->headers[i].value, from, used, to);
+    }
+    x->head = head;
+    x->body = slice_make(to + used, body);
+    return true;
+}
+
+static void clear_exchange(struct session *s) {
+    struct net_exchange *x = &s->x;
+    arena_reset(&x->arena);
+    buf_reset(&x->headers, 1024);
+    buf_reset(&s->body, 16384);
+    x->id = 0;
+    x->head = &no_head;
+    x->body = SLICE("");
+    x->user = NULL;
+    x->answer = ANSWER_NONE;
+    x->bad_header = x->keep = x->chunked = x->drops = x->paused = false;
+    x->framing = (struct h1_body){.done = true};
+}
+
+/* Takes the exchange off the books and calls its last hook. */
+static void end_exchange(struct session *s, void (*hook)(struct net_exchange *x, void *user)) {
+    struct net_server *server = s->server;
+    if (s->x.id == 0) {
+        clear_exchange(s);
+        return;
+    }
+    server->stats.exchanges--;
+    if (hook != NULL) hook(&s->x, server->user);
+    clear_exchange(s);
+}
+
+static void begin_exchange(struct session *s) {
+    struct net_server *server = s->server;
+    s->x.id = ++server->slots[s->slot].count << SLOT_BITS | s->slot;
+    s->x.keep = s->x.head->keep_alive && !server->draining;
+    server->stats.requests++;
+    server->stats.exchanges++;
+}
+
+/* A body that is still to come: read and dropped when that is little and certain to come, else the connection ends. */
+void session_answering(struct session *s) {
+    const struct h1_body *b = &s->x.framing;
+    bool certain = b->mode == H1_BODY_LENGTH && b->left <= SESSION_DROP_BYTES &&
+                   !s->x.head->expect_continue;
+    if (!b->done && !certain) s->x.keep = false;
+    if (s->server->draining) s->x.keep = false;
+    stop_timer(s);
+    s->state = ANSWER;
+}
+
+void session_answered(struct session *s) {
+    if (!s->running) net_defer(s->server->loop, &s->defer);
+}
+
+void session_fault(struct session *s, unsigned status, const char *reason) {
+    struct net_server *server = s->server;
+    if (s->x.answer != ANSWER_NONE)
+        return; /* cannot be: only a request still being read is found fault with */
+    if (status < 500) server->stats.bad_requests++;
+    session_answering(s);
+    s->x.keep = false;
+    answer_format_fault(s, status, reason);
+    s->x.answer = ANSWER_WHOLE;
+    uv_buf_t all = uv_buf_init(server->out.base + server->out.start,
+                               (unsigned)buf_len(&server->out));
+    answer_send(s, &all, 1);
+    session_answered(s);
+}
+
+/* --- HEAD --- */
+
+static void wait_for_head(struct session *s) {
+    s->state = HEAD;
+    s->scan = (struct h1_scan){0};
+    s->idle = s->view.len == 0;
+    if (!s->idle)
+        set_timer(s, s->server->limits.head_ms);
+    else
+        set_timer(s, s->server->draining ? SESSION_DRAIN_MS : s->server->limits.idle_ms);
+}
+
+static bool want_body(struct session *s);
+
+/* The head is whole: the first `used` bytes of the view. A body that lies whole behind it is copied with it. */
+static bool on_head(struct session *s, const struct h1_head *head, size_t used) {
+    struct net_server *server = s->server;
+    struct net_exchange *x = &s->x;
+    h1_body_init(&x->framing, H1_REQUEST, head, false);
+    x->drops = head->method == H1_GET || head->method == H1_HEAD || head->method == H1_OPTIONS;
+    x->max_body_bytes = x->drops ? SESSION_DROP_BYTES : server->limits.max_body_bytes;
+    size_t here = s->view.len - used, body = 0;
+    if (x->framing.mode == H1_BODY_LENGTH && !x->drops && x->framing.left <= here &&
+        x->framing.left <= x->max_body_bytes)
+        body = (size_t)x->framing.left;
+    if (!keep_request(s, head, used, body)) {
+        session_fault(s, 503, "out of memory");
+        return true;
+    }
+    if (body > 0)
+        x->framing = (struct h1_body){.mode = H1_BODY_LENGTH, .total = body, .done = true};
+    s->view = slice_from(s->view, used + body);
+    stop_timer(s);
+    begin_exchange(s);
+    server->hooks.on_head(x, server->user);
+    if (s->state == CLOSED) return false;
+    if (x->answer == ANSWER_NONE) return want_body(s);
+    s->state = ANSWER;
+    return true;
+}
+
+static bool read_head(struct session *s) {
+    struct h1_head *head = &s->server->scratch;
+    struct h1_error err = {0};
+    size_t used = 0;
+    if (s->view.len == 0) return false;
+    switch (h1_head(H1_REQUEST, s->view.ptr, s->view.len, &s->scan, head, &used, &err)) {
+    case H1_MORE:
+        if (s->idle) set_timer(s, s->server->limits.head_ms);
+        s->idle = false;
+        return false;
+    case H1_ERROR: session_fault(s, err.status, err.reason); return true;
+    case H1_DONE: break;
+    }
+    return on_head(s, head, used);
+}
+
+/* --- BODY --- */
+
+static bool request_whole(struct session *s) {
+    struct net_server *server = s->server;
+    stop_timer(s);
+    s->state = ANSWER;
+    server->hooks.on_request(&s->x, server->user);
+    return s->state != CLOSED;
+}
+
+static void refuse_body(struct session *s) {
+    char reason[64];
+    snprintf(reason, sizeof reason, "Body larger than %zu bytes", s->x.max_body_bytes);
+    session_fault(s, 413, reason);
+}
+
+static bool want_body(struct session *s) {
+    struct net_exchange *x = &s->x;
+    if (x->framing.done) return request_whole(s);
+    if (x->framing.left > x->max_body_bytes) {
+        refuse_body(s);
+        return true;
+    }
+    if (x->head->expect_continue && x->head->minor > 0 && s->view.len == 0) {
+        static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        uv_buf_t part = uv_buf_init((char *)line, sizeof line - 1);
+        answer_send(s, &part, 1);
+    }
+    if (x->answer == ANSWER_LOST) {
+        s->state = ANSWER;
+        return true;
+    }
+    s->state = BODY;
+    s->body_ms = net_now_ms(s->server->loop);
+    set_timer(s, s->server->limits.body_grace_ms);
+    return true;
+}
+
+/* Room for the whole body at once when it is announced and not large: a lie costs the peer a connection. */
+static bool add_to_body(struct session *s, struct slice data) {
+    struct net_exchange *x = &s->x;
+    if (x->drops) return true;
+    size_t all = x->framing.mode == H1_BODY_LENGTH ? data.len + (size_t)x->framing.left : data.len;
+    if (buf_len(&s->body) == 0 && all <= 2 * NET_READ_BYTES) buf_reserve(&s->body, all);
+    return buf_add(&s->body, data);
+}
+
+/* Consumes what the view has of the body. H1_MORE: all of it, and more must come. */
+static enum h1_result feed_body(struct session *s, bool keep) {
+    struct net_exchange *x = &s->x;
+    enum h1_result r = H1_MORE;
+    while (r == H1_MORE && s->view.len > 0) {
+        struct h1_error err = {0};
+        struct slice data;
+        size_t used = 0;
+        r = h1_body_feed(&x->framing, s->view.ptr, s->view.len, &used, &data, &err);
+        s->view = slice_from(s->view, used);
+        if (r == H1_ERROR) {
+            session_fault(s, err.status, err.reason);
+        } else if (x->framing.total > x->max_body_bytes) {
+            refuse_body(s);
+            return H1_ERROR;
+        } else if (keep && !add_to_body(s, data)) {
+            session_fault(s, 503, "out of memory");
+            return H1_ERROR;
+        }
+    }
+    return r;
+}
+
+static bool read_body(struct session *s) {
+    switch (feed_body(s, true)) {
+    case H1_MORE: return false;
+    case H1_ERROR: return true;
+    case H1_DONE: break;
+    }
+    s->x.body = buf_slice(&s->body);
+    return request_whole(s);
+}
+
+/* --- ANSWER --- */
+
+static bool linger(struct session *s) {
+    if (s->half_closed) {
+        session_close(s);
+        return false;
+    }
+    s->state = LINGER;
+    s->view = SLICE("");
+    s->linger_left = SESSION_LINGER_BYTES;
+    set_timer(s, SESSION_LINGER_MS);
+    net_conn_shutdown(&s->conn);
+    net_conn_read(&s->conn);
+    return false;
+}
+
+static bool finish_answer(struct session *s) {
+    struct net_exchange *x = &s->x;
+    if (x->answer == ANSWER_LOST) {
+        session_close(s);
+        return false;
+    }
+    if (x->answer == ANSWER_ABORTED) {
+        bool looks_whole = !x->chunked; /* HTTP/1.0: there the end of the stream is FIN */
+        end_exchange(s, s->server->hooks.on_gone);
+        s->reset = looks_whole;
+        if (s->state != CLOSED) s->state = FLUSH;
+        return s->state != CLOSED;
+    }
+    if (x->answer != ANSWER_WHOLE || net_conn_queued(&s->conn) > 0) return false;
+    bool keep = x->keep && !s->half_closed, unread = !x->framing.done;
+    struct h1_body framing = x->framing;
+    end_exchange(s, s->server->hooks.on_done);
+    if (s->state == CLOSED) return false;
+    if (!keep) return linger(s);
+    if (!unread) {
+        wait_for_head(s);
+        return true;
+    }
+    s->state = DROP;
+    s->x.framing = framing;
+    s->x.max_body_bytes =
+        SIZE_MAX; /* small enough to be dropped: that was looked at before it was kept */
+    set_timer(s, s->server->limits.body_grace_ms);
+    return true;
+}
+
+/* --- DROP, FLUSH --- */
+
+static bool drop_rest(struct session *s) {
+    if (feed_body(s, false) != H1_DONE) return s->state != DROP;
+    wait_for_head(s);
+    return true;
+}
+
+static bool flush_rest(struct session *s) {
+    if (net_conn_queued(&s->conn) > 0) return false;
+    if (!s->reset) return linger(s);
+    session_close(s);
+    return false;
+}
+
+/* --- events --- */
+
+static void session_run(struct session *s) {
+    bool go = !s->running;
+    s->running = true;
+    while (go) {
+        switch (s->state) {
+        case HEAD: go = read_head(s); break;
+        case BODY: go = read_body(s); break;
+        case ANSWER: go = finish_answer(s); break;
+        case DROP: go = drop_rest(s); break;
+        case FLUSH: go = flush_rest(s); break;
+        case LINGER:
+        case CLOSED: go = false; break;
+        }
+    }
+    s->running = false;
+}
+
+/* A client that sends ahead is read from up to a bound; while it is not, it is watched for leaving. */
+static void throttle(struct session *s) {
+    if (s->state == LINGER || s->state == CLOSED) return;
+    size_t ahead = buf_len(&s->in);
+    if (ahead == 0) buf_reset(&s->in, 2048);
+    if (s->state == ANSWER && ahead > SESSION_AHEAD_BYTES) {
+        if (s->conn.reading) stop_timer(s);
+        net_conn_stop(&s->conn);
+        session_guard(s);
+    } else if (!s->half_closed) {
+        net_conn_read(&s->conn);
+    }
+}
+
+/* Goes on with what was read before. */
+static void resume(struct session *s) {
+    if (s->state == CLOSED) return;
+    s->view = buf_slice(&s->in);
+    size_t before = s->view.len;
+    session_run(s);
+    if (s->state == LINGER || s->state == CLOSED) return;
+    buf_consume(&s->in, before - s->view.len);
+    throttle(s);
+}
+
+static void on_data(struct net_conn *c, const char *data, size_t len) {
+    struct session *s = (struct session *)c;
+    if (s->state == LINGER) {
+        s->linger_left -= len < s->linger_left ? len : s->linger_left;
+        if (s->linger_left == 0) session_close(s);
+        return;
+    }
+    if (buf_len(&s->in) > 0 || s->state == ANSWER || s->state == FLUSH) {
+        if (!buf_add(&s->in, slice_make(data, len)))
+            session_close(s);
+        else
+            resume(s);
+        return;
+    }
+    s->view = slice_make(data, len);
+    session_run(s);
+    if (s->state == LINGER || s->state == CLOSED) return;
+    if (s->view.len > 0 && !buf_add(&s->in, s->view))
+        session_close(s);
+    else
+        throttle(s);
+}
+
+/* FIN from a client whose answer is already made only says that no further request comes. Otherwise it has left:
+ * a client that half-closes its connection after the request counts as gone. */
+static void on_end(struct net_conn *c, int status) {
+    struct session *s = (struct session *)c;
+    bool settled = s->state == FLUSH || (s->state == ANSWER && s->x.answer == ANSWER_WHOLE);
+    if (status == UV_EOF && settled)
+        s->half_closed = true;
+    else
+        session_close(s);
+}
+
+static void on_flushed(struct net_conn *c) {
+    struct session *s = (struct session *)c;
+    struct net_server *server = s->server;
+    if (s->state == ANSWER && s->x.paused &&
+        net_conn_queued(c) <= server->limits.write_high_bytes / 2) {
+        s->x.paused = false;
+        if (server->hooks.on_drain != NULL) server->hooks.on_drain(&s->x, server->user);
+    }
+    if (net_conn_queued(c) == 0) resume(s);
+}
+
+void session_free(struct session *s) {
+    if (s == NULL) return;
+    arena_free(&s->x.arena);
+    buf_free(&s->x.headers);
+    buf_free(&s->in);
+    buf_free(&s->body);
+    free(s);
+}
+
+static void on_closed(struct net_conn *c) {
+    struct session *s = (struct session *)c;
+    struct net_server *server = s->server;
+    session_free(s);
+    server_handle_closed(server);
+}
+
+static void on_deferred(struct net_defer *d) {
+    resume((struct session *)((char *)d - offsetof(struct session, defer)));
+}
+
+/* --- deadlines --- */
+
+static void body_late(struct session *s) {
+    const struct net_server_limits *l = &s->server->limits;
+    uint64_t allowed = l->body_grace_ms, passed = net_now_ms(s->server->loop) - s->body_ms;
+    if (l->body_min_bytes_per_s > 0) allowed += s->x.framing.total * 1000 / l->body_min_bytes_per_s;
+    if (passed < allowed) {
+        set_timer(s, allowed - passed);
+        return;
+    }
+    session_fault(s, 408, "Request body too slow");
+}
+
+void session_guard(struct session *s) {
+    if (net_timer_armed(&s->timer)) return;
+    s->sent = s->conn.written - net_conn_queued(&s->conn);
+    s->sent_ms = net_now_ms(s->server->loop);
+    set_timer(s, s->conn.reading ? s->server->limits.write_stall_ms : SESSION_WATCH_MS);
+}
+
+static void look_at_peer(struct session *s) {
+    const struct net_server_limits *l = &s->server->limits;
+    bool blind = !s->conn.reading && !s->half_closed;
+    size_t queued = net_conn_queued(&s->conn);
+    uint64_t sent = s->conn.written - queued, now_ms = net_now_ms(s->server->loop);
+    if (blind && net_conn_peer_left(&s->conn)) {
+        session_close(s);
+        return;
+    }
+    if (sent != s->sent || queued == 0) {
+        s->sent = sent;
+        s->sent_ms = now_ms;
+    }
+    uint64_t stalled_ms = now_ms - s->sent_ms;
+    if (queued > 0 && stalled_ms >= l->write_stall_ms) {
+        s->reset = true;
+        session_close(s);
+    } else if (blind) {
+        set_timer(s, SESSION_WATCH_MS);
+    } else if (queued > 0) {
+        set_timer(s, l->write_stall_ms - stalled_ms);
+    }
+}
+
+static void on_timer(struct net_timer *t) {
+    struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
+    switch (s->state) {
+    case HEAD:
+        if (buf_len(&s->in) > 0)
+            session_fault(s, 408, "Request header too slow");
+        else
+            session_close(s);
+        break;
+    case BODY: body_late(s); break;
+    case ANSWER:
+    case FLUSH: look_at_peer(s); break;
+    case DROP:
+    case LINGER: session_close(s); break;
+    case CLOSED: break;
+    }
+}
+
+/* --- beginning and end --- */
+
+static const struct net_conn_hooks conn_hooks = {
+    .on_data = on_data, .on_end = on_end, .on_flushed = on_flushed, .on_closed = on_closed};
+
+struct session *session_new(struct net_server *server) {
+    struct session *s = calloc(1, sizeof *s);
+    if (s == NULL) return NULL;
+    s->server = server;
+    s->slot = NO_SLOT;
+    s->timer.fire = on_timer;
+    s->defer.run = on_deferred;
+    arena_init(&s->x.arena, ARENA_MAX_BYTES);
+    buf_init(&s->x.headers, H1_MAX_HEAD_BYTES);
+    buf_init(&s->in, SESSION_MAX_IN_BYTES);
+    buf_init(&s->body, server->limits.max_body_bytes + NET_READ_BYTES);
+    clear_exchange(s);
+    return s;
+}
+
+struct session *session_open(struct net_server *server, int fd, bool is_tcp,
+                             const struct net_address *address) {
+    struct session *s = session_new(server);
+    if (s == NULL || net_conn_init(&s->conn, server->loop, is_tcp, &conn_hooks) < 0) {
+        session_free(s);
+        close(fd);
+        return NULL;
+    }
+    server->handles++;
+    bool opened = net_conn_open(&s->conn, fd) == 0;
+    if (!opened || !server_take_slot(server, s)) {
+        if (!opened) close(fd);
+        s->state = CLOSED;
+        net_conn_close(&s->conn);
+        return NULL;
+    }
+    s->address = *address;
+    s->loopback = !is_tcp || net_address_is_loopback(address);
+    s->peer_len = is_tcp ? net_address_text(address, s->peer)
+                         : (size_t)snprintf(s->peer, sizeof s->peer, "unix");
+    return s;
+}
+
+void session_begin(struct session *s) {
+    s->state = HEAD;
+    set_timer(s, s->server->limits.head_ms);
+    if (net_conn_read(&s->conn) < 0) session_close(s);
+}
+
+void session_close(struct session *s) {
+    if (s->state == CLOSED) return;
+    s->state = CLOSED;
+    stop_timer(s);
+    net_defer_cancel(s->server->loop, &s->defer);
+    if (s->reset)
+        net_conn_reset(&s->conn);
+    else
+        net_conn_close(&s->conn);
+    end_exchange(s, s->server->hooks.on_gone);
+    server_free_slot(s->server, s);
+}
+
+/* Connections between two requests end soon; a request already on its way is still answered. */
+void session_drain(struct session *s) {
+    if (s->state == HEAD && buf_len(&s->in) == 0) set_timer(s, SESSION_DRAIN_MS);
+}

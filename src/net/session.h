@@ -1,0 +1,154 @@
+/* The inside of the server: one session is one accepted connection with its one exchange at a time. Private.
+ *
+ *   HEAD   --head whole--> BODY                        --refused, broken or late--> ANSWER
+ *   BODY   --body whole, on_request--> ANSWER          --too large, broken or late--> ANSWER
+ *   ANSWER --whole answer with the kernel, on_done-->  HEAD (kept), DROP (body unread), LINGER (not kept)
+ *   ANSWER --stream aborted, on_gone--> FLUSH
+ *   DROP   --rest of the body read--> HEAD
+ *   FLUSH  --queue empty--> LINGER
+ *   LINGER --peer finished, or time or bytes are up--> CLOSED
+ *   any    --peer left or reset, write stalled--> CLOSED (on_gone when an exchange was running)
+ *
+ * A connection we end is lingered on: FIN is sent and what still comes is dropped for a while, because closing with
+ * unread bytes makes the kernel send RST, and that takes the answer out of the client's hands. */
+#ifndef ANYLLM_NET_SESSION_H
+#define ANYLLM_NET_SESSION_H
+
+#include "net/address.h"
+#include "net/conn.h"
+#include "net/server.h"
+
+#define SESSION_DROP_BYTES \
+    65536U /* of a body nobody wants, before the connection is closed instead */
+#define SESSION_AHEAD_BYTES 65536U /* of pipelined requests read while one is being answered */
+#define SESSION_MAX_IN_BYTES (256U << 10) /* a read on top of what is ahead, twice */
+#define SESSION_LINGER_MS 2000U
+#define SESSION_LINGER_BYTES \
+    (64U << 20) /* a client that sends 32 MiB before it reads still sees its 413 */
+#define SESSION_WATCH_MS \
+    40U /* a peer we do not read from is looked at this often: gone is noticed within 100 ms */
+#define SESSION_DRAIN_MS 100U /* at the end, for requests already on their way */
+#define SERVER_MAX_REFUSING \
+    64U /* connections over the limit that are lingered on; the others are just closed */
+
+enum answer {
+    ANSWER_NONE,
+    ANSWER_STREAM,
+    ANSWER_WHOLE,
+    ANSWER_ABORTED,
+    ANSWER_LOST /* a write failed: nobody will get it */
+};
+
+struct net_exchange {
+    uint64_t id; /* 0: no request yet, no hook is owed */
+    const struct h1_head *head;
+    struct slice body;
+    struct h1_body framing; /* how far the body has been read */
+    size_t max_body_bytes;
+    struct arena arena;
+    struct buf headers; /* ready lines for the answer */
+    void *user;
+    enum answer answer;
+    bool bad_header, keep, chunked;
+    bool drops; /* GET, HEAD, OPTIONS: a body is read and dropped */
+    bool paused;
+};
+
+enum session_state { HEAD, BODY, ANSWER, DROP, FLUSH, LINGER, CLOSED };
+
+struct session {
+    struct net_conn conn; /* first: hooks cast */
+    struct net_exchange x;
+    struct net_server *server;
+    enum session_state state;
+    uint32_t slot;
+    bool running;     /* in session_run: answers given meanwhile are seen by it */
+    bool idle;        /* no byte of the next head has come yet, on a kept connection */
+    bool half_closed; /* the peer sent FIN after its whole request was answered */
+    bool reset;       /* closing must not look like an end: RST */
+    bool refused, counted, loopback, tls;
+    struct net_timer timer; /* of the state */
+    struct net_defer defer;
+    struct buf in;     /* bytes read and not yet consumed */
+    struct slice view; /* what is being consumed: `in` or the read buffer */
+    struct h1_scan scan;
+    struct buf body;        /* of a request that did not come in one read */
+    uint64_t body_ms;       /* when its reading began */
+    uint64_t sent, sent_ms; /* bytes the kernel had taken when last looked, and since when */
+    size_t linger_left;
+    struct net_address address;
+    char peer[NET_ADDRESS_TEXT_BYTES];
+    size_t peer_len;
+};
+
+/* Ids of exchanges: slot in the low bits, the slot's own count above. A slot outlives its sessions, so that no id
+ * comes again before 2^44 requests on one slot. */
+#define SLOT_BITS 20U
+#define MAX_SLOTS (1U << SLOT_BITS)
+#define NO_SLOT UINT32_MAX
+
+struct slot {
+    struct session *session; /* NULL: free */
+    uint64_t count;
+    uint32_t next_free;
+};
+
+struct net_server {
+    struct net_loop *loop;
+    struct net_server_limits limits;
+    struct net_server_hooks hooks;
+    void *user;
+    struct net_server_stats stats;
+    struct listener *listeners;
+    struct slot *slots;
+    uint32_t nslots, free_slot;
+    struct net_cidr *trusted;
+    size_t ntrusted;
+    struct net_census *census;
+    struct net_defer release;
+    size_t handles; /* not yet closed: while there are some the server stays */
+    size_t refusing;
+    int reserve_fd; /* given up to be able to say 503 when descriptors are gone */
+    bool draining, closed;
+    struct session *spare; /* for answers to connections that get no session */
+    struct h1_head scratch;
+    struct buf out, fault_body;
+};
+
+/* session.c */
+struct session *session_new(
+    struct net_server *s); /* without a connection; NULL when out of memory */
+void session_free(struct session *s);
+/* Takes the descriptor; NULL (descriptor closed) when out of memory. */
+struct session *session_open(struct net_server *s, int fd, bool is_tcp,
+                             const struct net_address *address);
+/* Lets the connection wait for its first request. */
+void session_begin(struct session *s);
+/* At once; on_gone when an exchange was running. */
+void session_close(struct session *s);
+void session_drain(struct session *s);
+/* The server's own answer; the connection ends after it. */
+void session_fault(struct session *s, unsigned status, const char *reason);
+/* An answer has begun: no more of the request is wanted; whether the connection can be kept is settled. */
+void session_answering(struct session *s);
+/* An answer has ended one way or another: goes on when the caller has returned. */
+void session_answered(struct session *s);
+/* Looks after a peer that does not take its answer, or from which nothing is read. */
+void session_guard(struct session *s);
+
+/* answer.c */
+/* Formats the server's own answer, head and body, into server->out. */
+void answer_format_fault(struct session *s, unsigned status, const char *reason);
+void answer_send(struct session *s, const uv_buf_t *parts, unsigned n);
+
+/* listen.c */
+void listeners_close(struct net_server *s);
+/* Takes what the kernel has already accepted for us. */
+void listeners_sweep(struct net_server *s);
+
+/* server.c */
+bool server_take_slot(struct net_server *s, struct session *session);
+void server_free_slot(struct net_server *s, struct session *session);
+void server_handle_closed(struct net_server *s);
+
+#endif

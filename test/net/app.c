@@ -1,0 +1,128 @@
+#include "app.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static void on_head(struct net_exchange *x, void *user) {
+    struct app *a = user;
+    a->heads++;
+    if (slice_is(net_head(x)->path, "/refuse")) net_reply(x, 401, SLICE("text/plain"), SLICE("no"));
+}
+
+static void big_answer(struct app *a, struct net_exchange *x) {
+    char *p = malloc(a->big + 1);
+    assert_non_null(p);
+    memset(p, 'b', a->big);
+    net_reply(x, 200, SLICE("text/plain"), slice_make(p, a->big));
+    free(p);
+}
+
+static void on_request(struct net_exchange *x, void *user) {
+    struct app *a = user;
+    struct slice path = net_head(x)->path, body = net_body(x);
+    a->requests++;
+    a->last_body_len = body.len;
+    memcpy(a->last_body, body.ptr, body.len < sizeof a->last_body ? body.len : sizeof a->last_body);
+    assert_ptr_equal(net_exchange_find(a->server, net_exchange_id(x)), x);
+    if (slice_is(path, "/later")) {
+        a->waiting = net_exchange_id(x);
+    } else if (slice_is(path, "/big")) {
+        big_answer(a, x);
+    } else if (slice_is(path, "/header")) {
+        net_header(x, SLICE("X-Name"), SLICE("a\r\nX-Evil: 1"));
+        net_reply(x, 200, SLICE("text/plain"), SLICE("never"));
+    } else if (slice_is(path, "/none")) {
+        net_reply(x, 204, SLICE_NONE, SLICE("not sent"));
+    } else if (slice_is(path, "/stream") || slice_is(path, "/abort")) {
+        a->waiting = net_exchange_id(x);
+        net_stream_begin(x, 200, SLICE("text/event-stream"));
+        net_stream_write(x, SLICE("first"));
+        if (slice_is(path, "/abort")) net_stream_abort(x);
+    } else {
+        net_header(x, SLICE("X-Path"), path);
+        net_reply(x, 200, SLICE("text/plain"), body);
+    }
+}
+
+static void on_drain(struct net_exchange *x, void *user) {
+    struct app *a = user;
+    a->drains++;
+    a->paused = false;
+}
+
+static void on_done(struct net_exchange *x, void *user) {
+    struct app *a = user;
+    a->dones++;
+}
+
+static void on_gone(struct net_exchange *x, void *user) {
+    struct app *a = user;
+    a->gones++;
+}
+
+static void on_fault(struct net_exchange *x, bool has_request, unsigned status, const char *reason,
+                     struct buf *body, void *user) {
+    struct app *a = user;
+    a->faults++;
+    a->last_fault = status;
+    a->fault_had_request = has_request;
+    net_header(x, SLICE("X-Fault"), SLICE("yes"));
+    buf_printf(body, "{\"detail\":\"%s\"}", reason);
+}
+
+static const struct net_server_hooks hooks = {
+    .on_head = on_head,
+    .on_request = on_request,
+    .on_drain = on_drain,
+    .on_done = on_done,
+    .on_gone = on_gone,
+    .on_fault = on_fault,
+};
+
+static void start(struct app *a, const struct net_server_limits *limits) {
+    a->server = net_server_new(&a->loop, limits, &hooks, a);
+    assert_non_null(a->server);
+    assert_int_equal(net_server_listen(a->server, "127.0.0.1", 0, &a->port), 0);
+}
+
+int app_set_up(void **state) {
+    struct app *a = calloc(1, sizeof *a);
+    *state = a;
+    if (a == NULL || net_loop_init(&a->loop) < 0) return -1;
+    buf_init(&a->in, 64U << 20);
+    start(a, &(struct net_server_limits)NET_SERVER_LIMITS_DEFAULT);
+    return 0;
+}
+
+void app_restart(struct app *a, const struct net_server_limits *limits) {
+    net_server_close(a->server);
+    start(a, limits);
+}
+
+int app_tear_down(void **state) {
+    struct app *a = *state;
+    net_server_close(a->server);
+    net_loop_close(&a->loop);
+    int owed = (int)a->heads - (int)a->dones - (int)a->gones;
+    if (owed != 0) print_error("%d exchanges had not exactly one end\n", owed);
+    buf_free(&a->in);
+    free(a);
+    return owed;
+}
+
+struct net_exchange *app_waiting(struct app *a) {
+    return net_exchange_find(a->server, a->waiting);
+}
+
+int app_send(struct app *a, const char *text) {
+    int fd = wire_connect(a->port);
+    wire_sends(&a->loop, fd, text);
+    return fd;
+}
+
+int app_ask(struct app *a, const char *text, const char *expected) {
+    int fd = app_send(a, text);
+    buf_reset(&a->in, SIZE_MAX);
+    wire_expect(&a->loop, fd, &a->in, expected);
+    return fd;
+}

@@ -1,0 +1,37 @@
+/* A small application on net/server.h whose paths are the things a handler can do. */
+#ifndef ANYLLM_TEST_NET_APP_H
+#define ANYLLM_TEST_NET_APP_H
+
+#include "net/server.h"
+#include "wire.h"
+
+/*   /echo        answers with the body at once        /later     answers when the test says so
+ *   /refuse      401 in on_head                       /stream    begins a stream, the test goes on
+ *   /big         body of app.big bytes                /header    a header value with CRLF in it
+ *   /abort       a stream that breaks off             /none      204                            */
+struct app {
+    struct net_loop loop;
+    struct net_server *server;
+    uint16_t port;
+    size_t big;
+    unsigned heads, requests, drains, dones, gones, faults, last_fault;
+    bool fault_had_request, paused;
+    uint64_t waiting; /* id of the latest /later or /stream exchange */
+    struct buf in;    /* what the test's client read */
+    char last_body[256];
+    size_t last_body_len;
+};
+
+int app_set_up(void **state);
+int app_tear_down(void **state); /* fails when an exchange was begun and not ended */
+/* Another server with these limits in place of the first. */
+void app_restart(struct app *a, const struct net_server_limits *limits);
+struct net_exchange *app_waiting(struct app *a);
+/* A connection on which `text` was sent. */
+int app_send(struct app *a, const char *text);
+/* The same, and read until `expected` came (into a->in, emptied before). */
+int app_ask(struct app *a, const char *text, const char *expected);
+#define APP_UNTIL(a, condition) WIRE_UNTIL(&(a)->loop, condition)
+#define APP_TEST(f) cmocka_unit_test_setup_teardown(f, app_set_up, app_tear_down)
+
+#endif
