@@ -6,18 +6,21 @@
  * A write is answered only after it is durable (fsync; several share one commit): never before.
  *
  * A guarded write names id, attempt and lease token; when the row is not in that state it changes nothing and answers
- * STORE_STALE. The store decides no policy: order, retries and positions are the queue's. */
+ * STORE_STALE. The store decides no policy: order, retries and positions are the queue's.
+ *
+ * A store that cannot write tries again by itself, twice a second, and says so by on_health; reads go on meanwhile. */
 #ifndef ANYLLM_STORE_STORE_H
 #define ANYLLM_STORE_STORE_H
 
 #include "base/slice.h"
 #include "net/loop.h"
 
-#define STORE_ID_BYTES 37 /* UUID text and NUL */
+#define STORE_ID_BYTES \
+    37 /* UUID text and NUL; ids must be shorter than this, else the row is STORE_NOT_FOUND */
 
 enum store_status {
     STORE_OK,
-    STORE_STALE,     /* the guard did not match: another writer was there first */
+    STORE_STALE, /* the guard did not match: another writer was there first (submit: the id is taken) */
     STORE_NOT_FOUND,
     STORE_UNAVAILABLE, /* disk full, I/O error, locked by an outsider, read-only: nothing was written */
     STORE_MEMORY
@@ -52,8 +55,8 @@ struct store_row {
     enum store_state state;
     int priority;
     bool no_retry, cancel_requested;
-    uint32_t attempt; /* 0 before the first claim */
-    uint64_t seq;     /* order of acceptance, unique, increasing */
+    uint32_t attempt;                             /* 0 before the first claim */
+    uint64_t seq;                                 /* order of acceptance, unique, increasing */
     int64_t created_ms, started_ms, completed_ms; /* wall clock, 0 = not yet */
     /* result */
     unsigned http_status;
@@ -64,16 +67,10 @@ struct store_row {
     int64_t inference_ms;    /* -1: never ran */
 };
 
-struct store_complete {
-    const char *id;
-    uint32_t attempt;
-    uint64_t token;
-    unsigned http_status;
-    struct slice headers, body, error, error_type;
-    int64_t inference_ms, completed_ms;
-    /* usage, one row per attempt that reached an upstream */
-    bool has_usage;
-    struct slice upstream, model, usage; /* usage: raw JSON of the upstream, may be empty */
+/* The ledger: one row per attempt that reached an upstream. */
+struct store_usage {
+    bool present;
+    struct slice upstream, model, raw; /* raw: JSON of the upstream, may be empty */
     bool has_cost;
     int64_t cost_microusd;
 };
@@ -84,16 +81,32 @@ struct store_log {
     struct slice level, message; /* level: INFO, WARN, ERROR, DEBUG */
 };
 
+struct store_complete {
+    const char *id;
+    uint32_t attempt;
+    uint64_t token;   /* complete */
+    const char *boot; /* finish_waiting: this server's */
+    unsigned http_status;
+    struct slice headers, body, error, error_type;
+    int64_t inference_ms, completed_ms;
+    struct store_usage usage;
+    const struct store_log *logs; /* the lines not yet written, of this id */
+    size_t nlogs;
+};
+
 /* Ids and order of what is not COMPLETED, for the queue's memory at start. */
 struct store_pending {
     char id[STORE_ID_BYTES];
     enum store_state state;
     uint32_t attempt;
+    uint32_t
+        crashes; /* how often a claim found it IN_PROGRESS with its server gone; the present loss not counted */
     uint64_t seq;
     int priority;
     bool no_retry, cancel_requested;
+    bool released; /* IN_PROGRESS, given back by `release`: nobody crashed */
     struct slice endpoint, owner;
-    int64_t created_ms;
+    int64_t created_ms, started_ms;
 };
 
 struct store_reply {
@@ -106,6 +119,8 @@ struct store_reply {
     const struct store_pending *pending; /* pending: all of them, in order of seq */
     size_t npending;
 };
+
+enum { STORE_INPUT = 1, STORE_RESULT = 2 };
 
 struct store_hooks {
     void (*on_done)(void *user, uint64_t ticket, const struct store_reply *r);
@@ -121,22 +136,30 @@ struct store_backend {
     void (*submit)(struct store *s, uint64_t ticket, const struct store_submit *in);
     /* IN_QUEUE -> IN_PROGRESS, attempt + 1, lease set; or IN_PROGRESS of another boot (a lease lost) likewise. Guard:
      * the row's attempt equals `attempt`, it is not COMPLETED and not leased by this boot. Replies the row with input. */
-    void (*claim)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt, const struct store_lease *lease,
-                  int64_t started_ms);
-    /* The next attempt of a row this boot holds: attempt + 1, new token. Guard: attempt and token. */
-    void (*retry)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt, uint64_t token,
-                  const struct store_lease *lease);
-    /* Result, usage, state and (when the row has a webhook) the outbox row: one transaction. Guard: attempt, token. */
+    void (*claim)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                  const struct store_lease *lease, int64_t started_ms);
+    /* The next attempt of a row this boot holds: attempt + 1, new token; the failed attempt's usage is recorded.
+     * Guard: attempt and token. Replies the row with input. */
+    void (*retry)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                  uint64_t token, const struct store_lease *lease, const struct store_usage *usage,
+                  int64_t at_ms);
+    /* Gives a lease back without a result: the row stays IN_PROGRESS, the next claim counts no crash. `usage` as in
+     * retry. Guard: attempt and token. */
+    void (*release)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                    uint64_t token, const struct store_usage *usage, int64_t at_ms);
+    /* Result, log lines, usage, state and (when the row has a webhook) the outbox row: one transaction. Guard: attempt,
+     * token. */
     void (*complete)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* A row nobody runs (IN_QUEUE, or a lost lease with attempt as given) ends with an error: cancelled, start timeout,
-     * poison. Same transaction as complete. Guard: attempt unchanged, not leased by this boot, not COMPLETED. */
+     * poison. Same transaction as complete. Guard: attempt unchanged, not leased by in->boot, not COMPLETED. */
     void (*finish_waiting)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* Marks that a cancel was asked for (survives a restart). Replies the state before. */
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
-    /* Appends log lines; durable with the next commit. */
+    /* Appends log lines; lines of an id that is not there are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
-    /* Reads see every write answered before they were given. */
-    void (*get)(struct store *s, uint64_t ticket, const char *id);
+    /* Reads see every write answered before they were given, and may be answered before writes given earlier.
+     * parts: STORE_INPUT and STORE_RESULT (headers, body) are read only when named. */
+    void (*get)(struct store *s, uint64_t ticket, const char *id, unsigned parts);
     void (*logs)(struct store *s, uint64_t ticket, const char *id);
     void (*pending)(struct store *s, uint64_t ticket);
     /* Writes and commits one small row: can we write? */
@@ -147,14 +170,28 @@ struct store_backend {
 
 struct store {
     const struct store_backend *backend;
+    char node[STORE_ID_BYTES]; /* this server's id for leases: drawn once, kept with the data */
+};
+
+/* Why store_open failed; what it means for the exit code is the caller's. */
+enum store_fault {
+    STORE_FAULT_NONE,
+    STORE_FAULT_URL,     /* not a store address we know: configuration */
+    STORE_FAULT_FOLDER,  /* missing, unwritable, full: data folder */
+    STORE_FAULT_VERSION, /* written by a newer version, or not ours */
+    STORE_FAULT_DAMAGED, /* not a database, or damaged */
+    STORE_FAULT_BUSY,    /* somebody else holds it locked */
+    STORE_FAULT_SYSTEM   /* memory, threads */
 };
 
 struct store_options {
-    const char *url;  /* "sqlite:anyllm.db" relative to dir, or "sqlite:/abs/path" */
-    const char *dir;  /* data folder, exists */
+    const char *url; /* "sqlite:anyllm.db" relative to dir, or "sqlite:/abs/path" */
+    const char *dir; /* data folder, exists */
     struct net_loop *loop;
     struct store_hooks hooks; /* copied */
     void *user;
+    enum store_fault *fault;       /* optional: set when store_open fails */
+    unsigned wal_checkpoint_pages; /* SQLite: size of one checkpoint, 0 = 1,000 */
 };
 
 /* Opens and migrates, synchronously (start-up). NULL on failure: *reason (size bytes) gets one line that says what to do. */

@@ -1,0 +1,174 @@
+/* The reads: one SELECT each, so each sees one state of the database. */
+#include "store/sqlite.h"
+
+#include <stdint.h>
+
+static struct slice take_text(struct op *op, sqlite3_stmt *st, int column) {
+    const unsigned char *text = sqlite3_column_text(st, column);
+    return arena_copy(&op->mem,
+                      slice_make((const char *)text, (size_t)sqlite3_column_bytes(st, column)));
+}
+
+static struct slice take_blob(struct op *op, sqlite3_stmt *st, int column) {
+    const void *bytes = sqlite3_column_blob(st, column);
+    return arena_copy(&op->mem, slice_make(bytes, (size_t)sqlite3_column_bytes(st, column)));
+}
+
+/* Rows are written with ids shorter than out: submit refuses others. */
+static void take_id(char out[STORE_ID_BYTES], sqlite3_stmt *st, int column) {
+    const unsigned char *text = sqlite3_column_text(st, column);
+    size_t len = (size_t)sqlite3_column_bytes(st, column);
+    if (text == NULL) len = 0;
+    if (len >= STORE_ID_BYTES) len = STORE_ID_BYTES - 1;
+    if (len > 0) memcpy(out, text, len);
+    out[len] = '\0';
+}
+
+/* The columns of ST_ROW and ST_READ_ROW, in their order. */
+enum {
+    COL_SEQ,
+    COL_ID,
+    COL_STATE,
+    COL_ATTEMPT,
+    COL_PRIORITY,
+    COL_NO_RETRY,
+    COL_CANCEL_MS,
+    COL_ENDPOINT,
+    COL_OWNER,
+    COL_WEBHOOK,
+    COL_CREATED_MS,
+    COL_STARTED_MS,
+    COL_COMPLETED_MS,
+    COL_HTTP_STATUS,
+    COL_ERROR,
+    COL_ERROR_TYPE,
+    COL_INFERENCE_MS,
+    COL_INPUT,
+    COL_HEADERS,
+    COL_BODY
+};
+
+static void take_result(struct op *op, sqlite3_stmt *st, unsigned parts) {
+    struct store_row *row = &op->row;
+    row->http_status = (unsigned)sqlite3_column_int(st, COL_HTTP_STATUS);
+    row->error = take_text(op, st, COL_ERROR);
+    row->error_type = take_text(op, st, COL_ERROR_TYPE);
+    row->inference_ms = sqlite3_column_int64(st, COL_INFERENCE_MS);
+    if (!(parts & STORE_RESULT)) return;
+    row->headers = take_blob(op, st, COL_HEADERS);
+    row->body = take_blob(op, st, COL_BODY);
+}
+
+static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
+    struct store_row *row = &op->row;
+    *row = (struct store_row){.inference_ms = -1};
+    take_id(row->id, st, COL_ID);
+    row->seq = (uint64_t)sqlite3_column_int64(st, COL_SEQ);
+    row->state = (enum store_state)sqlite3_column_int(st, COL_STATE);
+    row->attempt = (uint32_t)sqlite3_column_int64(st, COL_ATTEMPT);
+    row->priority = sqlite3_column_int(st, COL_PRIORITY);
+    row->no_retry = sqlite3_column_int(st, COL_NO_RETRY) != 0;
+    row->cancel_requested = sqlite3_column_int64(st, COL_CANCEL_MS) != 0;
+    row->endpoint = take_text(op, st, COL_ENDPOINT);
+    row->owner = take_text(op, st, COL_OWNER);
+    row->webhook = take_text(op, st, COL_WEBHOOK);
+    row->created_ms = sqlite3_column_int64(st, COL_CREATED_MS);
+    row->started_ms = sqlite3_column_int64(st, COL_STARTED_MS);
+    row->completed_ms = sqlite3_column_int64(st, COL_COMPLETED_MS);
+    if (parts & STORE_INPUT) row->input = take_blob(op, st, COL_INPUT);
+    if (row->state == STORE_COMPLETED) take_result(op, st, parts);
+}
+
+int sqlite_read_row(sqlite3_stmt *st, struct op *op, const char *id, unsigned parts) {
+    int rc = sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+    if (rc != SQLITE_OK) return rc;
+    rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW)
+        take_row(op, st, parts);
+    else if (rc == SQLITE_DONE)
+        op->reply.status = STORE_NOT_FOUND;
+    sqlite3_reset(st);
+    return op->mem.failed ? SQLITE_NOMEM : rc;
+}
+
+static int read_get(struct sqlite_store *s, struct op *op) {
+    sqlite3_stmt *st = s->statements[ST_READ_ROW];
+    int rc = sqlite_read_row(st, op, op->in.one.id, op->in.one.parts);
+    if (rc == SQLITE_ROW) op->reply.row = &op->row;
+    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}
+
+/* An array in the arena that doubles; what it outgrows stays there until the reply is freed. */
+static void *grow(struct op *op, void *old, size_t n, size_t *room, size_t each) {
+    if (n < *room) return old;
+    size_t want = *room == 0 ? 64 : *room * 2;
+    void *p = want <= SIZE_MAX / each ? arena_alloc(&op->mem, want * each) : NULL;
+    if (p == NULL) return NULL;
+    if (n > 0) memcpy(p, old, n * each);
+    *room = want;
+    return p;
+}
+
+static int read_logs(struct sqlite_store *s, struct op *op) {
+    sqlite3_stmt *st = s->statements[ST_READ_LOGS];
+    struct store_log *lines = NULL;
+    size_t n = 0, room = 0;
+    int rc = sqlite3_bind_text(st, 1, op->in.one.id, -1, SQLITE_STATIC);
+    if (rc != SQLITE_OK) return rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        lines = grow(op, lines, n, &room, sizeof *lines);
+        if (lines == NULL) break;
+        lines[n] = (struct store_log){.id = op->in.one.id, .at_ms = sqlite3_column_int64(st, 0)};
+        lines[n].level = take_text(op, st, 1);
+        lines[n].message = take_text(op, st, 2);
+        n++;
+    }
+    sqlite3_reset(st);
+    op->reply.logs = lines;
+    op->reply.nlogs = n;
+    return rc;
+}
+
+static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *p) {
+    *p = (struct store_pending){.seq = (uint64_t)sqlite3_column_int64(st, 0)};
+    take_id(p->id, st, 1);
+    p->state = (enum store_state)sqlite3_column_int(st, 2);
+    p->attempt = (uint32_t)sqlite3_column_int64(st, 3);
+    p->crashes = (uint32_t)sqlite3_column_int64(st, 4);
+    p->priority = sqlite3_column_int(st, 5);
+    p->no_retry = sqlite3_column_int(st, 6) != 0;
+    p->cancel_requested = sqlite3_column_int64(st, 7) != 0;
+    p->released = p->state == STORE_IN_PROGRESS && sqlite3_column_bytes(st, 8) == 0;
+    p->created_ms = sqlite3_column_int64(st, 9);
+    p->started_ms = sqlite3_column_int64(st, 10);
+    p->endpoint = take_text(op, st, 11);
+    p->owner = take_text(op, st, 12);
+}
+
+static int read_pending(struct sqlite_store *s, struct op *op) {
+    sqlite3_stmt *st = s->statements[ST_READ_PENDING];
+    struct store_pending *rows = NULL;
+    size_t n = 0, room = 0;
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        rows = grow(op, rows, n, &room, sizeof *rows);
+        if (rows == NULL) break;
+        take_pending(op, st, &rows[n++]);
+    }
+    sqlite3_reset(st);
+    op->reply.pending = rows;
+    op->reply.npending = n;
+    return rc;
+}
+
+void sqlite_read(struct sqlite_store *s, struct op *op) {
+    int rc;
+    switch (op->kind) {
+    case OP_GET: rc = read_get(s, op); break;
+    case OP_LOGS: rc = read_logs(s, op); break;
+    default: rc = read_pending(s, op); break;
+    }
+    if (op->mem.failed) rc = SQLITE_NOMEM;
+    if (rc == SQLITE_DONE) return;
+    op->reply = (struct store_reply){.status = sqlite_status(rc)};
+}

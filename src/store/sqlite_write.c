@@ -1,0 +1,299 @@
+/* The writes. Each finds its row by id, then changes it by seq under its guard; what the guard does not let through
+ * answers STORE_STALE and leaves the transaction as it was. */
+#include "store/sqlite.h"
+
+/* Binds one column after the other; the first failure stays. */
+struct binder {
+    sqlite3_stmt *st;
+    int at, rc;
+};
+
+static struct binder start(struct sqlite_store *s, enum statement n) {
+    return (struct binder){s->statements[n], 0, SQLITE_OK};
+}
+
+static void note(struct binder *b, int rc) {
+    if (b->rc == SQLITE_OK) b->rc = rc;
+}
+
+static void put_int(struct binder *b, int64_t v) {
+    note(b, sqlite3_bind_int64(b->st, ++b->at, v));
+}
+
+static void put_text(struct binder *b, struct slice s) {
+    note(b, sqlite3_bind_text64(b->st, ++b->at, s.ptr != NULL ? s.ptr : "", s.len, SQLITE_STATIC,
+                                SQLITE_UTF8));
+}
+
+static void put_blob(struct binder *b, struct slice s) {
+    note(b, sqlite3_bind_blob64(b->st, ++b->at, s.ptr != NULL ? s.ptr : "", s.len, SQLITE_STATIC));
+}
+
+/* Runs it to its end and takes the bound values back. SQLITE_OK or the error. */
+static int run(struct binder *b) {
+    if (b->rc == SQLITE_OK) sqlite3_step(b->st);
+    int rc = sqlite3_reset(b->st);
+    sqlite3_clear_bindings(b->st);
+    return b->rc != SQLITE_OK ? b->rc : rc;
+}
+
+static bool changed(struct sqlite_store *s) {
+    return sqlite3_changes(s->writer.db) > 0;
+}
+
+struct found {
+    int64_t seq;
+    enum store_state state;
+    bool has_webhook;
+};
+
+/* SQLITE_ROW, SQLITE_DONE (and the reply says so) or an error. */
+static int find(struct sqlite_store *s, struct op *op, const char *id, struct found *f) {
+    struct binder b = start(s, ST_FIND);
+    put_text(&b, slice_of(id));
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc == SQLITE_ROW) {
+        f->seq = sqlite3_column_int64(b.st, 0);
+        f->state = (enum store_state)sqlite3_column_int(b.st, 1);
+        f->has_webhook = sqlite3_column_int(b.st, 2) != 0;
+    } else if (rc == SQLITE_DONE) {
+        op->reply.status = STORE_NOT_FOUND;
+    }
+    sqlite3_reset(b.st);
+    return rc;
+}
+
+/* What an apply function returns when its find did not give a row. */
+static int not_found(int rc) {
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int stale(struct op *op) {
+    op->reply.status = STORE_STALE;
+    return SQLITE_OK;
+}
+
+/* --- submit */
+
+static int apply_submit(struct sqlite_store *s, struct op *op) {
+    const struct store_submit *in = &op->in.submit;
+    if (strlen(in->id) >= STORE_ID_BYTES) {
+        op->reply.status = STORE_NOT_FOUND;
+        return SQLITE_OK;
+    }
+    uint64_t seq = s->next_seq++;
+    struct binder b = start(s, ST_SUBMIT);
+    put_int(&b, (int64_t)seq);
+    put_text(&b, slice_of(in->id));
+    put_int(&b, in->priority);
+    put_int(&b, in->no_retry);
+    put_text(&b, in->endpoint);
+    put_text(&b, in->owner);
+    put_text(&b, in->webhook);
+    put_int(&b, in->created_ms);
+    int rc = run(&b);
+    if (rc != SQLITE_OK) return rc;
+    b = start(s, ST_PAYLOAD);
+    put_int(&b, (int64_t)seq);
+    put_blob(&b, in->input);
+    op->reply.seq = seq;
+    return run(&b);
+}
+
+/* --- leases */
+
+static int write_usage(struct sqlite_store *s, int64_t seq, uint32_t attempt,
+                       const struct store_usage *u, int64_t at_ms) {
+    if (!u->present) return SQLITE_OK;
+    struct binder b = start(s, ST_USAGE);
+    put_int(&b, seq);
+    put_int(&b, attempt);
+    put_text(&b, u->upstream);
+    put_text(&b, u->model);
+    put_blob(&b, u->raw);
+    b.at++; /* the cost: NULL when it is not known */
+    if (u->has_cost) note(&b, sqlite3_bind_int64(b.st, b.at, u->cost_microusd));
+    put_int(&b, at_ms);
+    return run(&b);
+}
+
+static void put_lease(struct binder *b, const struct store_lease *l) {
+    put_text(b, slice_of(l->node));
+    put_text(b, slice_of(l->boot));
+    put_int(b, (int64_t)l->token);
+    put_int(b, l->until_ms);
+}
+
+static int reply_leased_row(struct sqlite_store *s, struct op *op, int64_t started_ms) {
+    if (!changed(s)) return stale(op);
+    op->row.state = STORE_IN_PROGRESS;
+    op->row.attempt = op->in.lease.attempt + 1;
+    if (op->row.started_ms == 0) op->row.started_ms = started_ms;
+    op->reply.row = &op->row;
+    op->reply.seq = op->row.seq;
+    return SQLITE_OK;
+}
+
+static int apply_claim(struct sqlite_store *s, struct op *op) {
+    int rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    struct binder b = start(s, ST_CLAIM);
+    put_int(&b, (int64_t)op->row.seq);
+    put_int(&b, op->in.lease.attempt);
+    put_int(&b, op->in.lease.at_ms);
+    put_lease(&b, &op->in.lease.lease);
+    rc = run(&b);
+    return rc == SQLITE_OK ? reply_leased_row(s, op, op->in.lease.at_ms) : rc;
+}
+
+static int apply_retry(struct sqlite_store *s, struct op *op) {
+    int rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    struct binder b = start(s, ST_RETRY);
+    put_int(&b, (int64_t)op->row.seq);
+    put_int(&b, op->in.lease.attempt);
+    put_int(&b, (int64_t)op->in.lease.token);
+    put_lease(&b, &op->in.lease.lease);
+    rc = run(&b);
+    if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
+    reply_leased_row(s, op, 0);
+    return write_usage(s, (int64_t)op->row.seq, op->in.lease.attempt, &op->in.lease.usage,
+                       op->in.lease.at_ms);
+}
+
+static int apply_release(struct sqlite_store *s, struct op *op) {
+    struct found f;
+    int rc = find(s, op, op->in.lease.id, &f);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    struct binder b = start(s, ST_RELEASE);
+    put_int(&b, f.seq);
+    put_int(&b, op->in.lease.attempt);
+    put_int(&b, (int64_t)op->in.lease.token);
+    rc = run(&b);
+    if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
+    return write_usage(s, f.seq, op->in.lease.attempt, &op->in.lease.usage, op->in.lease.at_ms);
+}
+
+/* --- log lines */
+
+static int last_log(struct sqlite_store *s, int64_t seq, int64_t *n) {
+    struct binder b = start(s, ST_LOG_LAST);
+    put_int(&b, seq);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc == SQLITE_ROW) *n = sqlite3_column_int64(b.st, 0);
+    sqlite3_reset(b.st);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+static int write_logs(struct sqlite_store *s, int64_t seq, const struct store_log *lines,
+                      size_t n) {
+    int64_t last = 0;
+    int rc = n > 0 ? last_log(s, seq, &last) : SQLITE_OK;
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
+        struct binder b = start(s, ST_LOG);
+        put_int(&b, seq);
+        put_int(&b, ++last);
+        put_int(&b, lines[i].at_ms);
+        put_text(&b, lines[i].level);
+        put_text(&b, lines[i].message);
+        rc = run(&b);
+    }
+    return rc;
+}
+
+static int apply_log(struct sqlite_store *s, struct op *op) {
+    const struct store_log *lines = op->in.log.lines;
+    for (size_t i = 0, n; i < op->in.log.n; i += n) {
+        struct found f;
+        for (n = 1; i + n < op->in.log.n && strcmp(lines[i + n].id, lines[i].id) == 0;) n++;
+        int rc = find(s, op, lines[i].id, &f);
+        if (rc == SQLITE_ROW) rc = write_logs(s, f.seq, lines + i, n);
+        if (rc != SQLITE_OK && rc != SQLITE_DONE) return rc;
+    }
+    op->reply.status = STORE_OK;
+    return SQLITE_OK;
+}
+
+/* --- the end of a request */
+
+static int write_result(struct sqlite_store *s, const struct found *f,
+                        const struct store_complete *in) {
+    struct binder b = start(s, ST_RESULT);
+    put_int(&b, f->seq);
+    put_int(&b, in->http_status);
+    put_text(&b, in->error);
+    put_text(&b, in->error_type);
+    put_int(&b, in->inference_ms);
+    put_blob(&b, in->headers);
+    put_blob(&b, in->body);
+    int rc = run(&b);
+    if (rc == SQLITE_OK) rc = write_usage(s, f->seq, in->attempt, &in->usage, in->completed_ms);
+    if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
+    if (rc != SQLITE_OK || !f->has_webhook) return rc;
+    b = start(s, ST_OUTBOX);
+    put_int(&b, f->seq);
+    put_int(&b, in->completed_ms);
+    return run(&b);
+}
+
+static int apply_complete(struct sqlite_store *s, struct op *op) {
+    const struct store_complete *in = &op->in.complete;
+    struct found f;
+    int rc = find(s, op, in->id, &f);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    struct binder b = start(s, ST_COMPLETE);
+    put_int(&b, f.seq);
+    put_int(&b, in->attempt);
+    put_int(&b, (int64_t)in->token);
+    put_int(&b, in->completed_ms);
+    rc = run(&b);
+    if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
+    return write_result(s, &f, in);
+}
+
+static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
+    const struct store_complete *in = &op->in.complete;
+    struct found f;
+    int rc = find(s, op, in->id, &f);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    struct binder b = start(s, ST_FINISH);
+    put_int(&b, f.seq);
+    put_int(&b, in->attempt);
+    put_text(&b, slice_of(in->boot));
+    put_int(&b, in->completed_ms);
+    rc = run(&b);
+    if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
+    return write_result(s, &f, in);
+}
+
+static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
+    struct found f;
+    int rc = find(s, op, op->in.one.id, &f);
+    if (rc != SQLITE_ROW) return not_found(rc);
+    op->reply.state = f.state;
+    struct binder b = start(s, ST_CANCEL);
+    put_int(&b, f.seq);
+    put_int(&b, op->in.one.at_ms);
+    return run(&b);
+}
+
+static int apply_ping(struct sqlite_store *s, struct op *op) {
+    struct binder b = start(s, ST_PING);
+    put_int(&b, (int64_t)op->ticket);
+    return run(&b);
+}
+
+int sqlite_apply(struct sqlite_store *s, struct op *op) {
+    static int (*const apply[OP_WRITES])(struct sqlite_store *s, struct op *op) = {
+        [OP_SUBMIT] = apply_submit,
+        [OP_CLAIM] = apply_claim,
+        [OP_RETRY] = apply_retry,
+        [OP_RELEASE] = apply_release,
+        [OP_COMPLETE] = apply_complete,
+        [OP_FINISH_WAITING] = apply_finish_waiting,
+        [OP_REQUEST_CANCEL] = apply_request_cancel,
+        [OP_LOG] = apply_log,
+        [OP_PING] = apply_ping,
+    };
+    return apply[op->kind](s, op);
+}

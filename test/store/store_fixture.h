@@ -1,0 +1,91 @@
+/* A fresh store of the backend under test on a loop of its own, and what it has answered so far. */
+#ifndef TEST_STORE_FIXTURE_H
+#define TEST_STORE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "store/store.h"
+
+struct fixture;
+
+/* How the contract's suite meets a backend. */
+struct suite_backend {
+    const char *name;
+    const char *url;
+    /* Rows of `table` ("usage", "outbox", "result") that belong to the request, read past the store. */
+    int64_t (*count)(struct fixture *f, const char *table, const char *id);
+};
+
+#define MAX_TICKETS 16384U
+
+struct answer {
+    bool given;
+    unsigned times;
+    enum store_status status;
+    uint64_t seq;
+    enum store_state state;
+};
+
+struct fixture {
+    const struct suite_backend *backend;
+    struct net_loop loop;
+    struct store *store;
+    char dir[64];
+    uint64_t tickets; /* the next is tickets + 1 */
+    struct answer answers[MAX_TICKETS];
+    uint64_t order[MAX_TICKETS]; /* tickets as they were answered */
+    size_t nanswers;
+    bool in_call; /* an operation is being given: no answer may come */
+    /* what the last answer that had some held */
+    struct arena mem;
+    struct store_row row;
+    const struct store_log *logs;
+    size_t nlogs;
+    const struct store_pending *pending;
+    size_t npending;
+    /* health */
+    unsigned health_changes;
+    bool can_write;
+    /* optional: called on each answer */
+    void (*on_answer)(struct fixture *f, uint64_t ticket);
+    unsigned step;
+};
+
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+void fixture_open(struct fixture *f);
+void fixture_close(struct fixture *f);
+/* Runs the loop until everything given is answered. */
+void fixture_settle(struct fixture *f);
+
+/* Each gives one operation and returns its ticket. */
+uint64_t give_submit(struct fixture *f, const struct store_submit *in);
+uint64_t give_id(struct fixture *f, const char *id);
+uint64_t give_claim(struct fixture *f, const char *id, uint32_t attempt, const char *boot,
+                    uint64_t token);
+uint64_t give_retry(struct fixture *f, const char *id, uint32_t attempt, uint64_t token,
+                    uint64_t next, const struct store_usage *usage);
+uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token);
+uint64_t give_complete(struct fixture *f, const struct store_complete *in);
+uint64_t give_finish(struct fixture *f, const char *id, uint32_t attempt, const char *boot);
+uint64_t give_cancel(struct fixture *f, const char *id);
+uint64_t give_logs(struct fixture *f, const struct store_log *lines, size_t n);
+uint64_t ask_row(struct fixture *f, const char *id, unsigned parts);
+uint64_t ask_logs(struct fixture *f, const char *id);
+uint64_t ask_pending(struct fixture *f);
+uint64_t give_ping(struct fixture *f);
+
+/* Settles, then the answer's status. */
+enum store_status status_of(struct fixture *f, uint64_t ticket);
+/* A completion of attempt 1, token `token`, with a body. */
+struct store_complete completion(const char *id, uint32_t attempt, uint64_t token);
+/* "00000000-0000-4000-8000-%012u", in a buffer of its own for the last 16 calls. */
+const char *id_of(unsigned n);
+
+#endif

@@ -1,0 +1,9 @@
+#ifndef TEST_STORE_SUITE_H
+#define TEST_STORE_SUITE_H
+
+#include "store/store_fixture.h"
+
+/* Runs the store's contract against one backend; cmocka's count of failures. */
+int store_suite_run(const struct suite_backend *backend);
+
+#endif
