@@ -38,6 +38,8 @@ void mock_die(const char *why) __attribute__((noreturn));
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_str(struct buf *b, const char *s);
 void buf_fill(struct buf *b, char c, size_t n);
+/* Quicker than buf_fmt, for what every answer holds. */
+void buf_num(struct buf *b, uint64_t n);
 void buf_fmt(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends s as the inside of a JSON string: quotes, backslashes and controls escaped. */
 void buf_json(struct buf *b, struct span s);
@@ -160,6 +162,17 @@ struct call {
 void answer_begin(struct call *c, struct span rest, struct buf *out);
 /* Streams: appends the next event. False when there is nothing left to append. */
 bool answer_more(struct call *c, struct buf *out);
+
+/* Between mock_answer.c and mock_stream.c. */
+bool answer_add_word(const struct call *c, size_t i, struct buf *out);
+void answer_add_usage(const struct call *c, struct buf *out);
+bool answer_usage_missing(const struct call *c);
+const char *answer_finish_reason(const struct call *c);
+void answer_begin_object(const struct call *c, const char *object, struct buf *out);
+void answer_begin_head(struct call *c, long status, const char *type, struct buf *out);
+void answer_add_chunk(struct buf *out, const char *p, size_t n);
+void answer_add_trailer(const struct script *s, struct buf *out);
+void answer_stream_head(struct call *c, struct buf *out);
 
 /* ---- what tests look at (mock_stats.c) ---- */
 

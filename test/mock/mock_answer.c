@@ -1,9 +1,4 @@
-/* What the mock says. A stream is produced event by event as the socket takes it:
- *
- *   ROLE -> WORDS -> FINISH -> USAGE -> DONE -> TRAILER -> END
- *             `-> ERROR ------------------------'      (error-in-stream)
- *
- * One static function per stage appends that stage's bytes and names the next stage. */
+/* What the mock says: the texts, the heads, the answers that are not streamed. */
 #include "mock.h"
 
 #include <stdio.h>
@@ -62,7 +57,7 @@ static bool special_word(const struct call *c, size_t i, struct buf *out) {
 }
 
 /* Appends the i-th piece of the answer; false when there is none. */
-static bool add_word(const struct call *c, size_t i, struct buf *out) {
+bool answer_add_word(const struct call *c, size_t i, struct buf *out) {
     if (special_text(c)) return special_word(c, i, out);
     if (i >= c->words) return false;
     if (i > 0) buf_add(out, " ", 1);
@@ -77,62 +72,72 @@ static bool add_word(const struct call *c, size_t i, struct buf *out) {
 static void add_all_words(const struct call *c, struct buf *out) {
     static struct buf fixed;
     if (c->nonce[0] || special_text(c) || c->words != FIXED_WORDS) {
-        for (size_t i = 0; i < MOCK_MAX_WHOLE_WORDS && add_word(c, i, out); i++);
+        for (size_t i = 0; i < MOCK_MAX_WHOLE_WORDS && answer_add_word(c, i, out); i++);
         return;
     }
     if (fixed.len == 0)
-        for (size_t i = 0; add_word(c, i, &fixed); i++);
+        for (size_t i = 0; answer_add_word(c, i, &fixed); i++);
     buf_add(out, fixed.data, fixed.len);
 }
 
-static void add_usage(const struct call *c, struct buf *out) {
+static void add_true_usage(const struct call *c, struct buf *out) {
+    uint64_t in = c->prompt_bytes / 4 + 1, made = c->words;
+    buf_str(out, "{\"prompt_tokens\":");
+    buf_num(out, in);
+    buf_str(out, ",\"completion_tokens\":");
+    buf_num(out, made);
+    buf_str(out, ",\"total_tokens\":");
+    buf_num(out, in + made);
+}
+
+void answer_add_usage(const struct call *c, struct buf *out) {
     const char *fault = c->script.usage;
-    unsigned long long in = c->prompt_bytes / 4 + 1, made = c->words;
     if (strcmp(fault, "negative") == 0)
         buf_str(out, "{\"prompt_tokens\":-5,\"completion_tokens\":-7,\"total_tokens\":-12");
     else if (strcmp(fault, "absurd") == 0)
         buf_str(out, "{\"prompt_tokens\":1000000000000,\"completion_tokens\":1000000000000,"
                      "\"total_tokens\":2000000000000");
     else
-        buf_fmt(out, "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu", in,
-                made, in + made);
+        add_true_usage(c, out);
     if (c->script.cost) buf_str(out, ",\"cost\":0.000123");
     buf_str(out, "}");
 }
 
-static bool usage_missing(const struct call *c) {
+bool answer_usage_missing(const struct call *c) {
     return strcmp(c->script.usage, "missing") == 0;
 }
 
-static const char *finish_reason(const struct call *c) {
+const char *answer_finish_reason(const struct call *c) {
     return c->script.finish[0] ? c->script.finish : "stop";
 }
 
 /* ---- bodies that are whole ---- */
 
-static void begin_object(const struct call *c, const char *object, struct buf *out) {
-    buf_fmt(
-        out,
-        "{\"id\":\"chatcmpl-mock-%012llx\",\"object\":\"%s\",\"created\":1735689600,\"model\":\"",
-        (unsigned long long)c->id, object);
+void answer_begin_object(const struct call *c, const char *object, struct buf *out) {
+    buf_str(out, "{\"id\":\"chatcmpl-mock-");
+    buf_num(out, c->id + 1000000000); /* the same length for long */
+    buf_str(out, "\",\"object\":\"");
+    buf_str(out, object);
+    buf_str(out, "\",\"created\":1735689600,\"model\":\"");
     buf_json(out, (struct span){c->model, strlen(c->model)});
     buf_str(out, "\"");
 }
 
 static void completion_body(struct call *c, struct buf *out) {
-    begin_object(c, "chat.completion", out);
+    answer_begin_object(c, "chat.completion", out);
     if (c->script.choices_empty) buf_str(out, ",\"choices\":[]");
     if (!c->script.choices_empty && !c->script.no_choices) {
         buf_str(out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",");
         if (c->script.reasoning) buf_str(out, "\"reasoning\":\"First I think. Then I answer.\",");
         buf_str(out, "\"content\":\"");
         add_all_words(c, out);
-        buf_fmt(out, "\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"%s\"}]",
-                finish_reason(c));
+        buf_str(out, "\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"");
+        buf_str(out, answer_finish_reason(c));
+        buf_str(out, "\"}]");
     }
-    if (!usage_missing(c)) {
+    if (!answer_usage_missing(c)) {
         buf_str(out, ",\"usage\":");
-        add_usage(c, out);
+        answer_add_usage(c, out);
     }
     buf_str(out, ",\"system_fingerprint\":\"fp_mock\"}");
 }
@@ -254,11 +259,16 @@ static void add_big_headers(size_t bytes, struct buf *out) {
     }
 }
 
-static void begin_head(struct call *c, long status, const char *type, struct buf *out) {
+void answer_begin_head(struct call *c, long status, const char *type, struct buf *out) {
     const struct script *s = &c->script;
     for (long i = 0; i < s->early; i++) buf_str(out, "HTTP/1.1 103 Early Hints\r\n\r\n");
-    buf_fmt(out, "HTTP/1.%d %ld %s\r\nContent-Type: %s\r\n", s->http10 ? 0 : 1, status,
-            reason(status), type);
+    buf_str(out, s->http10 ? "HTTP/1.0 " : "HTTP/1.1 ");
+    buf_num(out, (uint64_t)status);
+    buf_str(out, " ");
+    buf_str(out, reason(status));
+    buf_str(out, "\r\nContent-Type: ");
+    buf_str(out, type);
+    buf_str(out, "\r\n");
     if (status >= 300 && status < 400) buf_str(out, "Location: /ok/v1/chat/completions\r\n");
     if (s->retry_after[0]) buf_fmt(out, "Retry-After: %s\r\n", s->retry_after);
     if (s->retry_after_ms[0]) buf_fmt(out, "retry-after-ms: %s\r\n", s->retry_after_ms);
@@ -271,7 +281,7 @@ static void begin_head(struct call *c, long status, const char *type, struct buf
     if (s->headers_big) add_big_headers((size_t)s->headers_big, out);
 }
 
-static void add_trailer(const struct script *s, struct buf *out) {
+void answer_add_trailer(const struct script *s, struct buf *out) {
     static const char second[] = "{\"second\":\"nobody asked for it\"}";
     if (s->two_responses)
         buf_fmt(out,
@@ -281,7 +291,7 @@ static void add_trailer(const struct script *s, struct buf *out) {
     if (s->surplus) buf_str(out, "surplus bytes after the body");
 }
 
-static void add_chunk(struct buf *out, const char *p, size_t n) {
+void answer_add_chunk(struct buf *out, const char *p, size_t n) {
     buf_fmt(out, "%zx\r\n", n);
     buf_add(out, p, n);
     buf_str(out, "\r\n");
@@ -297,14 +307,16 @@ static void add_body(struct call *c, const struct buf *body, struct buf *out) {
         buf_str(out, "Transfer-Encoding: chunked\r\n\r\n");
         size_t step = (size_t)s->chunked;
         for (size_t at = 0; at < body->len; at += step)
-            add_chunk(out, body->data + at, body->len - at < step ? body->len - at : step);
+            answer_add_chunk(out, body->data + at, body->len - at < step ? body->len - at : step);
         buf_str(out, "0\r\n\r\n");
         return;
     }
-    if (s->http10)
+    if (!s->http10) {
+        buf_str(out, "Content-Length: ");
+        buf_num(out, said);
         buf_str(out, "\r\n");
-    else
-        buf_fmt(out, "Content-Length: %zu\r\n\r\n", said);
+    }
+    buf_str(out, "\r\n");
     buf_add(out, body->data, body->len);
 }
 
@@ -324,178 +336,12 @@ static void whole_answer(struct call *c, struct span rest, struct buf *out) {
     else
         models_body(&body);
     if (s->gzip) wrap_gzip(&body);
-    begin_head(c, status, type, out);
+    answer_begin_head(c, status, type, out);
     add_body(c, &body, out);
-    add_trailer(s, out);
+    answer_add_trailer(s, out);
     body.len = 0;
     buf_trim(&body);
     c->stage = STAGE_END;
-}
-
-/* ---- streams ---- */
-
-static void stream_head(struct call *c, struct buf *out) {
-    begin_head(c, 200, "text/event-stream; charset=utf-8", out);
-    buf_str(out, "Cache-Control: no-cache\r\n");
-    if (c->script.longer_cl)
-        buf_str(out, "Content-Length: 100000000\r\n\r\n");
-    else if (c->script.http10)
-        buf_str(out, "\r\n");
-    else
-        buf_str(out, "Transfer-Encoding: chunked\r\n\r\n");
-    c->stage = STAGE_ROLE;
-}
-
-static const char *eol(const struct script *s) {
-    return s->cr_only ? "\r" : s->crlf ? "\r\n" : "\n";
-}
-
-/* The JSON object in n data: lines, broken after its brace, where JSON allows line breaks. */
-static void add_data_lines(const struct script *s, struct span json, struct buf *out) {
-    buf_str(out, "data: {");
-    for (long left = s->data_lines - 1; left > 0; left--) buf_fmt(out, "%sdata: ", eol(s));
-    buf_add(out, json.p + 1, json.len - 1);
-}
-
-static void add_event_text(const struct script *s, struct span json, bool last, struct buf *out) {
-    for (long i = 0; i < s->comments; i++)
-        buf_fmt(out, ": OPENROUTER PROCESSING%s%s", eol(s), eol(s));
-    if (s->sse_fields) {
-        buf_fmt(out, "event: error%sretry: 0%sid: a", eol(s), eol(s));
-        buf_add(out, "\0b", 2);
-        buf_str(out, eol(s));
-    }
-    if (s->data_lines) {
-        add_data_lines(s, json, out);
-    } else {
-        buf_str(out, "data: ");
-        buf_add(out, json.p, json.len);
-    }
-    buf_str(out, eol(s));
-    if (!last || !s->no_blank) buf_str(out, eol(s));
-}
-
-/* One event in the stream's framing. */
-static void add_event(struct call *c, struct span json, bool last, struct buf *out) {
-    const struct script *s = &c->script;
-    struct buf text = {0};
-    if (s->bom && c->events == 0) buf_str(&text, "\xEF\xBB\xBF");
-    add_event_text(s, json, last, &text);
-    if (s->longer_cl || s->http10)
-        buf_add(out, text.data, text.len);
-    else
-        add_chunk(out, text.data, text.len);
-    buf_free(&text);
-    c->events++;
-    stats.events++;
-}
-
-static void begin_chunk(const struct call *c, struct buf *json) {
-    begin_object(c, "chat.completion.chunk", json);
-    buf_str(json, ",\"system_fingerprint\":\"fp_mock\",\"choices\":[");
-}
-
-static void role_stage(struct call *c, struct buf *out) {
-    struct buf json = {0};
-    begin_chunk(c, &json);
-    buf_str(&json, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
-                   "\"logprobs\":null,\"finish_reason\":null}]}");
-    add_event(c, (struct span){json.data, json.len}, false, out);
-    if (c->script.reasoning) {
-        json.len = 0;
-        begin_chunk(c, &json);
-        buf_str(&json, "{\"index\":0,\"delta\":{\"reasoning\":\"First I think. Then I answer.\"},"
-                       "\"logprobs\":null,\"finish_reason\":null}]}");
-        add_event(c, (struct span){json.data, json.len}, false, out);
-    }
-    buf_free(&json);
-    c->stage = STAGE_WORDS;
-}
-
-static void words_stage(struct call *c, struct buf *out) {
-    struct buf json = {0};
-    begin_chunk(c, &json);
-    buf_str(&json, "{\"index\":0,\"delta\":{\"content\":\"");
-    bool some = !(c->script.error_in_stream && c->next_word == 2) &&
-                add_word(c, c->next_word, &json);
-    if (some) {
-        buf_str(&json, "\"},\"logprobs\":null,\"finish_reason\":null}]}");
-        add_event(c, (struct span){json.data, json.len}, false, out);
-        c->next_word++;
-    } else {
-        c->stage = c->script.error_in_stream ? STAGE_ERROR : STAGE_FINISH;
-    }
-    buf_free(&json);
-}
-
-static void error_stage(struct call *c, struct buf *out) {
-    struct buf json = {0};
-    begin_chunk(c, &json);
-    buf_fmt(
-        &json,
-        "{\"index\":0,\"delta\":{\"content\":\"\"},\"logprobs\":null,\"finish_reason\":\"error\"}],"
-        "\"error\":{\"code\":%ld,\"message\":\"mock error in the stream\"}}",
-        c->script.error_in_stream);
-    add_event(c, (struct span){json.data, json.len}, true, out);
-    buf_free(&json);
-    c->stage = STAGE_TRAILER;
-}
-
-static void finish_stage(struct call *c, struct buf *out) {
-    const struct script *s = &c->script;
-    c->stage = STAGE_USAGE;
-    if (s->no_finish) return;
-    struct buf json = {0};
-    begin_chunk(c, &json);
-    buf_fmt(&json, "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}",
-            finish_reason(c));
-    bool last = s->no_done && !c->include_usage;
-    add_event(c, (struct span){json.data, json.len}, last, out);
-    buf_free(&json);
-}
-
-static void usage_stage(struct call *c, struct buf *out) {
-    c->stage = STAGE_DONE;
-    if (!c->include_usage || usage_missing(c)) return;
-    struct buf json = {0};
-    begin_chunk(c, &json);
-    buf_str(&json, "],\"usage\":");
-    add_usage(c, &json);
-    buf_str(&json, "}");
-    add_event(c, (struct span){json.data, json.len}, c->script.no_done, out);
-    buf_free(&json);
-}
-
-static void done_stage(struct call *c, struct buf *out) {
-    c->stage = STAGE_TRAILER;
-    if (c->script.no_done) return;
-    struct script plain = c->script;
-    plain.data_lines = 0;
-    struct buf text = {0};
-    add_event_text(&plain, (struct span){"[DONE]", 6}, true, &text);
-    if (plain.longer_cl || plain.http10)
-        buf_add(out, text.data, text.len);
-    else
-        add_chunk(out, text.data, text.len);
-    buf_free(&text);
-    c->events++;
-    stats.events++;
-}
-
-static void trailer_stage(struct call *c, struct buf *out) {
-    if (!c->script.longer_cl && !c->script.http10) buf_str(out, "0\r\n\r\n");
-    add_trailer(&c->script, out);
-    c->stage = STAGE_END;
-}
-
-bool answer_more(struct call *c, struct buf *out) {
-    static void (*const stages[])(struct call *, struct buf *) = {
-        [STAGE_ROLE] = role_stage,      [STAGE_WORDS] = words_stage, [STAGE_ERROR] = error_stage,
-        [STAGE_FINISH] = finish_stage,  [STAGE_USAGE] = usage_stage, [STAGE_DONE] = done_stage,
-        [STAGE_TRAILER] = trailer_stage};
-    size_t before = out->len;
-    while (c->stage != STAGE_END && out->len == before) stages[c->stage](c, out);
-    return out->len != before;
 }
 
 void answer_begin(struct call *c, struct span rest, struct buf *out) {
@@ -506,7 +352,7 @@ void answer_begin(struct call *c, struct span rest, struct buf *out) {
     bool streams = c->chat && c->stream && !fails(s) && !s->html && !s->empty && !s->null_body &&
                    !s->no_choices && !s->choices_empty;
     if (streams)
-        stream_head(c, out);
+        answer_stream_head(c, out);
     else
         whole_answer(c, rest, out);
 }

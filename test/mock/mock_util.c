@@ -55,6 +55,14 @@ void buf_fmt(struct buf *b, const char *fmt, ...) {
     }
 }
 
+void buf_num(struct buf *b, uint64_t n) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + n % 10);
+    while ((n /= 10) > 0);
+    buf_add(b, digits + at, sizeof digits - at);
+}
+
 void buf_json(struct buf *b, struct span s) {
     for (size_t i = 0, plain; i < s.len; i++) {
         for (plain = i;
