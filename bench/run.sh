@@ -503,7 +503,7 @@ part_size() {
 
 # ---- the local engine ----
 
-# The engine that anyllm started: its socket and key, from the command line of anyllm's child.
+# The engine that anyllm started: its program, socket and key, as its command line says.
 find_engine() {
     ENGINE_SOCKET='' ENGINE_KEY=-
     for child in $(pgrep -P "$ANYLLM_PID"); do
@@ -511,6 +511,8 @@ find_engine() {
         ENGINE_SOCKET=$(printf '%s\n' "$arguments" | sed -n '/^--host$/{n;p;}')
         file=$(printf '%s\n' "$arguments" | sed -n '/^--api-key-file$/{n;p;}')
         [ -z "$file" ] || ENGINE_KEY="Bearer $(head -n 1 "$file")"
+        ENGINE=$(readlink "/proc/$child/exe")
+        ENGINE_LIBRARIES=$(tr '\0' '\n' <"/proc/$child/environ" | sed -n 's/^LD_LIBRARY_PATH=//p')
         [ -z "$ENGINE_SOCKET" ] || return 0
     done
     die 'anyllm runs no engine'
@@ -524,21 +526,21 @@ tokens_of() { # tokens_of TARGET STREAMS TOKENS
     esac
 }
 
-start_engines() { # start_engines SERVER MODEL
-    HAND_PORT=$(free_port)
-    start hand 'listening' env LD_LIBRARY_PATH="$(dirname "$1"):${LD_LIBRARY_PATH:-}" \
-        "$1" -m "$2" --host 127.0.0.1 --port "$HAND_PORT"
-    HAND_PID=$PID
-    until get "http://127.0.0.1:$HAND_PORT/health" >/dev/null 2>&1; do
-        kill -0 "$HAND_PID" 2>/dev/null || die 'llama-server ended'
-        sleep 0.1
-    done
+# anyllm with the local model, and the same engine as one starts it by hand: with its own defaults.
+start_engines() { # start_engines MODEL
     DATA=$(mktemp -d "$TMP/data.XXXXXX")
-    start anyllm 'listening on ' "$ANYLLM" serve --config /dev/null --local-model "$2" --listen 127.0.0.1:0 --data "$DATA"
+    start anyllm 'listening on ' "$ANYLLM" serve --config /dev/null --local-model "$1" --listen 127.0.0.1:0 --data "$DATA"
     ANYLLM_PID=$PID
     BASE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$TMP/anyllm.log" | head -n 1)
-    wait_ready 6000 # a first start tries out how to run the engine
+    wait_ready 12000 # a first start tries out how to run the engine
     find_engine
+    HAND_PORT=$(free_port)
+    start hand '' env LD_LIBRARY_PATH="$ENGINE_LIBRARIES" "$ENGINE" -m "$1" --host 127.0.0.1 --port "$HAND_PORT"
+    HAND_PID=$PID
+    until get "http://127.0.0.1:$HAND_PORT/health" >/dev/null 2>&1; do
+        kill -0 "$HAND_PID" 2>/dev/null || die "llama-server ended: $(tail -n 3 "$TMP/hand.log")"
+        sleep 0.1
+    done
 }
 
 token_rows() { # token_rows STREAMS GOAL_HAND
@@ -555,13 +557,12 @@ token_rows() { # token_rows STREAMS GOAL_HAND
 part_tokens() {
     rounds=3 tokens=128
     [ -z "$SHORT" ] || { rounds=1 tokens=48; }
-    engine=$(command -v llama-server || find "$CACHE" -name llama-server -type f -perm -u+x 2>/dev/null | head -n 1)
     model=$(find "$CACHE" -name '*.gguf' -type f 2>/dev/null | head -n 1)
-    if [ -z "$engine" ] || [ -z "$model" ]; then
-        row 'local model, tokens/s' '' - 'no engine or no model at hand: make demo fetches them'
+    if [ -z "$model" ]; then
+        row 'local model, tokens/s' '' - 'no model at hand: make demo fetches engine and model'
         return 0
     fi
-    start_engines "$engine" "$model"
+    start_engines "$model"
     : >"$TMP/loads"
     for target in hand engine anyllm; do tokens_of $target 1 16 >/dev/null || die "no tokens from $target"; done
     for round in $(seq $rounds); do
