@@ -372,10 +372,12 @@ static bool holds_chunked(struct slice s) {
     return false;
 }
 
-/* Anything that is nearly "chunked" is an attempt to make two readers disagree: 400; other codings: 501. */
-static void note_codings(struct seen *s, struct slice value) {
-    struct slice rest = value;
+/* Anything that is nearly "chunked" is an attempt to make two readers disagree: 400; other codings: 501. A tab beside
+ * it is within the grammar, but llhttp itself and others do not see "chunked" then. */
+static void note_codings(struct seen *s, const struct h1_header *h) {
+    struct slice rest = h->value;
     s->codings++;
+    for (const char *p = h->name.ptr + h->name.len; *p != '\r'; p++) s->bad_coding |= *p == '\t';
     do {
         struct slice coding = slice_trim(slice_cut(rest, ',', &rest));
         if (s->chunked) s->chunked_not_last = true;
@@ -441,7 +443,7 @@ static bool note(struct seen *s, enum h1_kind kind, struct h1_head *head, const 
         if (IS_NOCASE(h->name, "content-length")) return note_length(s, head, h->value, err);
         break;
     case 17:
-        if (IS_NOCASE(h->name, "transfer-encoding")) note_codings(s, h->value);
+        if (IS_NOCASE(h->name, "transfer-encoding")) note_codings(s, h);
         break;
     default: break;
     }

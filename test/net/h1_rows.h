@@ -115,6 +115,8 @@ static const struct row rows[] = {
     IN("H9_vertical_tab", POST_WITH("Transfer-Encoding: \x0b" "chunked\r\n"), VALUE),
     IN("H9_form_feed", POST_WITH("Transfer-Encoding: chunked\x0c\r\n"), VALUE),
     IN("H9_nul", POST_WITH("Transfer-Encoding: chunked\0\r\n"), NUL),
+    IN("H9_tab_behind", POST_WITH("Transfer-Encoding: chunked\t\r\n"), CODING), /* llhttp alone sees no chunked */
+    IN("H9_tab_before", POST_WITH("Transfer-Encoding:\tchunked\r\n"), CODING),
     IN("H9_a0", POST_WITH("Transfer-Encoding: \xa0" "chunked\r\n"), CODING),
     IN("H9_ff", POST_WITH("Transfer-Encoding: chunked\xff\r\n"), CODING),
     IN("H10_coding", POST_WITH("Transfer-Encoding : chunked\r\n") "0\r\n\r\n", NAME),
@@ -219,6 +221,7 @@ static const struct row rows[] = {
     IN("H27_empty", "GET / HTTP/1.1\r\nHost:\r\n\r\n", HOST),
     IN("H27_port_letters", "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", HOST),
     IN("H27_port_too_high", "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", HOST),
+    IN("H27_port_long", "GET / HTTP/1.1\r\nHost: a:000080\r\n\r\n", HOST),
     IN("H27_port_empty", "GET / HTTP/1.1\r\nHost: a:\r\n\r\n", HOST),
     IN("H27_port_twice", "GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", HOST),
     IN("H27_only_port", "GET / HTTP/1.1\r\nHost: :80\r\n\r\n", HOST),

@@ -87,6 +87,7 @@ static void check_head(enum h1_kind kind, const char *p, size_t len, const struc
     lines_end_in_crlf(p, len);
     llhttp_agrees(kind, p, len, h);
     assert_false(h->chunked && h->has_length);
+    if (!h->has_length) assert_int_equal(h->content_length, 0);
     for (size_t i = 0; i < h->nheaders; i++) {
         assert_true(h1_name_ok(h->headers[i].name));
         assert_true(h1_value_ok(h->headers[i].value));
@@ -95,6 +96,8 @@ static void check_head(enum h1_kind kind, const char *p, size_t len, const struc
     if (kind == H1_RESPONSE) return;
     assert_true(h->minor == 0 || h->host.len > 0);
     assert_true(h->path.len > 0);
+    bool expects = h->minor == 1 && h1_get(h, SLICE("expect"), NULL).ptr != NULL;
+    assert_int_equal(h->expect_continue, expects);
     assert_non_null(h->query.ptr);
 }
 

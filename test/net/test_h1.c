@@ -342,6 +342,20 @@ static void h1_points_into_the_bytes_of_the_last_call(void **state) {
     free(second);
 }
 
+/* However slowly a head comes, no byte is searched twice for the end of its line. */
+static void h1_scans_a_head_in_linear_time(void **state) {
+    struct text *t = fresh("GET / HTTP/1.1\r\nX: ");
+    fill(t, 'x', 10000);
+    struct h1_scan scan = {0};
+    struct h1_head head;
+    struct h1_error e;
+    size_t used;
+    for (size_t n = 1; n <= t->len; n++) {
+        assert_int_equal(h1_head(H1_REQUEST, t->bytes, n, &scan, &head, &used, &e), H1_MORE);
+        assert_int_equal(scan.at, n);
+    }
+}
+
 /* --- values, names, escapes, queries */
 
 static void h1_classes_are_those_of_the_grammar(void **state) {
@@ -499,6 +513,7 @@ int main(void) {
         cmocka_unit_test(h1_ignores_100_continue_from_http_1_0),
         cmocka_unit_test(h1_knows_which_answers_have_no_body),
         cmocka_unit_test(h1_points_into_the_bytes_of_the_last_call),
+        cmocka_unit_test(h1_scans_a_head_in_linear_time),
         cmocka_unit_test(h1_classes_are_those_of_the_grammar),
         cmocka_unit_test(h1_refuses_line_ends_in_values_to_send),
         cmocka_unit_test(h1_unescapes),
