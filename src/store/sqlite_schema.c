@@ -180,13 +180,14 @@ static int fail_sqlite(struct opening *o, sqlite3 *db, int rc) {
 /* SQLite gives -wal and -shm the file's own mode. */
 static int create_private(struct opening *o) {
     struct stat st;
-    int fd = open(o->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(o->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd < 0)
         return fail(o, STORE_FAULT_FOLDER, strerror(errno),
                     "needs a data folder that can be written");
-    if (fstat(fd, &st) == 0 && (st.st_mode & 077) != 0) fchmod(fd, 0600);
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular && (st.st_mode & 077) != 0) fchmod(fd, 0600);
     close(fd);
-    return 0;
+    return regular ? 0 : fail(o, STORE_FAULT_FOLDER, "not a regular file", "choose another");
 }
 
 static int read_int(sqlite3 *db, const char *sql, int64_t *out) {

@@ -61,6 +61,7 @@ static void on_health(void *user, bool can_write, const char *reason) {
     f->health_changes++;
     f->can_write = can_write;
     assert_true(can_write == (reason[0] == '\0'));
+    if (f->on_health != NULL) f->on_health(f, can_write);
 }
 
 void fixture_open(struct fixture *f) {
@@ -88,7 +89,7 @@ void fixture_close(struct fixture *f) {
 
 int fixture_setup(void **state) {
     struct fixture *f = calloc(1, sizeof *f);
-    const char *tmp = getenv("TMPDIR");
+    const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR");
     f->backend = *state;
     arena_init(&f->mem, SIZE_MAX);
     snprintf(f->dir, sizeof f->dir, "%s/anyllm-store.XXXXXX", tmp != NULL ? tmp : "/tmp");
@@ -96,6 +97,19 @@ int fixture_setup(void **state) {
     fixture_open(f);
     *state = f;
     return 0;
+}
+
+static int remove_inside(const char *path, const struct stat *st, int flag, struct FTW *at) {
+    return at->level > 0 ? remove(path) : 0;
+}
+
+void fixture_fresh(struct fixture *f) {
+    fixture_close(f);
+    nftw(f->dir, remove_inside, 8, FTW_DEPTH | FTW_PHYS);
+    memset(f->answers, 0, sizeof f->answers);
+    f->nanswers = f->tickets = f->health_changes = 0;
+    arena_reset(&f->mem);
+    fixture_open(f);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *at) {

@@ -54,6 +54,7 @@ struct fixture {
     bool can_write;
     /* optional: called on each answer */
     void (*on_answer)(struct fixture *f, uint64_t ticket);
+    void (*on_health)(void *f, bool can_write);
     unsigned step;
 };
 
@@ -61,6 +62,8 @@ int fixture_setup(void **state);
 int fixture_teardown(void **state);
 void fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
+/* Closes, begins anew with an empty store and no answers. */
+void fixture_fresh(struct fixture *f);
 /* Runs the loop until everything given is answered. */
 void fixture_settle(struct fixture *f);
 

@@ -1,0 +1,20 @@
+/* SQLite's own VFS with faults on demand: the k-th change of a file fails, or the disk has only so much room.
+ * Becomes the default VFS of the process; without a fault set it only passes on. Thread-safe. */
+#ifndef TEST_FAULT_VFS_H
+#define TEST_FAULT_VFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+void fault_vfs_install(void);
+/* From now on the k-th write, truncate or sync (counted from 1) fails with this SQLite code, and all after it until
+ * fault_clear when `sticky`. */
+void fault_at(uint64_t k, int code, bool sticky);
+/* Files may grow by this much in all; then SQLITE_FULL. */
+void fault_room(int64_t bytes);
+void fault_clear(void);
+/* Changes counted since fault_at or fault_clear; how many of them failed. */
+uint64_t fault_changes(void);
+uint64_t fault_failed(void);
+
+#endif
