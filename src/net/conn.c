@@ -42,13 +42,12 @@ void net_conn_fail(struct net_conn *c, int status) {
 static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
     struct net_conn *c = (struct net_conn *)stream;
     if (nread == 0 || c->closing || c->ended) return;
-    if (nread < 0) {
+    if (c->tls != NULL)
+        net_tls_received(c, buf->base, nread);
+    else if (nread < 0)
         net_conn_fail(c, (int)nread);
-    } else if (c->tls != NULL) {
-        net_tls_received(c, buf->base, (size_t)nread);
-    } else {
+    else
         c->hooks->on_data(c, buf->base, (size_t)nread);
-    }
 }
 
 int net_conn_read(struct net_conn *c) {

@@ -24,7 +24,8 @@ struct net_conn_hooks {
     void (*on_end)(struct net_conn *c, int status);
     void (*on_flushed)(struct net_conn *c); /* some or all of the queue went out */
     void (*on_closed)(struct net_conn *c);  /* the last hook; the memory may be freed */
-    void (*on_secure)(struct net_conn *c);  /* TLS only: the handshake is done, once */
+    /* TLS only: why is NULL when the handshake is done (once), else what TLS refused (static; nothing more is read). */
+    void (*on_secure)(struct net_conn *c, const char *why);
 };
 
 struct net_conn {

@@ -1,0 +1,132 @@
+/* From a name to a connection: every address in turn, all within connect_ms. */
+#include "net/call.h"
+#include "net/tls.h"
+
+#include <netinet/tcp.h>
+
+static void connect_next(struct net_call *c);
+
+/* --- names --- */
+
+static void keep_addresses(struct net_origin *o, const struct addrinfo *list) {
+    o->naddresses = 0;
+    for (const struct addrinfo *a = list; a != NULL && o->naddresses < ORIGIN_MAX_ADDRESSES;
+         a = a->ai_next) {
+        union net_sockaddr *sa = &o->addresses[o->naddresses];
+        if (a->ai_family != AF_INET && a->ai_family != AF_INET6) continue;
+        memcpy(sa, a->ai_addr, a->ai_family == AF_INET ? sizeof sa->v4 : sizeof sa->v6);
+        *(a->ai_family == AF_INET ? &sa->v4.sin_port : &sa->v6.sin6_port) = htons(o->port);
+        o->naddresses++;
+    }
+    o->resolved_ms = o->naddresses > 0 ? net_now_ms(o->loop) : 0;
+}
+
+static struct net_call *first_waiting(struct net_origin *o) {
+    struct net_call *c = o->calls;
+    while (c != NULL && (c->state != RESOLVING || c->end.fault != NET_OK)) c = c->next;
+    return c;
+}
+
+static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *list) {
+    struct net_origin *o = lookup->data;
+    o->resolving = false;
+    if (status == 0) keep_addresses(o, list);
+    uv_freeaddrinfo(list);
+    if (status == 0 && o->naddresses == 0) status = UV_EAI_NONAME;
+    for (struct net_call *c; (c = first_waiting(o)) != NULL;) {
+        if (status < 0)
+            call_end(c, NET_DNS, uv_strerror(status));
+        else
+            connect_next(c);
+    }
+    origin_maybe_release(o);
+}
+
+static void resolve(struct net_call *c) {
+    struct net_origin *o = c->origin;
+    c->state = RESOLVING;
+    if (o->resolving) return;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    o->lookup.data = o;
+    int r = uv_getaddrinfo(&o->loop->uv, &o->lookup, on_resolved, o->host, NULL, &hints);
+    o->resolving = r == 0;
+    if (r < 0) call_end_later(c, NET_DNS, uv_strerror(r));
+}
+
+/* --- connections --- */
+
+void call_next_address(struct net_call *c, int status) {
+    struct link *k = c->link;
+    c->error = status;
+    c->link = NULL;
+    k->call = NULL;
+    link_close(k);
+    connect_next(c);
+}
+
+static void on_connected(uv_connect_t *request, int status) {
+    struct link *k = request->data;
+    struct net_call *c = k->call;
+    if (c == NULL) return; /* cancelled, or its time was up */
+    net_timer_stop(k->origin->loop, &k->timer);
+    if (status == 0) status = net_conn_read(&k->conn);
+    if (status < 0) {
+        call_next_address(c, status);
+        return;
+    }
+    if (k->conn.is_tcp) uv_tcp_nodelay(&k->conn.h.tcp, 1);
+    if (k->origin->tls == NULL) {
+        call_send(c);
+        return;
+    }
+    const char *why = net_tls_begin(&k->conn, k->origin);
+    if (why != NULL) call_end(c, NET_TLS, why);
+}
+
+/* The address gets its share of the time that is left, so that one that swallows packets does not use up all of it. */
+static void share_time(struct net_call *c, struct link *k, size_t left) {
+    uint64_t now_ms = net_now_ms(c->origin->loop), due_ms = c->deadline.due_ms;
+    if (left > 1 && due_ms > now_ms)
+        net_timer_start(c->origin->loop, &k->timer, (due_ms - now_ms) / left);
+}
+
+static void connect_next(struct net_call *c) {
+    struct net_origin *o = c->origin;
+    bool unix_socket = o->unix_path != NULL;
+    size_t n = unix_socket ? 1 : o->naddresses;
+    c->state = CONNECTING;
+    if (c->address >= n) {
+        o->resolved_ms = 0;
+        call_end_later(c, NET_REFUSED, uv_strerror(c->error));
+        return;
+    }
+    const union net_sockaddr *sa = &o->addresses[c->address++];
+    struct link *k = link_new(o, !unix_socket);
+    if (k == NULL) {
+        call_end_later(c, NET_MEMORY, "out of memory");
+        return;
+    }
+    c->link = k;
+    k->call = c;
+    k->connect.data = k;
+    if (unix_socket) {
+        uv_pipe_connect(&k->connect, &k->conn.h.pipe, o->unix_path, on_connected);
+        return;
+    }
+    share_time(c, k, n - c->address + 1);
+    int r = uv_tcp_connect(&k->connect, &k->conn.h.tcp, &sa->any, on_connected);
+    if (r < 0) call_next_address(c, r);
+}
+
+void call_dial(struct net_call *c) {
+    struct net_origin *o = c->origin;
+    c->address = 0;
+    c->error = UV_ECONNREFUSED;
+    net_timer_start(o->loop, &c->deadline, c->opt.deadlines.connect_ms);
+    bool known = o->unix_path != NULL || o->literal ||
+                 (o->resolved_ms > 0 && net_now_ms(o->loop) - o->resolved_ms < ORIGIN_NAME_MS);
+    if (known)
+        connect_next(c);
+    else
+        resolve(c);
+}

@@ -1,0 +1,277 @@
+#include "net/call.h"
+#include "net/tls.h"
+
+#include <stdlib.h>
+
+/* --- the idle list --- */
+
+static void leave_idle(struct link *k) {
+    struct net_origin *o = k->origin;
+    if (!k->idle) return;
+    k->idle = false;
+    o->nidle--;
+    if (k->above != NULL)
+        k->above->below = k->below;
+    else
+        o->idle = k->below;
+    if (k->below != NULL) k->below->above = k->above;
+    k->above = k->below = NULL;
+    net_timer_stop(o->loop, &k->timer);
+}
+
+void link_keep(struct link *k) {
+    struct net_origin *o = k->origin;
+    if (o->freed || o->nidle >= o->max_idle || k->keep_ms == 0 || k->served >= k->max_served ||
+        k->conn.ended || !k->conn.reading) {
+        link_close(k);
+        return;
+    }
+    k->idle = true;
+    k->below = o->idle;
+    if (o->idle != NULL) o->idle->above = k;
+    o->idle = k;
+    o->nidle++;
+    net_timer_start(o->loop, &k->timer, k->keep_ms);
+}
+
+struct link *link_take(struct net_origin *o) {
+    struct link *k = o->idle;
+    if (k == NULL) return NULL;
+    leave_idle(k);
+    k->scan = (struct h1_scan){0};
+    return k;
+}
+
+void link_close(struct link *k) {
+    leave_idle(k);
+    net_timer_stop(k->origin->loop, &k->timer);
+    net_conn_close(&k->conn);
+}
+
+/* --- the answer --- */
+
+/* "timeout=5, max=100": how long and how often the peer lets the connection be used. Servers mean by max either what is
+ * left or the total; taking it for what is left is right for both, as the others announce the last answer with close. */
+static void obey_keep_alive(struct link *k, const struct h1_head *head) {
+    k->keep_ms = k->origin->idle_ms;
+    for (struct slice rest = h1_get(head, SLICE("keep-alive"), NULL); rest.len > 0;) {
+        struct slice item = slice_cut(rest, ',', &rest), value;
+        struct slice name = slice_trim(slice_cut(item, '=', &value));
+        uint64_t n;
+        if (!slice_to_u64(slice_trim(value), &n)) continue;
+        if (slice_eq_nocase(name, SLICE("timeout")) && n < k->keep_ms / 1000 + 1)
+            k->keep_ms = n == 0 ? 0 : (uint32_t)n * 1000 - KEEP_ALIVE_MARGIN_MS;
+        if (slice_eq_nocase(name, SLICE("max")) && n < UINT32_MAX && k->served + n < k->max_served)
+            k->max_served = k->served + n;
+    }
+    if (k->keep_ms > k->origin->idle_ms) k->keep_ms = k->origin->idle_ms;
+}
+
+static void move_slice(struct slice *s, const char *from, size_t len, const char *to) {
+    if (s->ptr >= from && s->ptr <= from + len) s->ptr = to + (s->ptr - from);
+}
+
+/* The head outlives the read buffer: struct and bytes into the call's own memory. NULL when there is none. */
+static const struct h1_head *keep_head(struct net_call *c, const struct h1_head *parsed,
+                                       const char *from, size_t len) {
+    size_t bytes = offsetof(struct h1_head, headers) + parsed->nheaders * sizeof parsed->headers[0];
+    if (c->head_bytes < bytes + len) {
+        free(c->head);
+        c->head_bytes = bytes + len < 1024 ? 1024 : bytes + len;
+        c->head = malloc(c->head_bytes);
+        if (c->head == NULL) c->head_bytes = 0;
+    }
+    if (c->head == NULL) return NULL;
+    struct h1_head *head = c->head;
+    char *to = (char *)c->head + bytes;
+    memcpy(head, parsed, bytes);
+    memcpy(to, from, len);
+    for (size_t i = 0; i < head->nheaders; i++) {
+        move_slice(&head->headers[i].name, from, len, to);
+        move_slice(&head->headers[i].value, from, len, to);
+    }
+    return head;
+}
+
+/* True when the call is still there and wants more. */
+static bool still(const struct link *k, const struct net_call *c) {
+    return k->call == c && !c->paused;
+}
+
+static bool head_read(struct link *k, struct net_call *c, const struct h1_head *parsed,
+                      const char *from, size_t len) {
+    if (parsed->status < 200) {
+        k->scan = (struct h1_scan){0};
+        if (parsed->status != 101 && ++c->informational <= CALL_MAX_1XX) return true;
+        call_end(c, NET_PROTOCOL,
+                 parsed->status == 101 ? "unasked switch of protocols" : "too many 1xx answers");
+        return false;
+    }
+    const struct h1_head *head = keep_head(c, parsed, from, len);
+    if (head == NULL) {
+        call_end(c, NET_MEMORY, "out of memory");
+        return false;
+    }
+    h1_body_init(&c->framing, H1_RESPONSE, head, strcmp(c->opt.method, "HEAD") == 0);
+    c->keep_alive = head->keep_alive && c->framing.mode != H1_BODY_UNTIL_CLOSE;
+    k->served++;
+    obey_keep_alive(k, head);
+    c->state = BODY;
+    c->opt.hooks->on_head(c, head, c->opt.user);
+    return still(k, c);
+}
+
+static bool read_head(struct link *k, struct net_call *c, struct slice *view) {
+    struct h1_head *parsed = &k->origin->scratch;
+    struct h1_error err = {0};
+    size_t used = 0;
+    switch (h1_head(H1_RESPONSE, view->ptr, view->len, &k->scan, parsed, &used, &err)) {
+    case H1_MORE: return false;
+    case H1_ERROR: call_end(c, NET_PROTOCOL, err.reason); return false;
+    case H1_DONE: break;
+    }
+    const char *from = view->ptr;
+    *view = slice_from(*view, used);
+    return head_read(k, c, parsed, from, used);
+}
+
+static bool read_body(struct link *k, struct net_call *c, struct slice *view) {
+    struct h1_error err = {0};
+    struct slice data = SLICE_NONE;
+    size_t used = 0;
+    enum h1_result r = h1_body_feed(&c->framing, view->ptr, view->len, &used, &data, &err);
+    *view = slice_from(*view, used);
+    if (r == H1_ERROR) {
+        call_end(c, NET_PROTOCOL, err.reason);
+        return false;
+    }
+    if (data.len > 0) c->opt.hooks->on_body(c, data, c->opt.user);
+    if (k->call != c) return false;
+    if (r == H1_MORE) return view->len > 0 && !c->paused;
+    if (c->paused) return false; /* the end is told when it goes on */
+    /* Bytes behind the answer, or an answer before the request was all sent: nobody knows what comes next here. */
+    if (view->len > 0 || net_conn_queued(&k->conn) > 0) c->keep_alive = false;
+    call_end(c, NET_OK, NULL);
+    return false;
+}
+
+static void await_more(struct net_call *c) {
+    if (c->state != BODY || c->paused) return;
+    c->last_ms = net_now_ms(c->origin->loop);
+    if (c->timed) return;
+    c->timed = true;
+    net_timer_start(c->origin->loop, &c->deadline, c->opt.deadlines.idle_ms);
+}
+
+/* Consumes what it can of the view; what is left stays in k->in. */
+static void feed(struct link *k, struct slice view, bool own) {
+    struct net_call *c = k->call;
+    size_t before = view.len;
+    bool go = true;
+    while (go) {
+        if (c->state == HEAD)
+            go = view.len > 0 && read_head(k, c, &view);
+        else
+            go = read_body(k, c, &view);
+    }
+    if (k->call != c) return; /* over; the link is idle or closing */
+    if (own)
+        buf_consume(&k->in, before - view.len);
+    else if (view.len > 0 && !buf_add(&k->in, view))
+        call_end(c, NET_MEMORY, "answer too far ahead");
+    if (k->call == c) await_more(c);
+}
+
+/* --- events --- */
+
+static void on_data(struct net_conn *conn, const char *data, size_t len) {
+    struct link *k = (struct link *)conn;
+    struct net_call *c = k->call;
+    if (c == NULL) { /* nobody asked */
+        link_close(k);
+        return;
+    }
+    c->got_bytes = true;
+    if (buf_len(&k->in) == 0 && !c->paused) {
+        feed(k, slice_make(data, len), false);
+    } else if (!buf_add(&k->in, slice_make(data, len))) {
+        call_end(c, NET_MEMORY, "answer too far ahead");
+    } else if (!c->paused) {
+        feed(k, buf_slice(&k->in), true);
+    }
+}
+
+void link_resume(struct link *k) {
+    struct net_call *c = k->call;
+    if (c == NULL) return;
+    net_conn_read(&k->conn);
+    feed(k, buf_slice(&k->in), true);
+}
+
+static void on_end(struct net_conn *conn, int status) {
+    struct link *k = (struct link *)conn;
+    struct net_call *c = k->call;
+    if (c == NULL)
+        link_close(k);
+    else if (c->state == BODY && c->framing.mode == H1_BODY_UNTIL_CLOSE && status == UV_EOF)
+        call_end(c, NET_OK, NULL);
+    else
+        call_broken(c, status);
+}
+
+static void on_secure(struct net_conn *conn, const char *why) {
+    struct link *k = (struct link *)conn;
+    struct net_call *c = k->call;
+    if (c == NULL)
+        link_close(k);
+    else if (why != NULL)
+        call_end(c, NET_TLS, why);
+    else
+        call_send(c);
+}
+
+static void on_flushed(struct net_conn *conn) {
+    struct link *k = (struct link *)conn;
+    struct net_call *c = k->call;
+    /* A request that took its time to send: the wait for the answer begins now. */
+    if (c != NULL && c->state == HEAD && net_conn_queued(conn) == 0)
+        net_timer_start(k->origin->loop, &c->deadline, c->opt.deadlines.first_byte_ms);
+}
+
+static void on_closed(struct net_conn *conn) {
+    struct link *k = (struct link *)conn;
+    struct net_origin *o = k->origin;
+    buf_free(&k->in);
+    free(k);
+    o->handles--;
+    origin_maybe_release(o);
+}
+
+static void on_timer(struct net_timer *t) {
+    struct link *k = (struct link *)((char *)t - offsetof(struct link, timer));
+    if (k->call != NULL)
+        call_next_address(k->call, UV_ETIMEDOUT);
+    else
+        link_close(k);
+}
+
+static const struct net_conn_hooks hooks = {.on_data = on_data,
+                                            .on_end = on_end,
+                                            .on_flushed = on_flushed,
+                                            .on_closed = on_closed,
+                                            .on_secure = on_secure};
+
+struct link *link_new(struct net_origin *o, bool is_tcp) {
+    struct link *k = calloc(1, sizeof *k);
+    if (k == NULL) return NULL;
+    if (net_conn_init(&k->conn, o->loop, is_tcp, &hooks) < 0) {
+        free(k);
+        return NULL;
+    }
+    k->origin = o;
+    k->max_served = UINT64_MAX;
+    k->timer.fire = on_timer;
+    buf_init(&k->in, LINK_MAX_IN_BYTES);
+    o->handles++;
+    return k;
+}
