@@ -27,8 +27,8 @@ static void *grow(struct arena *a, size_t bytes) {
     }
     c->size = size;
     a->used_bytes += size;
-    if (size > ARENA_CHUNK_BYTES &&
-        a->head != NULL) { /* a big one goes behind: the newest keeps its free part */
+    if (size != ARENA_CHUNK_BYTES &&
+        a->head != NULL) { /* goes behind: the newest keeps its free part */
         c->next = a->head->next;
         a->head->next = c;
         return c->data;

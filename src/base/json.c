@@ -104,23 +104,22 @@ yyjson_val *json_get(yyjson_val *obj, const char *key) {
     return yyjson_obj_get(obj, key);
 }
 
-/* Decodes one code point; on invalid bytes consumes one and gives U+FFFD. */
+/* Decodes one code point. Invalid bytes give one U+FFFD for each maximal part of a sequence, as
+ * browsers, Node and Python decode. The range of the second byte shuts out overlong forms,
+ * surrogates and what lies above U+10FFFF. */
 static uint32_t decode(const unsigned char *p, size_t left, size_t *used) {
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = p[0] < 0x80             ? 1
-               : (p[0] & 0xe0) == 0xc0 ? 2
-               : (p[0] & 0xf0) == 0xe0 ? 3
-               : (p[0] & 0xf8) == 0xf0 ? 4
-                                       : 0;
-    uint32_t cp = n == 1 ? p[0] : n == 2 ? p[0] & 0x1fU : n == 3 ? p[0] & 0x0fU : p[0] & 0x07U;
+    unsigned c = p[0], low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+    unsigned high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+    size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+    uint32_t cp = n < 2 ? c : c & 0x7fU >> n;
     *used = 1;
-    if (n == 0 || n > left) return 0xfffd;
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0xfffd;
-        cp = cp << 6 | (p[i] & 0x3fU);
+    if (n == 0) return 0xfffd;
+    for (; *used < n; ++*used) {
+        if (*used == left || p[*used] < low || p[*used] > high) return 0xfffd;
+        cp = cp << 6 | (p[*used] & 0x3fU);
+        low = 0x80;
+        high = 0xbf;
     }
-    if (cp < least[n] || cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000)) return 0xfffd;
-    *used = n;
     return cp;
 }
 

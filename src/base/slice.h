@@ -38,11 +38,12 @@ static inline struct slice slice_from(struct slice s, size_t at) {
 }
 
 static inline bool slice_starts(struct slice s, struct slice prefix) {
-    return s.len >= prefix.len && memcmp(s.ptr, prefix.ptr, prefix.len) == 0;
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
 static inline bool slice_ends(struct slice s, struct slice tail) {
-    return s.len >= tail.len && memcmp(s.ptr + s.len - tail.len, tail.ptr, tail.len) == 0;
+    return s.len >= tail.len &&
+           (tail.len == 0 || memcmp(s.ptr + s.len - tail.len, tail.ptr, tail.len) == 0);
 }
 
 /* ASCII case folded; header names, schemes, hosts. */
