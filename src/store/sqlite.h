@@ -117,8 +117,11 @@ struct sqlite_worker {
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t more;
-    struct op_list given; /* under lock */
-    bool ending;          /* under lock */
+    struct op_list
+        fresh; /* the loop's alone: what its present turn gives, handed over at once at its end */
+    struct net_defer hand; /* the loop's alone */
+    struct op_list given;  /* under lock */
+    bool ending;           /* under lock */
     sqlite3 *db;
 };
 
