@@ -38,6 +38,7 @@ struct link {
     struct h1_scan scan;
     uint64_t served, max_served; /* answers so far, and how many the peer allows */
     uint32_t keep_ms;            /* idle time the peer allows */
+    int end_status; /* how it ended while its call was paused; told when the rest of `in` is */
     bool idle;
 };
 

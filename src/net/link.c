@@ -155,8 +155,19 @@ static bool read_body(struct link *k, struct net_call *c, struct slice *view) {
     return false;
 }
 
-static void await_more(struct net_call *c) {
+static void ended(struct link *k, struct net_call *c, int status) {
+    if (c->state == BODY && c->framing.mode == H1_BODY_UNTIL_CLOSE && status == UV_EOF)
+        call_end(c, NET_OK, NULL);
+    else
+        call_broken(c, status);
+}
+
+static void await_more(struct link *k, struct net_call *c) {
     if (c->state != BODY || c->paused) return;
+    if (k->end_status != 0) {
+        ended(k, c, k->end_status);
+        return;
+    }
     c->last_ms = net_now_ms(c->origin->loop);
     if (c->timed) return;
     c->timed = true;
@@ -179,7 +190,7 @@ static void feed(struct link *k, struct slice view, bool own) {
         buf_consume(&k->in, before - view.len);
     else if (view.len > 0 && !buf_add(&k->in, view))
         call_end(c, NET_MEMORY, "answer too far ahead");
-    if (k->call == c) await_more(c);
+    if (k->call == c) await_more(k, c);
 }
 
 /* --- events --- */
@@ -213,10 +224,10 @@ static void on_end(struct net_conn *conn, int status) {
     struct net_call *c = k->call;
     if (c == NULL)
         link_close(k);
-    else if (c->state == BODY && c->framing.mode == H1_BODY_UNTIL_CLOSE && status == UV_EOF)
-        call_end(c, NET_OK, NULL);
+    else if (c->paused && c->state == BODY)
+        k->end_status = status;
     else
-        call_broken(c, status);
+        ended(k, c, status);
 }
 
 static void on_secure(struct net_conn *conn, const char *why) {

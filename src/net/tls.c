@@ -209,6 +209,8 @@ void net_tls_goodbye(struct net_conn *c) {
 
 void net_tls_session_free(struct net_tls_session *t) {
     if (t == NULL) return;
+    /* OpenSSL takes a session without a goodbye for broken and spoils its ticket; what was cut HTTP itself sees. */
+    if (t->secure) SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
     free(t);
 }

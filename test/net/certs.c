@@ -1,0 +1,55 @@
+#include "certs.h"
+
+#include <openssl/ec.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static void extend(X509 *x, X509 *issuer, int nid, const char *value) {
+    X509V3_CTX ctx;
+    X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+    assert_non_null(e);
+    assert_int_equal(X509_add_ext(x, e, -1), 1);
+    X509_EXTENSION_free(e);
+}
+
+struct cert cert_make(const char *name, const char *san, const struct cert *issuer, int from_days,
+                      int to_days) {
+    static long serial = 1;
+    struct cert c = {X509_new(), EVP_EC_gen("P-256")};
+    assert_true(c.x509 != NULL && c.key != NULL);
+    X509_set_version(c.x509, 2);
+    ASN1_INTEGER_set(X509_get_serialNumber(c.x509), serial++);
+    X509_time_adj_ex(X509_getm_notBefore(c.x509), from_days, 0, NULL);
+    X509_time_adj_ex(X509_getm_notAfter(c.x509), to_days, 0, NULL);
+    X509_set_pubkey(c.x509, c.key);
+    X509_NAME *subject = X509_get_subject_name(c.x509);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+    X509 *by = issuer != NULL ? issuer->x509 : c.x509;
+    X509_set_issuer_name(c.x509, X509_get_subject_name(by));
+    extend(c.x509, by, NID_basic_constraints, san == NULL ? "critical,CA:TRUE" : "CA:FALSE");
+    if (san != NULL) extend(c.x509, by, NID_subject_alt_name, san);
+    assert_true(X509_sign(c.x509, issuer != NULL ? issuer->key : c.key, EVP_sha256()) > 0);
+    return c;
+}
+
+void cert_free(struct cert *c) {
+    X509_free(c->x509);
+    EVP_PKEY_free(c->key);
+    c->x509 = NULL;
+    c->key = NULL;
+}
+
+void cert_write(const struct cert *c, const char *path) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(PEM_write_X509(f, c->x509), 1);
+    fclose(f);
+}
