@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the built library promises to those who link it: library.sh LIBFAL.SO INCLUDE-FOLDER EXAMPLE.C
+# What the built library promises to those who link it: library.sh LIBFAL.SO LIBFAL.A INCLUDE-FOLDER EXAMPLE.C
 # Speaks TAP.
-SO=$1 INCLUDE=$2 EXAMPLE=$3
+SO=$1 A=$2 INCLUDE=$3 EXAMPLE=$4
 n=0
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -17,6 +17,7 @@ check() { # NAME WHAT-IS-WRONG
 }
 
 exported() { nm -D --defined-only "$SO" | awk '{ print $NF }' | grep -v '^__odr_asan' | sort; }
+in_archive() { nm -g --defined-only "$A" | awk 'NF == 3 { print $3 }' | grep -v '^__odr_asan' | sort; }
 declared() { sed -n '/^FAL_API/,/;/p' "$INCLUDE/fal.h" | grep -o '\bfal_[a-z_]*(' | tr -d '(' | sort -u; }
 
 soname() {
@@ -50,13 +51,14 @@ END
     done
 }
 
-echo 1..5
+echo 1..6
 check library_exports_nothing_but_fal "$(exported | grep -v '^fal_')"
 check library_exports_what_the_header_declares "$(compared)"
+check archive_shows_nothing_but_fal "$(in_archive | grep -v '^fal_')"
 check library_has_its_soname "$(soname)"
 check header_is_clean_c "$(c_warnings)"
 if command -v "${CXX:-c++}" >/dev/null; then
     check header_is_clean_cxx "$(cxx_warnings)"
 else
-    echo 'ok 5 - header_is_clean_cxx # SKIP no C++ compiler'
+    echo 'ok 6 - header_is_clean_cxx # SKIP no C++ compiler'
 fi

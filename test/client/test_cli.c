@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,17 +180,25 @@ static void run_over_its_time_is_exit_4_and_cancels(void **state) {
     script_stop(s);
 }
 
+static atomic_int interrupted; /* the process to interrupt; 0 until it is known */
+
 static void interrupt(void *user) {
-    const struct program *p = user;
-    kill(p->pid, SIGINT);
+    (void)user;
+    while (atomic_load(&interrupted) == 0) {
+        usleep(1000);
+    }
+    kill(atomic_load(&interrupted), SIGINT);
 }
 
 static void ctrl_c_cancels_the_request_and_is_exit_130(void **state) {
     (void)state;
     struct program p;
-    struct script *s = SCRIPT(SUBMITTED, WAITING, {.hang = true, .hook = interrupt, .user = &p},
+    struct script *s = SCRIPT(SUBMITTED, WAITING, {.hang = true, .hook = interrupt},
                               {.status = 202, .body = "{}"});
-    RUN(&p, "run", "--quiet", "--base", base_of(s), "What?");
+    program_begin(&p, ANYLLM_BINARY, "", -1, no_environment,
+                  ARGV("run", "--quiet", "--base", base_of(s), "What?"));
+    atomic_store(&interrupted, p.pid);
+    program_end(&p);
     assert_int_equal(p.code, 130);
     assert_true(script_asked(s, 3, "PUT /queue/fal-ai/any-llm/requests/r1/cancel HTTP/1.1"));
     script_stop(s);

@@ -52,7 +52,8 @@ static char *curl_strdup(const char *s) {
         {.status = 200,                                                                            \
          .body = "{\"status\":\"COMPLETED\",\"logs\":[{\"message\":\"m\"},{\"message\":\"n\"}]}"}, \
         {.status = 422,                                                                            \
-         .body = "{\"detail\":[{\"loc\":[\"body\",\"prompt\"],\"msg\":\"no\",\"type\":\"t\"}]}"}
+         .body = "{\"detail\":[{\"loc\":[\"body\",\"prompt\"],\"msg\":\"no\",\"type\":\"t\"}]}"},  \
+        {.status = 202}
 
 static enum fal_code subscribe_once(const char *base, fal_result **r) {
     struct fal_options o = FAL_OPTIONS_INIT;
@@ -68,6 +69,7 @@ static enum fal_code subscribe_once(const char *base, fal_result **r) {
     enum fal_code code = fal_client_new(&o, &c);
     if (code == FAL_OK) {
         code = fal_subscribe(c, "a/b", "{\"prompt\":\"p\"}", &s, r);
+        fal_queue_cancel(c, "a/b", "r1", NULL, NULL);
     }
     fal_client_free(c);
     return code;
