@@ -210,7 +210,7 @@ static void on_head(struct net_exchange *x, void *user) {
         preflight(c);
         return;
     }
-    c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : route_find(c, &status, &allow);
+    c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : routes_find(c, &status, &allow);
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
     if (c->route == NULL)

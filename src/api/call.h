@@ -66,7 +66,7 @@ struct call {
 };
 
 /* Finds the route for a parsed path. NULL with *status 404, 405 (*allow gets the methods) or 400. */
-const struct route *route_find(struct call *c, unsigned *status, const char **allow);
+const struct route *routes_find(struct call *c, unsigned *status, const char **allow);
 
 /* The headers every answer has: request id, nosniff, CORS. */
 void call_headers(struct call *c);

@@ -102,7 +102,7 @@ static bool is_surface(struct slice s) {
     return false;
 }
 
-const struct route *route_find(struct call *c, unsigned *status, const char **allow) {
+const struct route *routes_find(struct call *c, unsigned *status, const char **allow) {
     struct slice seg[CALL_MAX_SEGMENTS];
     const struct h1_head *h = net_head(c->x);
     size_t n, wrong = 0;

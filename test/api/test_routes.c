@@ -38,7 +38,7 @@ static void check(enum h1_method method, const char *path, struct found want) {
     unsigned status = 0;
     const char *allow = "";
     head = (struct h1_head){.method = method, .path = slice_of(path)};
-    const struct route *r = route_find(&c, &status, &allow);
+    const struct route *r = routes_find(&c, &status, &allow);
     if (want.status != 0) {
         if (r != NULL || status != want.status)
             fail_msg("%s: %u instead of %u", path, r ? 200 : status, want.status);
