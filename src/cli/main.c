@@ -13,10 +13,8 @@ static const struct command {
     const char *summary; /* NULL: hidden */
     const char *more;    /* for --help */
 } commands[] = {
-#ifdef CLI_HAS_SERVE
     {"serve", cmd_serve, "[OPTION…]",
      "the server: gateway and durable queue in front of language models", ""},
-#endif
     {"run", cmd_run, "[OPTION…] PROMPT|-", "ask a model through the queue, print its answer",
      "PROMPT is the question; - reads it from standard input. How the request stands and the\n"
      "model's own log lines go to standard error, the answer to standard output. Ctrl-C cancels\n"
@@ -28,9 +26,7 @@ static const struct command {
     {"cancel", cmd_cancel, "[OPTION…] REQUEST-ID", "cancel a queued or running request", ""},
     {"version", cmd_version, "", "print the version", ""},
     {"help", cmd_help, "[COMMAND]", "print this list, or how to use a command", ""},
-#ifdef CLI_HAS_ENGINE_EXEC
     {"engine-exec", cmd_engine_exec, "", NULL, ""},
-#endif
 };
 
 static const char environment[] =

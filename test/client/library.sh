@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the built library promises to those who link it: library.sh LIBFAL.SO LIBFAL.A INCLUDE-FOLDER EXAMPLE.C
+# What the built library promises to those who link it: library.sh LIBFAL.SO LIBFAL.A INCLUDE-FOLDER EXAMPLE.C README.md
 # Speaks TAP.
-SO=$1 A=$2 INCLUDE=$3 EXAMPLE=$4
+SO=$1 A=$2 INCLUDE=$3 EXAMPLE=$4 README=$5
 n=0
 TMP=$(mktemp -d)
 trap 'rm -rf "$TMP"' EXIT
@@ -35,6 +35,12 @@ c_warnings() {
     done
 }
 
+readme_warnings() {
+    sed -n '/^```c$/,/^```$/{/^```/!p}' "$README" >"$TMP/readme.c"
+    [ -s "$TMP/readme.c" ] || echo 'README.md holds no C example'
+    "${CC:-cc}" -Wall -Wextra -Wno-unused-parameter -Werror -I"$INCLUDE" -fsyntax-only "$TMP/readme.c" 2>&1
+}
+
 cxx_warnings() {
     cat >"$TMP/x.cc" <<'END'
 #include <fal.h>
@@ -51,14 +57,15 @@ END
     done
 }
 
-echo 1..6
+echo 1..7
 check library_exports_nothing_but_fal "$(exported | grep -v '^fal_')"
 check library_exports_what_the_header_declares "$(compared)"
 check archive_shows_nothing_but_fal "$(in_archive | grep -v '^fal_')"
 check library_has_its_soname "$(soname)"
 check header_is_clean_c "$(c_warnings)"
+check readme_example_is_clean_c "$(readme_warnings)"
 if command -v "${CXX:-c++}" >/dev/null; then
     check header_is_clean_cxx "$(cxx_warnings)"
 else
-    echo 'ok 6 - header_is_clean_cxx # SKIP no C++ compiler'
+    echo 'ok 7 - header_is_clean_cxx # SKIP no C++ compiler'
 fi
