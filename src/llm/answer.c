@@ -254,8 +254,8 @@ static bool read_choice(struct answer_reader *r, yyjson_val *choice, enum answer
     yyjson_val *reasoning = json_get(m, "reasoning");
     read_error(json_get(choice, "error"), out);
     out->finish_reason = json_str(json_get(choice, "finish_reason"));
-    if (!yyjson_is_obj(m)) return kind == ANSWER_CHUNK || out->has_error;
-    out->has_choice = true;
+    out->has_choice = yyjson_is_obj(choice) && (yyjson_is_obj(m) || kind == ANSWER_CHUNK);
+    if (!yyjson_is_obj(m)) return out->has_choice || out->has_error;
     out->content = read_text(json_get(m, "content"), &r->text);
     if (out->content.len == 0) out->content = json_str(json_get(m, "refusal"));
     if (reasoning == NULL || yyjson_is_null(reasoning))

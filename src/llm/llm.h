@@ -88,13 +88,16 @@ struct llm_result {
     bool shown;    /* some delta was given to the sink */
 };
 
-/* Hooks may be called in any number; on_end exactly once and last, never before llm_start has returned. Slices are valid
- * during the call. After llm_cancel no hook is called. */
+/* No hook is called before llm_start has returned. on_log in any number; on_start at most once, only for a streaming
+ * request; then on_delta in any number; on_end exactly once and last. Slices are valid during the call. After llm_cancel
+ * no hook is called; it may be called in any hook but on_log (which only takes note) and on_end. */
 struct llm_sink {
     void (*on_log)(void *user, const char *level, struct slice line);          /* may be NULL */
-    /* An upstream accepted: headers can be sent. `model` is the one that answers. */
+    /* Output begins: headers can be sent, no other upstream will be tried. `model` is the one that answers. Before the
+     * first delta, and before a successful on_end without any. */
     void (*on_start)(void *user, struct slice upstream, struct slice model);   /* may be NULL */
-    void (*on_delta)(void *user, struct slice text, struct slice reasoning);   /* may be NULL when not streaming */
+    /* What came in one read from the upstream is given as one. Reasoning only when asked for. */
+    void (*on_delta)(void *user, struct slice text, struct slice reasoning);   /* may be NULL */
     void (*on_end)(void *user, const struct llm_result *r, const struct llm_error *err); /* err NULL: success */
 };
 
@@ -115,7 +118,7 @@ struct llm *llm_new(const struct llm_options *o, struct config_error *err);
 void llm_start_engines(struct llm *m);
 /* One upstream can serve: local when loaded, others count as able until shown otherwise. */
 bool llm_ready(const struct llm *m);
-/* Free slots over all upstreams. */
+/* Free slots over all upstreams, less the calls that wait for one. */
 size_t llm_capacity(const struct llm *m);
 /* Is there any way to answer this id? (unknown ids are the caller's 422) */
 bool llm_knows(const struct llm *m, struct slice model);
