@@ -101,7 +101,10 @@ bool call_wants_json(struct call *c) {
     bool ok = type.len == 0 || media_type_is(type, "application/json") ||
               media_type_is(type, "text/plain") || media_type_is(type, "application/octet-stream");
     if (ok && charset_ok(type)) return true;
-    call_error(c, 415, "bad_request", SLICE("Content-Type should be application/json in UTF-8"));
+    call_error(
+        c, 415, "bad_request",
+        SLICE(
+            "Content-Type should be application/json in UTF-8 (curl: -H 'Content-Type: application/json')"));
     return false;
 }
 
