@@ -234,7 +234,10 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
  *   - a submit of unknown fate (502, 504, a broken connection) only when the base is not fal's:
  *     every submit carries a random Idempotency-Key, which anyllm honours and fal ignores;
  *   - never a 504 that says the caller's own start timeout passed, nor what the server marks as not
- *     retryable. */
+ *     retryable.
+ *
+ * timeout_ms and fal_client_cancel end a call at once, except while a host's name is being looked
+ * up: the system's resolver cannot be interrupted, so the call ends when it returns. */
 
 /* For fal_run, fal_queue_status, fal_queue_result and fal_queue_cancel. */
 struct fal_call_options {
@@ -277,7 +280,8 @@ struct fal_submit_options {
 struct fal_subscribe_options {
     size_t size;
     /* For everything. When it is over the request is cancelled on the server (that may take 5 s
-     * more) and the call ends with FAL_ERR_TIMEOUT. 0: none. */
+     * more) and the call ends with FAL_ERR_TIMEOUT; when not even the submit was answered by then,
+     * the request may stand on the server. 0: none. */
     int64_t timeout_ms;
     /* From the end of one status to the next. 0: 50 ms growing to 500 ms. */
     int64_t poll_interval_ms;

@@ -3,7 +3,9 @@
 #include "client/program.h"
 #include "client/script.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -156,6 +159,29 @@ static void no_server_is_exit_3(void **state) {
     expect_in(p.err, base);
     RUN(&p, "status", "--base", base, "r1");
     assert_int_equal(p.code, 3);
+}
+
+static bool someone_listens_on_8787(void) {
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(8787), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    bool connected = connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0;
+    close(fd);
+    return connected;
+}
+
+static void no_server_at_the_default_address_says_how_to_start_one(void **state) {
+    (void)state;
+    struct program p;
+    if (someone_listens_on_8787()) {
+        print_message("skip: something listens on 127.0.0.1:8787\n");
+        skip();
+    }
+    RUN(&p, "run", "What?");
+    assert_int_equal(p.code, 3);
+    assert_string_equal(p.err,
+                        "anyllm run: cannot connect to http://127.0.0.1:8787: is it running? "
+                        "start it with: anyllm serve\n");
 }
 
 static void a_broken_server_is_exit_3(void **state) {
@@ -411,6 +437,7 @@ int main(void) {
         cmocka_unit_test(run_tells_the_servers_error_and_ends_with_1),
         cmocka_unit_test(run_takes_an_error_inside_a_success_for_a_failure),
         cmocka_unit_test(no_server_is_exit_3),
+        cmocka_unit_test(no_server_at_the_default_address_says_how_to_start_one),
         cmocka_unit_test(a_broken_server_is_exit_3),
         cmocka_unit_test(run_over_its_time_is_exit_4_and_cancels),
         cmocka_unit_test(ctrl_c_cancels_the_request_and_is_exit_130),
