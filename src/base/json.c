@@ -1,6 +1,12 @@
 #include "base/json.h"
 
+#include "base/random.h"
+
 #include <stdlib.h>
+
+#define FEW_KEYS 16U /* so many are compared each with each, without memory */
+
+static const char deep[] = "nesting deeper than 64";
 
 static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_fault f, size_t at,
                          const char *reason) {
@@ -9,74 +15,124 @@ static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_faul
     return NULL;
 }
 
-/* Brackets outside strings, counted before yyjson builds anything: its memory is bounded by the text, but a reader
- * that recurses over the result would not be. */
+/* Where a bracket outside strings opens the 65th level. Only for texts that were refused: it says whether depth was
+ * the reason, and where. */
 static bool too_deep(struct slice text, size_t *at) {
     size_t depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-            continue;
-        }
         if (c == '"')
-            in_string = true;
-        else if (c == '[' || c == '{') {
-            if (++depth > JSON_MAX_DEPTH) {
-                *at = i;
-                return true;
-            }
-        } else if ((c == ']' || c == '}') && depth > 0)
+            in_string = !in_string;
+        else if (in_string)
+            i += c == '\\';
+        else if ((c == ']' || c == '}') && depth > 0)
             depth--;
+        else if ((c == '[' || c == '{') && ++depth > JSON_MAX_DEPTH) {
+            *at = i;
+            return true;
+        }
     }
     return false;
 }
 
-static int by_key(const void *a, const void *b) {
-    const struct slice *x = a, *y = b;
-    size_t n = x->len < y->len ? x->len : y->len;
-    int d = n > 0 ? memcmp(x->ptr, y->ptr, n) : 0;
-    return d != 0 ? d : (x->len > y->len) - (x->len < y->len);
+static uint64_t mix(uint64_t a, uint64_t b) {
+    __extension__ unsigned __int128 m = (unsigned __int128)a * b;
+    return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-/* 1: a key stands twice. -1: out of memory. Objects of ordinary size need no allocation. */
-static int object_repeats(yyjson_val *obj) {
-    enum { FEW = 16 };
-    struct slice few[FEW], *keys = few;
-    size_t n = yyjson_obj_size(obj), i = 0;
-    if (n < 2) return 0;
-    if (n > FEW && (keys = malloc(n * sizeof *keys)) == NULL) return -1;
+/* Keyed: whoever chooses the keys of an object must not be able to choose their places in the table. */
+static uint64_t hash(struct slice s) {
+    static _Thread_local uint64_t key;
+    if (key == 0) key = random_u64(&random_system) | 1U;
+    uint64_t h = key ^ s.len, word;
+    for (; s.len >= sizeof word; s = slice_from(s, sizeof word)) {
+        memcpy(&word, s.ptr, sizeof word);
+        h = mix(h ^ word, key);
+    }
+    word = 0;
+    memcpy(&word, s.ptr, s.len);
+    return mix(mix(h ^ word, key), 0x9e3779b97f4a7c15U);
+}
+
+static bool few_repeat(yyjson_val *obj) {
+    struct slice keys[FEW_KEYS];
+    size_t n = 0;
     yyjson_obj_iter it = yyjson_obj_iter_with(obj);
-    for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) != NULL;) keys[i++] = json_str(k);
-    int found = 0;
-    if (n <= FEW) {
-        for (size_t a = 1; a < n && !found; a++)
-            for (size_t b = 0; b < a && !found; b++) found = slice_eq(keys[a], keys[b]);
-    } else {
-        qsort(keys, n, sizeof *keys, by_key);
-        for (size_t a = 1; a < n && !found; a++) found = slice_eq(keys[a], keys[a - 1]);
-        free(keys);
+    for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) != NULL; n++) {
+        keys[n] = json_str(k);
+        for (size_t i = 0; i < n; i++)
+            if (slice_eq(keys[i], keys[n])) return true;
     }
-    return found;
+    return false;
 }
 
-/* yyjson lays a document's values out in one array, so one flat pass meets every object. */
-static int repeats(yyjson_doc *doc) {
-    yyjson_val *v = yyjson_doc_get_root(doc);
-    for (size_t i = 0, n = yyjson_doc_get_val_count(doc); i < n; i++, v++) {
-        int r = yyjson_is_obj(v) ? object_repeats(v) : 0;
-        if (r != 0) return r;
+struct slot {
+    uint32_t tag; /* of the key's hash */
+    uint32_t at;  /* distance of the key from its object, in values; 0: free */
+};
+
+/* An open table at most half full. False: the key is there already. */
+static bool put_key(struct slot *table, size_t mask, yyjson_val *obj, yyjson_val *key) {
+    uint64_t h = hash(json_str(key));
+    uint32_t tag = (uint32_t)(h >> 32);
+    size_t i = h & mask;
+    for (; table[i].at != 0; i = (i + 1) & mask)
+        if (table[i].tag == tag && slice_eq(json_str(obj + table[i].at), json_str(key)))
+            return false;
+    table[i] = (struct slot){tag, (uint32_t)(key - obj)};
+    return true;
+}
+
+static enum json_fault many_repeat(yyjson_val *obj, size_t n) {
+    size_t slots = 4 * FEW_KEYS;
+    while (slots < 2 * n) slots *= 2;
+    struct slot *table = calloc(slots, sizeof *table);
+    if (table == NULL) return JSON_MEMORY;
+    enum json_fault f = JSON_OK;
+    yyjson_obj_iter it = yyjson_obj_iter_with(obj);
+    for (yyjson_val *k; f == JSON_OK && (k = yyjson_obj_iter_next(&it)) != NULL;)
+        if (!put_key(table, slots - 1, obj, k)) f = JSON_DUPLICATE;
+    free(table);
+    return f;
+}
+
+static enum json_fault check_keys(yyjson_val *obj) {
+    size_t n = yyjson_obj_size(obj);
+    if (n > JSON_MAX_MEMBERS) return JSON_SYNTAX;
+    if (n > FEW_KEYS) return many_repeat(obj, n);
+    return n > 1 && few_repeat(obj) ? JSON_DUPLICATE : JSON_OK;
+}
+
+/* yyjson lays a document's values out in one array, so one flat pass meets every object and knows by the ends of the
+ * containers around it how deep it is. yyjson itself does not recurse, but a reader of the result may. */
+static enum json_fault check(yyjson_doc *doc) {
+    yyjson_val *v = yyjson_doc_get_root(doc), *end = v + yyjson_doc_get_val_count(doc);
+    yyjson_val *ends[JSON_MAX_DEPTH];
+    size_t depth = 0;
+    for (; v < end; v++) {
+        while (depth > 0 && v >= ends[depth - 1]) depth--;
+        if (!yyjson_is_ctn(v)) continue;
+        if (depth == JSON_MAX_DEPTH) return JSON_DEPTH;
+        ends[depth++] = unsafe_yyjson_get_next(v);
+        enum json_fault f = yyjson_is_obj(v) ? check_keys(v) : JSON_OK;
+        if (f != JSON_OK) return f;
     }
-    return 0;
+    return JSON_OK;
 }
 
 static bool has_unicode_fault(const yyjson_read_err *e) {
     return e->code == YYJSON_READ_ERROR_INVALID_STRING &&
            (strstr(e->msg, "UTF-8") != NULL || strstr(e->msg, "surrogate") != NULL);
+}
+
+static yyjson_doc *refuse(struct slice text, const yyjson_read_err *e, struct json_error *err) {
+    size_t at;
+    if (e->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+        return fault(err, NULL, JSON_MEMORY, 0, "out of memory");
+    if (too_deep(text, &at)) return fault(err, NULL, JSON_DEPTH, at, deep);
+    if (has_unicode_fault(e)) return fault(err, NULL, JSON_UNICODE, e->pos, "invalid unicode");
+    return fault(err, NULL, JSON_SYNTAX, e->pos, "JSON decode error");
 }
 
 yyjson_doc *json_parse(struct slice text, struct json_error *err) {
@@ -85,19 +141,16 @@ yyjson_doc *json_parse(struct slice text, struct json_error *err) {
     if (slice_starts(text, SLICE("\xef\xbb\xbf")))
         return fault(err, NULL, JSON_UNICODE, 0, "byte order mark");
     if (text.len == 0) return fault(err, NULL, JSON_SYNTAX, 0, "empty");
-    if (too_deep(text, &at)) return fault(err, NULL, JSON_DEPTH, at, "nesting deeper than 64");
     yyjson_read_err e;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len, 0, NULL, &e);
-    if (doc == NULL) {
-        if (e.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
-            return fault(err, NULL, JSON_MEMORY, 0, "out of memory");
-        if (has_unicode_fault(&e)) return fault(err, NULL, JSON_UNICODE, e.pos, "invalid unicode");
-        return fault(err, NULL, JSON_SYNTAX, e.pos, "JSON decode error");
+    if (doc == NULL) return refuse(text, &e, err);
+    switch (check(doc)) {
+    case JSON_DEPTH: too_deep(text, &at); return fault(err, doc, JSON_DEPTH, at, deep);
+    case JSON_SYNTAX: return fault(err, doc, JSON_SYNTAX, 0, "object of more than 65536 members");
+    case JSON_DUPLICATE: return fault(err, doc, JSON_DUPLICATE, 0, "duplicate key");
+    case JSON_MEMORY: return fault(err, doc, JSON_MEMORY, 0, "out of memory");
+    default: return doc;
     }
-    int r = repeats(doc);
-    if (r < 0) return fault(err, doc, JSON_MEMORY, 0, "out of memory");
-    if (r > 0) return fault(err, doc, JSON_DUPLICATE, 0, "duplicate key");
-    return doc;
 }
 
 yyjson_val *json_get(yyjson_val *obj, const char *key) {

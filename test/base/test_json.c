@@ -163,9 +163,43 @@ static void json_finds_a_key_twice_in_objects_of_any_size(void **state) {
     }
 }
 
-static void json_takes_a_million_keys(void **state) {
-    assert_int_equal(big_object(1000000, SIZE_MAX, false), JSON_OK);
-    assert_int_equal(big_object(1000000, 500000, false), JSON_DUPLICATE);
+static void json_refuses_more_than_65536_members(void **state) {
+    assert_int_equal(big_object(JSON_MAX_MEMBERS, SIZE_MAX, false), JSON_OK);
+    assert_int_equal(big_object(JSON_MAX_MEMBERS - 1, 40000, false), JSON_DUPLICATE);
+    assert_int_equal(big_object(JSON_MAX_MEMBERS + 1, SIZE_MAX, false), JSON_SYNTAX);
+    assert_int_equal(big_object(1000000, SIZE_MAX, false), JSON_SYNTAX);
+}
+
+/* The depth counted by yyjson's containers is that of the brackets. */
+static void json_counts_depth_of_siblings_apart(void **state) {
+    struct buf b;
+    buf_init(&b, 100000);
+    buf_puts(&b, "[");
+    for (int i = 0; i < 100; i++) buf_puts(&b, "[[],{\"a\":{}}],");
+    for (unsigned i = 0; i < JSON_MAX_DEPTH - 1; i++) buf_puts(&b, "{\"a\":");
+    buf_puts(&b, "1");
+    for (unsigned i = 0; i < JSON_MAX_DEPTH - 1; i++) buf_puts(&b, "}");
+    buf_puts(&b, "]");
+    assert_int_equal(fault_of(buf_slice(&b)), JSON_OK);
+    buf_free(&b);
+}
+
+static void json_says_where_it_is_too_deep(void **state) {
+    struct json_error e;
+    char text[200];
+    memset(text, '[', 70);
+    memset(text + 70, ']', 70);
+    assert_null(json_parse(slice_make(text, 140), &e));
+    assert_int_equal(e.fault, JSON_DEPTH);
+    assert_int_equal(e.offset, 64);
+    assert_null(json_parse(slice_make(text, 70), &e)); /* not JSON either: depth is what is said */
+    assert_int_equal(e.fault, JSON_DEPTH);
+    assert_int_equal(e.offset, 64);
+    memcpy(text, "\"\\\"[[", 5); /* brackets behind an escaped quote are in the string */
+    memset(text + 5, '[', 100);
+    text[105] = '"';
+    assert_int_equal(fault_of(slice_make(text, 106)), JSON_OK);
+    assert_int_equal(fault_of(slice_make(text, 105)), JSON_SYNTAX);
 }
 
 static void json_gets_members(void **state) {
@@ -320,7 +354,9 @@ int main(void) {
         cmocka_unit_test(json_says_what_is_wrong),
         cmocka_unit_test(json_refuses_depth_65_and_takes_64),
         cmocka_unit_test(json_finds_a_key_twice_in_objects_of_any_size),
-        cmocka_unit_test(json_takes_a_million_keys),
+        cmocka_unit_test(json_refuses_more_than_65536_members),
+        cmocka_unit_test(json_counts_depth_of_siblings_apart),
+        cmocka_unit_test(json_says_where_it_is_too_deep),
         cmocka_unit_test(json_gets_members),
         cmocka_unit_test(json_writes_strings),
         cmocka_unit_test(json_writes_json_for_any_bytes),
