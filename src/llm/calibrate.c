@@ -20,7 +20,7 @@
 
 #define ROUNDS 2U
 #define MAX_ROUNDS 3U /* one more when the winner's rounds do not agree */
-#define LIMIT_MS 25000U
+#define LIMIT_MS 15000U
 #define POLL_MS 50U
 #define CALL_MS 15000U
 #define TERM_MS 500U
@@ -74,21 +74,29 @@ static double best(const double *rates, unsigned n) {
     return max;
 }
 
-/* One caller and many callers count alike. */
-static double score(const struct runner *r) {
-    return sqrt(best(r->one, r->rounds) * best(r->many, r->rounds));
+static double score(const struct finding *f) {
+    return sqrt(f->tokens_per_s_one * f->tokens_per_s_many);
 }
 
-/* The first candidate, the default, wins unless another is clearly faster. NULL: nothing was measured. */
-static const struct runner *winner(const struct calibration *c) {
-    const struct runner *w = NULL;
-    for (size_t i = 0; i < c->count; i++) {
-        const struct runner *r = &c->runners[i];
-        if (r->rounds == 0) continue;
-        double bonus = w == &c->runners[0] ? WORTH_A_CHANGE : 1.0;
-        if (w == NULL || score(r) > score(w) * bonus) w = r;
+size_t calibrate_choose(const struct finding *measured, size_t n) {
+    size_t w = n;
+    for (size_t i = 0; i < n; i++) {
+        double own = score(&measured[i]), bonus = w == 0 ? WORTH_A_CHANGE : 1.0;
+        if (own > 0 && (w == n || own > score(&measured[w]) * bonus)) w = i;
     }
     return w;
+}
+
+static struct finding finding_of(const struct runner *r) {
+    return (struct finding){r->tuning, best(r->one, r->rounds), best(r->many, r->rounds)};
+}
+
+/* NULL: nothing was measured. */
+static const struct runner *winner(const struct calibration *c) {
+    struct finding f[CALIBRATE_MAX_CANDIDATES];
+    for (size_t i = 0; i < c->count; i++) f[i] = finding_of(&c->runners[i]);
+    size_t w = calibrate_choose(f, c->count);
+    return w < c->count ? &c->runners[w] : NULL;
 }
 
 static bool agree(const double *rates, unsigned n) {
@@ -120,7 +128,7 @@ static void report(struct calibration *c) {
     struct calibrate_result r = {.ok = w != NULL, .signal = c->signal};
     if (w != NULL) {
         r.steady = is_steady(w);
-        r.finding = (struct finding){w->tuning, best(w->one, w->rounds), best(w->many, w->rounds)};
+        r.finding = finding_of(w);
     } else {
         r.text = c->said[0] != '\0' ? c->said : c->failure != NULL ? c->failure : "nothing could be measured";
     }
@@ -193,7 +201,7 @@ static void end_measurement(struct calibration *c) {
     } else {
         r->many[r->rounds] = rate;
         if (!r->out) r->rounds++;
-        log_line(LOG_DEBUG, "engine_measured", "threads=%u spin=%d round=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
+        log_line(LOG_DEBUG, "engine_measured", "threads=%u spin=%u round=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
                  r->tuning.threads, r->tuning.spin, c->round, r->one[r->rounds - !r->out], c->width, rate);
     }
     c->many = !c->many && !r->out;
@@ -242,8 +250,11 @@ static void end_round(struct calibration *c) {
         finish(c, NULL);
         return;
     }
-    for (size_t i = 1; i < c->count; i++)
-        if (score(&c->runners[i]) < HOPELESS * score(w)) c->runners[i].out = true;
+    struct finding leader = finding_of(w);
+    for (size_t i = 1; i < c->count; i++) {
+        struct finding f = finding_of(&c->runners[i]);
+        if (score(&f) < HOPELESS * score(&leader)) c->runners[i].out = true;
+    }
     next_turn(c);
 }
 
@@ -285,8 +296,9 @@ static void on_poll(struct net_timer *t) {
 
 static void on_limit(struct net_timer *t) {
     struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, limit));
-    /* Half a round would compare some with none. */
-    finish(c, c->round == 0 ? "it took too long" : NULL);
+    size_t measured = 0;
+    for (size_t i = 0; i < c->count; i++) measured += c->runners[i].rounds > 0;
+    finish(c, measured < 2 ? "the machine is too busy to compare anything" : NULL);
 }
 
 /* --- the beginning --- */

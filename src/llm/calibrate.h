@@ -45,6 +45,10 @@ int finding_save(const struct finding_key *k, const struct finding *f);
 
 /* --- finding it --- */
 
+/* Which of the measured candidates to use: the fastest, one caller and many counting alike; but the first one, the
+ * default, unless another is clearly faster. Rates of 0: not measured. n when none was. */
+size_t calibrate_choose(const struct finding *measured, size_t n);
+
 struct calibration;
 
 struct calibrate_result {
@@ -62,7 +66,7 @@ struct calibrate_options {
     const struct secret *key;    /* lives until on_end */
     const struct machine *machine;
     uint64_t model_bytes;
-    uint32_t limit_ms; /* 0: 25 s */
+    uint32_t limit_ms; /* 0: 15 s */
     /* Exactly once, never before calibrate_start has returned; every child has ended by then. */
     void (*on_end)(void *user, const struct calibrate_result *r);
     void *user;

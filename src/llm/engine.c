@@ -205,7 +205,7 @@ static void enter_ready(struct engine *e) {
     e->was_ready = true;
     e->trouble[0] = '\0';
     snprintf(e->text, sizeof e->text, "%s is loaded: %u slots, %u threads%s", base_name(e->model_file), e->slots,
-             e->tuning.threads, e->tuning.spin ? " that wait awake" : "");
+             e->tuning.threads, e->tuning.spin > 0 ? " that wait awake" : "");
     log_line(LOG_INFO, "engine_loaded", "ms=%llu pid=%d", (unsigned long long)took_ms, engine_child_pid(e->child));
     net_timer_start(e->loop, &e->timer, e->times.probe_every_ms);
     set_state(e, ENGINE_READY);
@@ -215,7 +215,7 @@ static void enter_ready(struct engine *e) {
 
 static void use_finding(struct engine *e, const struct finding *f, const char *source) {
     e->tuning = f->tuning;
-    log_line(LOG_INFO, "engine_tuning", "source=%s threads=%u batch_threads=%u spin=%d tokens_per_s=%.0f tokens_per_s_%u=%.0f",
+    log_line(LOG_INFO, "engine_tuning", "source=%s threads=%u batch_threads=%u spin=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
              source, f->tuning.threads, f->tuning.batch_threads, f->tuning.spin, f->tokens_per_s_one, CALIBRATE_STREAMS,
              f->tokens_per_s_many);
 }
@@ -281,7 +281,7 @@ static bool tune(struct engine *e) {
     else if (e->model.data_bytes <= CALIBRATE_MAX_MODEL_BYTES && engine_write_key(e->key_file, &e->key) == 0)
         e->calibration = calibrate_start(&o, &why);
     if (e->calibration != NULL) return true;
-    log_line(LOG_INFO, "engine_tuning", "source=default threads=%u spin=%d reason=\"%s\"", e->tuning.threads,
+    log_line(LOG_INFO, "engine_tuning", "source=default threads=%u spin=%u reason=\"%s\"", e->tuning.threads,
              e->tuning.spin, why);
     return false;
 }

@@ -10,8 +10,6 @@
 
 /* Tokens of context per slot. A slot's share of the memory is reserved whether it is used or not. */
 #define SLOT_CONTEXT_TOKENS 2048U
-/* About a millisecond of spinning: longer than any step inside a token, short enough to sleep between requests. */
-#define SPIN_COUNT "100000"
 /* Prompts the engine keeps in memory for later; its own default is 8 GiB. */
 #define PROMPT_CACHE_MIB "256"
 #define LONGEST_SOCKET_NAME "engine.sock"
@@ -196,8 +194,8 @@ static const char *const passed[] = {
     "HIP_", "ROCR_", "VK_",
 };
 
-static bool may_pass(const char *variable, bool spin) {
-    if (spin && (slice_starts(slice_of(variable), SLICE("OMP_WAIT_POLICY=")) ||
+static bool may_pass(const char *variable, unsigned spin) {
+    if (spin > 0 && (slice_starts(slice_of(variable), SLICE("OMP_WAIT_POLICY=")) ||
                  slice_starts(slice_of(variable), SLICE("GOMP_SPINCOUNT="))))
         return false;
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
@@ -208,9 +206,9 @@ static bool may_pass(const char *variable, bool spin) {
 char **engine_build_env(const struct engine_launch *l, char *const *from) {
     struct list e;
     list_init(&e);
-    if (l->tuning.spin) {
+    if (l->tuning.spin > 0) {
         list_add(&e, "OMP_WAIT_POLICY=active");
-        list_add(&e, "GOMP_SPINCOUNT=" SPIN_COUNT);
+        list_add(&e, "GOMP_SPINCOUNT=%u", l->tuning.spin);
     }
     list_add(&e, "LLAMA_ARG_UI=0");
     list_add(&e, "LLAMA_ARG_NO_WEBUI=1"); /* the same for older ones */

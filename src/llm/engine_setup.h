@@ -14,7 +14,9 @@
 /* How the engine is started; what a calibration finds out. */
 struct engine_tuning {
     unsigned threads, batch_threads;
-    bool spin; /* threads wait for each other awake: OMP_WAIT_POLICY=active with GOMP_SPINCOUNT */
+    /* How long threads wait for each other awake, in libgomp's turns of about 10 ns: OMP_WAIT_POLICY=active with
+     * GOMP_SPINCOUNT. 0: as the library likes. */
+    unsigned spin;
 };
 
 /* Programs that could be the engine, best first: `given` alone when it is not NULL; else `llama-server` on search_path

@@ -12,6 +12,7 @@
 
 #define MAX_FILE_BYTES 65536U
 #define MAX_THREADS 4096U
+#define MAX_SPIN 1000000000U
 #define FORMAT "1" /* 2 when a field changes its meaning: older files are then found no more */
 
 static void add_identity(struct buf *b, const char *name, const char *file) {
@@ -61,11 +62,11 @@ static bool read_finding(struct slice text, struct finding *out) {
     yyjson_val *root = yyjson_doc_get_root(doc), *threads = json_get(root, "threads"),
                *batch = json_get(root, "batch_threads"), *spin = json_get(root, "spin");
     yyjson_val *one = json_get(root, "tokens_per_s_one"), *many = json_get(root, "tokens_per_s_many");
-    uint64_t t = yyjson_get_uint(threads), bt = yyjson_get_uint(batch);
-    bool ok = t >= 1 && t <= MAX_THREADS && bt >= 1 && bt <= MAX_THREADS && yyjson_is_bool(spin) &&
-              yyjson_is_num(one) && yyjson_is_num(many);
+    uint64_t t = yyjson_get_uint(threads), bt = yyjson_get_uint(batch), turns = yyjson_get_uint(spin);
+    bool ok = t >= 1 && t <= MAX_THREADS && bt >= 1 && bt <= MAX_THREADS && yyjson_is_uint(spin) &&
+              turns <= MAX_SPIN && yyjson_is_num(one) && yyjson_is_num(many);
     if (ok)
-        *out = (struct finding){{(unsigned)t, (unsigned)bt, yyjson_get_bool(spin)}, yyjson_get_num(one),
+        *out = (struct finding){{(unsigned)t, (unsigned)bt, (unsigned)turns}, yyjson_get_num(one),
                                 yyjson_get_num(many)};
     yyjson_doc_free(doc);
     return ok;
@@ -103,8 +104,8 @@ int finding_save(const struct finding_key *k, const struct finding *f) {
     buf_init(&b, MAX_FILE_BYTES);
     int err = EINVAL;
     if (build_key(&b, k) && file_name(k, buf_slice(&b), file)) {
-        buf_printf(&b, "\"threads\":%u,\"batch_threads\":%u,\"spin\":%s,\"tokens_per_s_one\":%.1f,\"tokens_per_s_many\":%.1f}\n",
-                   f->tuning.threads, f->tuning.batch_threads, f->tuning.spin ? "true" : "false", f->tokens_per_s_one,
+        buf_printf(&b, "\"threads\":%u,\"batch_threads\":%u,\"spin\":%u,\"tokens_per_s_one\":%.1f,\"tokens_per_s_many\":%.1f}\n",
+                   f->tuning.threads, f->tuning.batch_threads, f->tuning.spin, f->tokens_per_s_one,
                    f->tokens_per_s_many);
         err = b.failed ? ENOMEM : write_whole(file, buf_slice(&b));
     }

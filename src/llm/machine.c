@@ -78,11 +78,17 @@ void machine_read(struct machine *m) {
         read_field("/proc/cpuinfo", "CPU part", m->cpu, sizeof m->cpu);
 }
 
+/* 0.1 ms: longer than the threads of a small model wait for each other when each has a core. Where others want the
+ * cores too, the turns are lost at each of some hundred barriers per token, so 1 ms of them (100,000) made an engine of
+ * 100 tokens/s one of 4; 20 us (2,000) lose least then. */
+#define SPIN_LONG 10000U
+#define SPIN_SHORT 2000U
+
 struct engine_tuning calibrate_default(const struct machine *m) {
-    return (struct engine_tuning){m->cores, m->cores, m->cores > 1};
+    return (struct engine_tuning){m->cores, m->cores, m->cores > 1 ? SPIN_LONG : 0};
 }
 
-static size_t add(struct engine_tuning *out, size_t n, unsigned threads, unsigned batch, bool spin) {
+static size_t add(struct engine_tuning *out, size_t n, unsigned threads, unsigned batch, unsigned spin) {
     if (n == CALIBRATE_MAX_CANDIDATES || threads == 0) return n;
     for (size_t i = 0; i < n; i++)
         if (out[i].threads == threads && out[i].batch_threads == batch && out[i].spin == spin) return n;
@@ -90,14 +96,14 @@ static size_t add(struct engine_tuning *out, size_t n, unsigned threads, unsigne
     return n + 1;
 }
 
-/* Small models are faster on a part of a large machine: half of it and eight cores are tried. */
+/* Small models are faster on a part of a large machine: half of it or eight cores are tried. */
 size_t calibrate_candidates(const struct machine *m, struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]) {
     out[0] = calibrate_default(m);
     if (m->cores == 1) return 1;
-    size_t n = add(out, 1, m->cores, m->cores, false);
-    n = add(out, n, 1, m->cores, false);
-    n = add(out, n, m->physical, m->physical, true);
-    if (m->physical >= 8) n = add(out, n, m->physical / 2, m->physical, true);
-    if (m->physical > 16) n = add(out, n, 8, m->physical, true);
+    size_t n = add(out, 1, m->cores, m->cores, SPIN_SHORT);
+    n = add(out, n, 1, m->cores, 0);
+    n = add(out, n, m->cores, m->cores, 0);
+    n = add(out, n, m->physical, m->physical, SPIN_LONG);
+    if (m->physical >= 8) n = add(out, n, m->physical > 16 ? 8 : m->physical / 2, m->physical, SPIN_LONG);
     return n;
 }
