@@ -59,7 +59,7 @@ void say_done(struct llm_call *c, const struct llm_result *r) {
     uint64_t now = net_now_ms(c->m->o.loop), took = now - c->sent_ms;
     uint64_t tokens = r->usage.known ? r->usage.completion_tokens : 0;
     uint64_t speaking = c->first_ms != 0 && now > c->first_ms ? now - c->first_ms : took;
-    if (tokens > 1 && speaking > 0)
+    if (tokens > 0 && speaking > 0)
         say(c, "INFO", "%llu tokens in %.2f s, %.1f tokens per second", (unsigned long long)tokens,
             (double)took / 1000, (double)tokens * 1000 / (double)speaking);
     else

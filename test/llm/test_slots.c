@@ -1,0 +1,340 @@
+/* Slots, order, failover, back-pressure, cancel. */
+#include "call_rig.h"
+
+#include <stdlib.h>
+
+static struct got a, b, c;
+
+static struct llm_call *begin(struct rig *r, struct got *g, const char *how,
+                              struct llm_error *err) {
+    struct llm_request q = rig_request(how);
+    const struct llm_sink *sink = strcmp(how, "direct") == 0   ? &rig_end_only
+                                  : strcmp(how, "stream") == 0 ? &rig_sink
+                                                               : &rig_queue;
+    got_init(g, r);
+    return g->call = llm_start(r->m, &q, sink, g, err);
+}
+
+static struct llm_upstream_stats stats(struct rig *r, size_t i) {
+    struct llm_upstream_stats s;
+    llm_get_stats(r->m, i, &s);
+    return s;
+}
+
+static void end(struct rig *r) {
+    got_free(&a);
+    got_free(&b);
+    got_free(&c);
+    memset(&a, 0, sizeof a);
+    memset(&b, 0, sizeof b);
+    memset(&c, 0, sizeof c);
+    rig_close(r);
+}
+
+/* --- slots */
+
+static void direct_call_over_the_slots_is_busy(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/delay/50/v1");
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "queue", &err));
+    assert_null(begin(&r, &b, "direct", &err));
+    assert_int_equal(err.fault, LLM_BUSY);
+    assert_int_equal(stats(&r, 0).in_flight, 1);
+    assert_int_equal(llm_capacity(r.m), 0);
+    rig_wait(&a);
+    assert_int_equal(llm_capacity(r.m), 1);
+    rig_turns(&r, 1);
+    assert_true(r.capacity_calls > 0);
+    got_free(&b);
+    assert_non_null(begin(&r, &b, "direct", &err));
+    rig_wait(&b);
+    assert_int_equal(b.fault, LLM_OK);
+    end(&r);
+}
+
+static void queued_calls_get_slots_in_order(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/delay/30/v1");
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "queue", &err));
+    assert_non_null(begin(&r, &b, "queue", &err));
+    assert_non_null(begin(&r, &c, "queue", &err));
+    assert_int_equal(stats(&r, 0).waiting, 2);
+    assert_int_equal(llm_capacity(r.m), 0);
+    rig_wait(&a);
+    assert_int_equal(b.ends + c.ends, 0);
+    rig_wait(&b);
+    assert_int_equal(c.ends, 0);
+    rig_wait(&c);
+    assert_int_equal(a.fault + b.fault + c.fault, LLM_OK);
+    assert_non_null(strstr(c.log, "waiting for a slot of u0: 1 running, 1 before this request"));
+    end(&r);
+}
+
+static void nobody_overtakes_who_waits(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/delay/30/v1");
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "queue", &err));
+    assert_non_null(begin(&r, &b, "queue", &err));
+    rig_wait(&a); /* b has the slot now, though it has not begun yet */
+    assert_null(begin(&r, &c, "direct", &err));
+    assert_int_equal(err.fault, LLM_BUSY);
+    rig_wait(&b);
+    end(&r);
+}
+
+static void cancel_frees_the_slot_for_who_waits(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/v1");
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "queue", &err));
+    assert_non_null(begin(&r, &b, "queue", &err));
+    assert_non_null(begin(&r, &c, "queue", &err));
+    llm_cancel(b.call); /* while it waits */
+    llm_cancel(a.call); /* before it was sent */
+    rig_wait(&c);
+    assert_int_equal(a.ends + b.ends, 0);
+    assert_int_equal(c.fault, LLM_OK);
+    assert_int_equal(stats(&r, 0).in_flight + stats(&r, 0).waiting, 0);
+    end(&r);
+}
+
+static void full_upstream_spills_to_the_next(void **state) {
+    struct rig r;
+    struct llm_error err;
+    const char *paths[] = {"/delay/100/v1", "/v1"};
+    rig_open(&r, paths, 2);
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "direct", &err));
+    assert_non_null(begin(&r, &b, "direct", &err));
+    rig_wait(&b);
+    assert_string_equal(b.upstream, "u1");
+    rig_wait(&a);
+    assert_string_equal(a.upstream, "u0");
+    end(&r);
+}
+
+/* --- failover */
+
+static const struct {
+    const char *first, *second, *how;
+    enum llm_fault want;
+    const char *upstream;
+} fails[] = {
+    {"/status/503/v1", "/v1", "direct", LLM_OK, "u1"},
+    {"/status/500/v1", "/v1", "stream", LLM_OK, "u1"},
+    {"/status/429/v1", "/v1", "queue", LLM_OK, "u1"},
+    {"/status/401/v1", "/v1", "direct", LLM_OK, "u1"},
+    {"/status/404/v1", "/v1", "direct", LLM_OK, "u1"},
+    {RIG_NOBODY, "/v1", "direct", LLM_OK, "u1"},
+    {"/silent/v1", "/v1", "stream", LLM_OK, "u1"},
+    {"/html/v1", "/v1", "stream", LLM_OK, "u1"},
+    {"/cut/200/v1", "/v1", "stream", LLM_OK, "u1"},
+    {"/status/400/v1", "/v1", "direct", LLM_REFUSED, "u0"},
+    {"/status/422/v1", "/v1", "stream", LLM_REFUSED, "u0"},
+    {"/status/503/v1", "/status/400/v1", "direct", LLM_REFUSED, "u1"},
+    {"/status/503/v1", "/status/429/retry-after/9/v1", "direct", LLM_RATE_LIMITED, "u1"},
+    {"/cut/e4/v1", "/v1", "stream", LLM_CUT, "u0"},
+    {"/cut/e4/v1", "/v1", "queue", LLM_CUT, "u0"},
+    {"/error-in-stream/v1", "/v1", "stream", LLM_UPSTREAM_ERROR, "u0"},
+};
+
+static void failover_is_before_output_and_never_for_the_callers_mistake(void **state) {
+    for (size_t i = 0; i < sizeof fails / sizeof *fails; i++) {
+        struct rig r;
+        const char *paths[] = {fails[i].first, fails[i].second};
+        rig_open(&r, paths, 2);
+        rig_call(&r, &a, fails[i].how);
+        if (a.fault != fails[i].want || strcmp(a.upstream, fails[i].upstream) != 0)
+            fail_msg("%s then %s, %s: fault %d by %s", fails[i].first, fails[i].second,
+                     fails[i].how, (int)a.fault, a.upstream);
+        assert_int_equal(stats(&r, 1).retries, strcmp(a.upstream, "u1") == 0);
+        assert_int_equal(stats(&r, 0).in_flight + stats(&r, 1).in_flight, 0);
+        end(&r);
+    }
+}
+
+static void u12_is_asked_for_once_more(void **state) {
+    struct rig r;
+    rig_open_one(&r, "/flaky/1/html/v1");
+    rig_call(&r, &a, "direct");
+    assert_int_equal(a.fault, LLM_OK);
+    assert_int_equal(stats(&r, 0).calls, 2);
+    end(&r);
+    rig_open_one(&r, "/flaky/2/no-choices/v1");
+    rig_call(&r, &a, "direct");
+    assert_int_equal(a.fault, LLM_BAD_ANSWER);
+    assert_int_equal(stats(&r, 0).calls, 2);
+    end(&r);
+    rig_open_one(&r, "/redirect/v1");
+    rig_call(&r, &a, "direct");
+    assert_int_equal(stats(&r, 0).calls, 1);
+    end(&r);
+}
+
+static void fallback_answers_what_the_upstream_does_not_know(void **state) {
+    struct rig r;
+    const char *paths[] = {"/status/404/v1", "/v1"};
+    struct config_route routes[] = {{S("meta-llama/*"), 1, NULL}, {S(RIG_MODEL), 1, NULL}};
+    static const size_t first[] = {0}, second[] = {1};
+    routes[0].to = second;
+    routes[1].to = first;
+    rig_open(&r, paths, 2);
+    r.config.nroutes = 2;
+    r.config.routes = routes;
+    r.config.fallback_model = SLICE("meta-llama/llama-4-scout");
+    rig_call(&r, &a, "direct");
+    assert_int_equal(a.fault, LLM_OK);
+    assert_string_equal(a.model, "meta-llama/llama-4-scout");
+    end(&r);
+}
+
+static void failing_upstream_becomes_the_last_choice(void **state) {
+    struct rig r;
+    const char *paths[] = {"/status/503/v1", "/v1"};
+    rig_open(&r, paths, 2);
+    assert_true(stats(&r, 0).able);
+    for (int i = 0; i < 8; i++) {
+        rig_call(&r, &a, "direct");
+        assert_int_equal(a.fault, LLM_OK);
+        got_free(&a);
+    }
+    assert_false(stats(&r, 0).able);
+    assert_int_equal(stats(&r, 0).calls, 5);
+    assert_int_equal(stats(&r, 1).calls, 8);
+    assert_true(llm_ready(r.m));
+    end(&r);
+}
+
+static void unknown_model_is_refused_at_once(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/v1");
+    struct llm_request q = rig_request("direct");
+    q.model = SLICE("no/such-model");
+    assert_false(llm_knows(r.m, q.model));
+    assert_true(llm_knows(r.m, SLICE(RIG_MODEL)));
+    got_init(&a, &r);
+    assert_null(llm_start(r.m, &q, &rig_end_only, &a, &err));
+    assert_int_equal(err.fault, LLM_NO_ROUTE);
+    assert_true(err.message.len > 0);
+    assert_int_equal(llm_capacity(r.m), 64);
+    end(&r);
+}
+
+/* --- cancel and back-pressure */
+
+static void no_hook_after_cancel(void **state) {
+    static const char *const paths[] = {"/silent/v1", "/delay/20/v1",
+                                        "/sse-interval/1/tokens/1000/v1"};
+    for (size_t i = 0; i < 3; i++) {
+        struct rig r;
+        struct llm_error err;
+        rig_open_one(&r, paths[i]);
+        assert_non_null(begin(&r, &a, "stream", &err));
+        rig_turns(&r, 15);
+        llm_cancel(a.call);
+        a.call = NULL; /* every hook asserts that it is not */
+        rig_turns(&r, 60);
+        assert_int_equal(a.ends, 0);
+        assert_int_equal(stats(&r, 0).in_flight, 0);
+        end(&r);
+    }
+}
+
+static void cancel_in_a_delta_is_the_last_of_it(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/tokens/1000/v1");
+    assert_non_null(begin(&r, &a, "stream", &err));
+    a.cancel_at_delta = 1;
+    rig_turns(&r, 60);
+    assert_int_equal(a.deltas, 1);
+    assert_int_equal(a.ends, 0);
+    end(&r);
+}
+
+static void paused_call_takes_nothing_and_goes_on_when_resumed(void **state) {
+    struct rig r;
+    struct llm_error err;
+    rig_open_one(&r, "/tokens/100000/v1");
+    assert_non_null(begin(&r, &a, "stream", &err));
+    a.pause_at_delta = 3;
+    rig_turns(&r, 400); /* longer than idle_ms: who pauses is not cut for it */
+    assert_int_equal(a.deltas, 3);
+    assert_int_equal(a.ends, 0);
+    llm_resume(a.call);
+    rig_wait(&a);
+    assert_int_equal(a.fault, LLM_OK);
+    assert_true(buf_len(&a.text) > 300000);
+    end(&r);
+}
+
+static void answers_reach_who_asked(void **state) {
+    enum { MANY = 40 };
+    static struct got many[MANY];
+    struct rig r;
+    struct llm_error err;
+    char prompts[MANY][32];
+    rig_open_one(&r, "/tokens/3/v1");
+    r.upstreams[0].concurrency = 8;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++) {
+            struct llm_request q = rig_request(i % 2 ? "queue" : "stream");
+            snprintf(prompts[i], sizeof prompts[i], "nonce:r%di%02d", round, i);
+            q.prompt = slice_of(prompts[i]);
+            q.wait = true;
+            got_init(&many[i], &r);
+            many[i].call = llm_start(r.m, &q, i % 2 ? &rig_queue : &rig_sink, &many[i], &err);
+            assert_non_null(many[i].call);
+        }
+        for (int i = 0; i < MANY; i += 7) {
+            llm_cancel(many[i].call);
+            many[i].call = NULL;
+        }
+        for (int i = 0; i < MANY; i++) {
+            if (i % 7 != 0) {
+                rig_wait(&many[i]);
+                assert_int_equal(many[i].fault, LLM_OK);
+                assert_int_equal(strncmp(many[i].output, prompts[i], strlen(prompts[i])), 0);
+            }
+            got_free(&many[i]);
+        }
+    }
+    end(&r);
+}
+
+static int start(void **state) {
+    return mock_start(NULL);
+}
+
+static int stop(void **state) {
+    mock_stop();
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(direct_call_over_the_slots_is_busy),
+        cmocka_unit_test(queued_calls_get_slots_in_order),
+        cmocka_unit_test(nobody_overtakes_who_waits),
+        cmocka_unit_test(cancel_frees_the_slot_for_who_waits),
+        cmocka_unit_test(full_upstream_spills_to_the_next),
+        cmocka_unit_test(failover_is_before_output_and_never_for_the_callers_mistake),
+        cmocka_unit_test(u12_is_asked_for_once_more),
+        cmocka_unit_test(fallback_answers_what_the_upstream_does_not_know),
+        cmocka_unit_test(failing_upstream_becomes_the_last_choice),
+        cmocka_unit_test(unknown_model_is_refused_at_once),
+        cmocka_unit_test(no_hook_after_cancel),
+        cmocka_unit_test(cancel_in_a_delta_is_the_last_of_it),
+        cmocka_unit_test(paused_call_takes_nothing_and_goes_on_when_resumed),
+        cmocka_unit_test(answers_reach_who_asked),
+    };
+    return cmocka_run_group_tests_name("llm/slots", tests, start, stop);
+}
