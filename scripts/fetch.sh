@@ -5,6 +5,7 @@
 # not complete is made anew in a folder of its own beside the place and renamed there, so that a cut download or
 # a kill leaves nothing that looks whole.
 
+MODEL=SmolLM2-135M-Instruct.Q4_1.gguf
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/anyllm
 HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 
@@ -96,4 +97,46 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
         f.write("Metadata-Version: 2.1\nName: $1\nVersion: $2\n")
     return name
 PY
+}
+
+# Which instructions this machine has, as a short word: an engine is tried once on each kind of CPU.
+cpu_kind() { grep -m1 -E '^(flags|Features)' /proc/cpuinfo | sha256sum | cut -c1-16; }
+
+# runs_here FOLDER: was the engine in it tried on this kind of CPU, and did it answer?
+runs_here() { [ "$(cat "$1/.runs-on" 2>/dev/null)" = "$(cpu_kind)" ]; }
+
+# try_engine FOLDER: loads the model and answers one prompt with the engine in FOLDER, within two minutes. A build for
+# other CPUs starts well and dies at its first prompt, so nothing less tells. False when the engine does not fit this
+# machine (illegal instruction, a library that is not there); any other failure ends the script.
+try_engine() {
+    "$HERE/deps.sh" fetch 9>&-
+    place=$(mktemp -d)
+    LD_LIBRARY_PATH=$1 "$1/llama-server" --host "$place/engine.sock" -m "$CACHE/$MODEL" -c 512 --parallel 1 \
+        >"$place/log" 2>&1 9>&- &
+    engine=$!
+    answered=no
+    for second in $(seq 120); do
+        kill -0 "$engine" 2>/dev/null || break
+        if ask_engine "$place/engine.sock"; then answered=yes; break; fi
+        sleep 1
+    done
+    code=0
+    kill -KILL "$engine" 2>/dev/null || :
+    wait "$engine" 2>/dev/null || code=$?
+    [ "$answered" = yes ] || tail -n 5 "$place/log" >"$place/end"
+    case $answered$code in
+    yes*) cpu_kind >"$1/.runs-on"; fit=yes ;;
+    no132) say 'this engine uses instructions that this CPU does not have'; fit=no ;;
+    no126 | no127) cat "$place/end" >&2; fit=no ;;
+    *) cat "$place/end" >&2; rm -rf "$place"; die "the engine in $1 did not answer a prompt (exit code $code)" ;;
+    esac
+    rm -rf "$place"
+    [ "$fit" = yes ]
+}
+
+ask_engine() {
+    curl -sf --max-time 2 --unix-socket "$1" http://engine/health >/dev/null || return 1
+    curl -sf --max-time 60 --unix-socket "$1" -H 'Content-Type: application/json' \
+        -d '{"messages":[{"role":"user","content":"Say hello."}],"max_tokens":2}' \
+        http://engine/v1/chat/completions >/dev/null
 }
