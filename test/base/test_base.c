@@ -329,6 +329,20 @@ static void random_below_stays_below_and_meets_all(void **state) {
     assert_true(random_below(&random_system, UINT64_MAX) < UINT64_MAX);
 }
 
+/* The highest draws would make small results likelier: they are drawn again. */
+static void high_then_five(void *user, void *out, size_t bytes) {
+    int *calls = user;
+    memset(out, (*calls)++ == 0 ? 0xff : 0, bytes);
+    if (*calls > 1) *(unsigned char *)out = 5;
+}
+
+static void random_below_has_no_bias(void **state) {
+    int calls = 0;
+    struct random r = {high_then_five, &calls};
+    assert_int_equal(random_below(&r, 10), 5);
+    assert_int_equal(calls, 2);
+}
+
 static void random_fills_more_than_its_pool(void **state) {
     unsigned char big[2000] = {0};
     size_t zeros = 0;
@@ -440,6 +454,7 @@ int main(void) {
         cmocka_unit_test(random_uuid_is_version_4),
         cmocka_unit_test(random_is_a_seam),
         cmocka_unit_test(random_below_stays_below_and_meets_all),
+        cmocka_unit_test(random_below_has_no_bias),
         cmocka_unit_test(random_fills_more_than_its_pool),
         cmocka_unit_test(secret_holds_and_forgets),
         cmocka_unit_test(secret_hashes_with_sha_256),
