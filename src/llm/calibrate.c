@@ -1,6 +1,7 @@
 /* The comparison itself.
  *
- *   LOADING ──all loaded, or dead──▶ MEASURING ──rounds done, limit, stop──▶ ENDING ──all children gone──▶ on_end
+ *   LISTENING ──the cores are idle──▶ LOADING ──all loaded, or dead──▶ MEASURING ──rounds done──▶ ENDING ──▶ on_end
+ *   every state ──limit, stop, all dead; LISTENING: somebody else uses the cores──▶ ENDING, left when no child is left
  *
  * All candidates run at the same time but generate one after the other: a round visits each of them once, first with one
  * stream, then with several, so a disturbance of the machine falls on all alike. Of each the best round counts, because
@@ -22,6 +23,9 @@
 #define MAX_ROUNDS 3U /* one more when the winner's rounds do not agree */
 #define LIMIT_MS 15000U
 #define POLL_MS 50U
+/* Before the start: what share of the cores nobody else may use, and how long that is looked at. */
+#define LISTEN_MS 300U
+#define MIN_IDLE 0.6
 #define CALL_MS 15000U
 #define TERM_MS 500U
 #define ONE_TOKENS 24U  /* 1 stream */
@@ -33,7 +37,7 @@
 /* A candidate so far behind after a round is not run again. */
 #define HOPELESS 0.33
 
-enum phase { CAL_LOADING, CAL_MEASURING, CAL_ENDING };
+enum phase { CAL_LISTENING, CAL_LOADING, CAL_MEASURING, CAL_ENDING };
 
 struct runner {
     struct calibration *owner;
@@ -61,7 +65,8 @@ struct calibration {
     struct stream streams[CALIBRATE_STREAMS];
     size_t pending;
     uint64_t tokens, began_ns;
-    struct net_timer poll, limit;
+    uint64_t idle, total; /* CPU time when listening began */
+    struct net_timer poll, limit; /* poll: LISTENING and LOADING */
     struct net_defer ended; /* no child was left when it ended */
     int signal;
     const char *failure; /* NULL: none */
@@ -283,8 +288,7 @@ static void on_probe(void *user, unsigned status, struct slice body) {
     if (r->loaded) look_if_loaded(r->owner);
 }
 
-static void on_poll(struct net_timer *t) {
-    struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, poll));
+static void poll_health(struct calibration *c) {
     for (size_t i = 0; i < c->count; i++) {
         struct runner *r = &c->runners[i];
         struct engine_call_options o = {.loop = c->o.loop, .socket = r->socket, .path = "/health",
@@ -328,6 +332,27 @@ static size_t fitting(const struct calibrate_options *o, size_t wanted) {
     return room / each < wanted ? (size_t)(room / each) : wanted;
 }
 
+static void start_all(struct calibration *c) {
+    c->phase = CAL_LOADING;
+    for (size_t i = 0; i < c->count; i++) start_runner(c, &c->runners[i], i);
+    if (children_left(c)) net_timer_start(c->o.loop, &c->poll, POLL_MS);
+    else finish(c, "no engine could be started");
+}
+
+/* What is measured beside a compiler says nothing about the machine, and takes long. */
+static bool others_use_cores(const struct calibration *c) {
+    uint64_t idle, total;
+    if (c->o.even_when_busy || c->total == 0 || !machine_cpu_time(&idle, &total) || total <= c->total) return false;
+    return (double)(idle - c->idle) < MIN_IDLE * (double)(total - c->total);
+}
+
+static void on_poll(struct net_timer *t) {
+    struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, poll));
+    if (c->phase == CAL_LOADING) poll_health(c);
+    else if (others_use_cores(c)) finish(c, "something else uses the cores; the next start tries again");
+    else start_all(c);
+}
+
 struct calibration *calibrate_start(const struct calibrate_options *o, const char **why) {
     struct engine_tuning tunings[CALIBRATE_MAX_CANDIDATES];
     size_t candidates = calibrate_candidates(o->machine, tunings), n = fitting(o, candidates);
@@ -344,10 +369,9 @@ struct calibration *calibrate_start(const struct calibrate_options *o, const cha
     c->limit.fire = on_limit;
     c->ended.run = on_ended;
     for (size_t i = 0; i < n; i++) c->runners[i].tuning = tunings[i];
-    for (size_t i = 0; i < n; i++) start_runner(c, &c->runners[i], i);
+    if (!machine_cpu_time(&c->idle, &c->total)) c->total = 0;
     net_timer_start(o->loop, &c->limit, o->limit_ms > 0 ? o->limit_ms : LIMIT_MS);
-    net_timer_start(o->loop, &c->poll, POLL_MS);
-    if (!children_left(c)) finish(c, "no engine could be started");
+    net_timer_start(o->loop, &c->poll, LISTEN_MS);
     return c;
 }
 

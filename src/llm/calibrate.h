@@ -21,6 +21,8 @@ struct machine {
     uint64_t free_bytes;      /* memory that can be had without swapping */
 };
 void machine_read(struct machine *m);
+/* CPU time of the whole machine since it started, in ticks; false when it is not told. */
+bool machine_cpu_time(uint64_t *idle, uint64_t *total);
 
 /* What is used without a finding: all cores, waiting awake. */
 struct engine_tuning calibrate_default(const struct machine *m);
@@ -66,7 +68,8 @@ struct calibrate_options {
     const struct secret *key;    /* lives until on_end */
     const struct machine *machine;
     uint64_t model_bytes;
-    uint32_t limit_ms; /* 0: 15 s */
+    uint32_t limit_ms;    /* 0: 15 s */
+    bool even_when_busy;  /* for tests: compare on a machine whose cores are taken, too */
     /* Exactly once, never before calibrate_start has returned; every child has ended by then. */
     void (*on_end)(void *user, const struct calibrate_result *r);
     void *user;

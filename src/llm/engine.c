@@ -258,7 +258,7 @@ static void on_calibrated(void *user, const struct calibrate_result *r) {
         return;
     } else {
         char quoted[LOG_QUOTE_BYTES];
-        log_line(LOG_WARN, "engine_calibration", "failed=1 reason=%s", log_quote(quoted, slice_of(r->text)));
+        log_line(LOG_WARN, "engine_calibration", "done=0 reason=%s", log_quote(quoted, slice_of(r->text)));
     }
     enter_loading(e);
 }
@@ -276,7 +276,9 @@ static bool tune(struct engine *e) {
     }
     e->tuning = calibrate_default(&m);
     struct calibrate_options o = {.loop = e->loop, .launch = launch_of(e), .run_dir = e->run_dir, .key = &e->key,
-                                  .machine = &m, .model_bytes = e->model.data_bytes, .on_end = on_calibrated, .user = e};
+                                  .machine = &m, 
+                                  .model_bytes = e->model.data_bytes, .even_when_busy = e->times.calibrate_busy,
+                                  .on_end = on_calibrated, .user = e};
     if (!e->calibrate) why = "calibrate is off";
     else if (e->model.data_bytes <= CALIBRATE_MAX_MODEL_BYTES && engine_write_key(e->key_file, &e->key) == 0)
         e->calibration = calibrate_start(&o, &why);

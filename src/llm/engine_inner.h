@@ -12,8 +12,9 @@ struct engine_times {
     uint32_t backoff_min_ms, backoff_max_ms;
     uint32_t healthy_ms;       /* ready for so long: the backoff begins anew */
     uint32_t term_ms;          /* from TERM to KILL */
+    bool calibrate_busy;       /* also on a machine whose cores are taken */
 };
-#define ENGINE_TIMES_DEFAULT {50, 60000, 10000, 8000, 500, 30000, 60000, 2000}
+#define ENGINE_TIMES_DEFAULT {50, 60000, 10000, 8000, 500, 30000, 60000, 2000, false}
 
 void engine_set_times(struct engine *e, const struct engine_times *t); /* before engine_start */
 int engine_child_process(const struct engine *e);                      /* pid, 0: none runs */

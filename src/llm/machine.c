@@ -59,6 +59,19 @@ static bool is_first_of_core(unsigned cpu) {
     return first == cpu;
 }
 
+bool machine_cpu_time(uint64_t *idle, uint64_t *total) {
+    unsigned long long t[8] = {0}; /* user nice system idle iowait irq softirq steal */
+    FILE *f = fopen("/proc/stat", "re");
+    if (f == NULL) return false;
+    int n = fscanf(f, "cpu %20llu %20llu %20llu %20llu %20llu %20llu %20llu %20llu", &t[0], &t[1], &t[2], &t[3], &t[4],
+                   &t[5], &t[6], &t[7]);
+    fclose(f);
+    *idle = t[3] + t[4];
+    *total = 0;
+    for (size_t i = 0; i < 8; i++) *total += t[i];
+    return n >= 5;
+}
+
 void machine_read(struct machine *m) {
     cpu_set_t set;
     unsigned limit = quota_cores();

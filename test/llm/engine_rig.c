@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-static const struct engine_times quick = {20, 4000, 50, 300, 100, 1000, 60000, 300};
+static const struct engine_times quick = {20, 4000, 50, 300, 100, 1000, 60000, 300, true};
 
 /* `hold DIR`: starts the engine of DIR with the fake and waits to be killed. */
 static int hold(const char *dir) {

@@ -134,7 +134,7 @@ static void text_carries_what_a_failing_engine_said(void **state) {
 
 static void waits_between_starts_grow_to_a_limit(void **state) {
     struct rig *r = *state;
-    struct engine_times t = {20, 4000, 50, 300, 40, 400, 60000, 300};
+    struct engine_times t = {20, 4000, 50, 300, 40, 400, 60000, 300, true};
     double last = 0;
     rig_script(r, "exit 1");
     rig_make(r, false, &t);
@@ -165,7 +165,7 @@ static void engine_that_hangs_is_ended_and_started_again(void **state) {
 
 static void engine_that_never_answers_is_ended(void **state) {
     struct rig *r = *state;
-    struct engine_times t = {20, 300, 50, 300, 100, 1000, 60000, 300};
+    struct engine_times t = {20, 300, 50, 300, 100, 1000, 60000, 300, true};
     rig_script(r, "silent 1");
     rig_make(r, false, &t);
     engine_start(r->engine);
@@ -367,6 +367,31 @@ static void calibration_finds_the_fastest_keeps_it_and_uses_it_again(void **stat
     assert_null(strstr(r->text, "awake"));
 }
 
+static void calibration_waits_for_idle_cores(void **state) {
+    struct rig *r = *state;
+    struct engine_times t = {20, 4000, 50, 300, 100, 1000, 60000, 300, false};
+    pid_t busy[64];
+    struct machine m;
+    bool found;
+    machine_read(&m);
+    if (m.cores < 2 || m.cores > 64) skip();
+    for (unsigned i = 0; i < m.cores; i++) {
+        busy[i] = fork();
+        while (busy[i] == 0) continue;
+    }
+    rig_make(r, true, &t);
+    engine_start(r->engine);
+    bool ready = rig_until_ready(r, 1);
+    for (unsigned i = 0; i < m.cores; i++) {
+        kill(busy[i], SIGKILL);
+        waitpid(busy[i], NULL, 0);
+    }
+    assert_true(ready);
+    assert_int_equal(rig_starts(r), 1); /* no candidate, the engine alone */
+    kept_finding(r, &found);
+    assert_false(found);
+}
+
 static void calibration_that_fails_leaves_the_default(void **state) {
     struct rig *r = *state;
     bool found;
@@ -423,6 +448,7 @@ int main(int argc, char **argv) {
         TEST(child_dies_with_a_parent_that_is_killed),
         TEST(orphan_does_not_start_an_engine),
         TEST(calibration_finds_the_fastest_keeps_it_and_uses_it_again),
+        TEST(calibration_waits_for_idle_cores),
         TEST(calibration_that_fails_leaves_the_default),
         TEST(calibration_leaves_no_child_and_no_socket),
     };

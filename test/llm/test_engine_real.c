@@ -60,6 +60,9 @@ static bool make_real(struct rig *r, bool calibrate) {
 /* READY, or false with `why` when there is no engine for this machine. */
 static bool start_real(struct rig *r, bool calibrate) {
     if (!find_cache() || !make_real(r, calibrate)) return false;
+    struct engine_times times = ENGINE_TIMES_DEFAULT;
+    times.calibrate_busy = true;
+    engine_set_times(r->engine, &times);
     engine_start(r->engine);
     r->want_down = 1;
     bool ready = rig_until_ready(r, 1);
