@@ -49,7 +49,9 @@ run_meson() {
         --logbase "count-$1" $suites $names 2>&1 |
         sed -u -e '/^ninja: /d' -e '/^$/d' -e '/^Full log written/d' -e '/^[A-Z][A-Za-z ]*: *[0-9]* *$/d' \
             -e '/^Summary of Failures:$/,$d'
-    [ -r "$log.txt" ] && count_meson "$log.txt" >>"$RESULTS"
+    if [ -r "$log.txt" ]; then count_meson "$log.txt" >>"$RESULTS"
+    else note failed meson "$1" 'the tests could not be started'
+    fi
 }
 
 # Reads the sections of Meson's log: the TAP that cmocka wrote, and how the program ended.
