@@ -15,7 +15,7 @@
 
 enum json_fault {
     JSON_OK,
-    JSON_SYNTAX,    /* not JSON, more than one value, NaN, Infinity, an object of more than JSON_MAX_MEMBERS */
+    JSON_SYNTAX,    /* not JSON, more than one value, NaN, Infinity, over JSON_MAX_MEMBERS */
     JSON_UNICODE,   /* invalid UTF-8, lone surrogate, BOM */
     JSON_DEPTH,     /* nested deeper than JSON_MAX_DEPTH */
     JSON_DUPLICATE, /* an object names a key twice */

@@ -12,14 +12,25 @@
 
 #define H1_MAX_REQUEST_LINE_BYTES 8192U /* without CRLF; status lines too */
 #define H1_MAX_HEADER_BYTES 16384U      /* one line without CRLF */
-#define H1_MAX_HEAD_BYTES 32768U        /* start line to empty line; up to two empty lines before a request come on top */
+#define H1_MAX_HEAD_BYTES 32768U        /* start line to empty line */
 #define H1_MAX_HEADERS 100U
 #define H1_MAX_TRAILER_BYTES 8192U
-#define H1_MAX_CHUNK_EXT_BYTES 256U            /* per chunk */
-#define H1_MAX_CHUNK_EXT_TOTAL_BYTES 16384U    /* per body */
-#define H1_MAX_CHUNK_OVERHEAD_BYTES 102400U    /* framing bytes beyond which payload must be >= a quarter */
+#define H1_MAX_CHUNK_EXT_BYTES 256U         /* per chunk */
+#define H1_MAX_CHUNK_EXT_TOTAL_BYTES 16384U /* per body */
+/* Framing bytes beyond which payload must be at least a quarter of them. */
+#define H1_MAX_CHUNK_OVERHEAD_BYTES 102400U
 
-enum h1_method { H1_GET, H1_HEAD, H1_POST, H1_PUT, H1_DELETE, H1_PATCH, H1_OPTIONS, H1_CONNECT, H1_TRACE };
+enum h1_method {
+    H1_GET,
+    H1_HEAD,
+    H1_POST,
+    H1_PUT,
+    H1_DELETE,
+    H1_PATCH,
+    H1_OPTIONS,
+    H1_CONNECT,
+    H1_TRACE
+};
 const char *h1_method_name(enum h1_method m);
 
 struct h1_header {
@@ -30,10 +41,11 @@ struct h1_head {
     /* requests */
     enum h1_method method;
     struct slice target; /* as sent; origin form, absolute form or * */
-    struct slice path;   /* of the target, percent-encoded (escapes are valid and none is %00), without query; begins
-                          * with '/', but is "*" for OPTIONS * and the target for CONNECT (to be refused by method) */
-    struct slice query;  /* after '?', len 0 when none */
-    struct slice host;   /* validated host[:port]; ptr NULL only for HTTP/1.0 without Host */
+    /* Of the target, percent-encoded (escapes are valid and none is %00), without query. Begins with '/', but is "*"
+     * for OPTIONS * and the whole target for CONNECT (to be refused by method). */
+    struct slice path;
+    struct slice query; /* after '?', len 0 when none */
+    struct slice host;  /* validated host[:port]; ptr NULL only for HTTP/1.0 without Host */
     bool expect_continue;
     /* responses */
     unsigned status;
@@ -48,7 +60,7 @@ struct h1_head {
 };
 
 struct h1_error {
-    unsigned status;    /* what a server answers: 400, 408, 413, 414, 417, 431, 501, 505; for responses always 502 */
+    unsigned status;    /* to answer: 400, 414, 417, 431, 501, 505; for responses always 502 */
     const char *reason; /* static, for "Bad request: <reason>" */
 };
 
@@ -64,8 +76,8 @@ enum h1_result { H1_MORE, H1_DONE, H1_ERROR };
 /* Reads one head from the front of data[0..len). Call again with more bytes appended (the same start) on H1_MORE.
  * H1_DONE: *used bytes belong to the head (with skipped empty lines); slices in *head point into data.
  * H1_ERROR: *err says what to answer; the connection must not be read further. */
-enum h1_result h1_head(enum h1_kind kind, const char *data, size_t len, struct h1_scan *scan, struct h1_head *head,
-                       size_t *used, struct h1_error *err);
+enum h1_result h1_head(enum h1_kind kind, const char *data, size_t len, struct h1_scan *scan,
+                       struct h1_head *head, size_t *used, struct h1_error *err);
 
 /* First header of that name (lower or upper case alike), ptr NULL when absent; *count (may be NULL) gets how many. */
 struct slice h1_get(const struct h1_head *head, struct slice name, size_t *count);
@@ -74,10 +86,10 @@ enum h1_body_mode { H1_BODY_NONE, H1_BODY_LENGTH, H1_BODY_CHUNKED, H1_BODY_UNTIL
 
 struct h1_body {
     enum h1_body_mode mode;
-    int state;          /* of the chunk reader */
-    uint64_t left;      /* of the length or of the chunk */
-    uint64_t total;     /* payload bytes so far */
-    uint64_t overhead;  /* framing bytes so far */
+    int state;         /* of the chunk reader */
+    uint64_t left;     /* of the length or of the chunk */
+    uint64_t total;    /* payload bytes so far */
+    uint64_t overhead; /* framing bytes so far */
     size_t ext, ext_total, trailer;
     unsigned digits; /* of the chunk's size */
     bool response;
@@ -85,15 +97,16 @@ struct h1_body {
 };
 
 /* `head_request`: for responses, whether the request was HEAD (no body then). 1xx, 204, 304 have none. */
-void h1_body_init(struct h1_body *b, enum h1_kind kind, const struct h1_head *head, bool head_request);
+void h1_body_init(struct h1_body *b, enum h1_kind kind, const struct h1_head *head,
+                  bool head_request);
 
 /* Takes bytes from the front of data: *used are consumed, *out is payload among them (a slice of data, maybe empty).
  * H1_MORE: feed the rest (data + *used) again, or more bytes when *used == len. H1_DONE: the body is complete, what
  * follows *used is not part of it; *out may hold its last payload. H1_ERROR: *out is empty; payload before the fault
  * was given by an earlier call. H1_BODY_UNTIL_CLOSE never says DONE; EOF is the end. Trailers are read and dropped.
  * A body without bytes has `done` set by h1_body_init; feeding it says DONE and consumes nothing. */
-enum h1_result h1_body_feed(struct h1_body *b, const char *data, size_t len, size_t *used, struct slice *out,
-                            struct h1_error *err);
+enum h1_result h1_body_feed(struct h1_body *b, const char *data, size_t len, size_t *used,
+                            struct slice *out, struct h1_error *err);
 
 /* True when the value may stand in a header we send: no CR, LF, NUL or other control but tab. */
 bool h1_value_ok(struct slice value);

@@ -30,7 +30,8 @@ void sse_free(struct sse_reader *r);
  * never comes is not given: EOF without it means a cut stream. An event of one data line lying whole in `data` is given
  * without a copy. SSE_TOO_LONG: a line or an event passed its maximum (or memory ended); it stays so. Names of events
  * are cut at 64 bytes. */
-enum sse_result sse_feed(struct sse_reader *r, const char *data, size_t len, size_t *used, struct sse_event *out);
+enum sse_result sse_feed(struct sse_reader *r, const char *data, size_t len, size_t *used,
+                         struct sse_event *out);
 /* True when the reader holds the beginning of an event or line: at EOF, that the stream was cut. */
 bool sse_pending(const struct sse_reader *r);
 
