@@ -103,8 +103,9 @@ void call_abort_net(struct llm_call *c) {
 
 /* --- slots */
 
+/* Nobody waits then: a slot that becomes free goes to the first of those at once. */
 static bool has_free_slot(const struct upstream *up) {
-    return up->in_flight < up->cfg->concurrency && up->waiting.n == 0;
+    return up->in_flight < up->cfg->concurrency;
 }
 
 static void take_slot(struct llm_call *c) {

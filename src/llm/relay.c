@@ -46,10 +46,8 @@ static void on_head(struct net_call *n, const struct h1_head *head, void *user) 
     call_enter(c);
     c->status = head->status;
     if (head->status >= 300) {
-        c->state = CALL_ERROR;
+        c->state = CALL_ERROR; /* redirects too: our key would travel (U20) */
         c->retry_after_ms = fault_retry_after(head, clock_wall_ms(c->m->o.clock));
-        if (head->status < 400)
-            drop(c, LLM_BAD_ANSWER, NULL, "a redirect"); /* our key would travel */
     } else if (coding.len > 0 && !slice_eq_nocase(coding, SLICE("identity"))) {
         c->status = 0; /* asking again would not help */
         drop(c, LLM_BAD_ANSWER, NULL, "a content encoding that was not asked for");
