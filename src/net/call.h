@@ -22,6 +22,7 @@
 #define ORIGIN_SPARE_CALLS 64U /* kept for reuse */
 #define LINK_MAX_IN_BYTES \
     (1U << 20) /* a head and a read, or what TLS still had when the call was paused */
+#define DIAL_AGAIN_MS 10U
 #define CALL_MAX_1XX 8U
 #define CALL_KEPT_HEAD_BYTES 4096U
 #define KEEP_ALIVE_MARGIN_MS \
@@ -40,6 +41,7 @@ struct link {
     uint32_t keep_ms;            /* idle time the peer allows */
     int end_status; /* how it ended while its call was paused; told when the rest of `in` is */
     bool idle;
+    bool queue_full; /* of a Unix socket: connecting is tried again */
 };
 
 enum call_state { RESOLVING, CONNECTING, HEAD, BODY, ENDED };
@@ -103,11 +105,13 @@ void origin_maybe_release(struct net_origin *o);
 
 /* dial.c */
 void call_dial(struct net_call *c);
-/* The address the call is connecting to is given up for the next. */
-void call_next_address(struct net_call *c, int status);
+/* Hooks of a link that is connecting. */
+void dial_connected(struct link *k, int status);
+void dial_timer(struct link *k);
 
 /* link.c */
-struct link *link_new(struct net_origin *o, bool is_tcp); /* NULL when out of memory */
+/* On a new socket. NULL, *status says why. */
+struct link *link_new(struct net_origin *o, int family, int *status);
 void link_close(struct link *k);
 void link_keep(struct link *k);               /* into the idle list */
 struct link *link_take(struct net_origin *o); /* NULL when none is idle */

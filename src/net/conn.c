@@ -1,35 +1,66 @@
 #include "net/conn.h"
 #include "net/tls.h"
 
-#include <poll.h>
-#include <stdlib.h>
-#include <sys/socket.h>
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
-/* What did not fit into the kernel's buffer: one write is on its way (`flying`), what comes meanwhile waits and goes
- * as one write afterwards, so that many small pieces to a slow peer cost no request each. */
-struct net_outq {
-    uv_write_t request;
-    struct buf flying, waiting;
-    bool busy;
-};
+/* Full reads in a row from one connection before the others have their turn. */
+#define READS_PER_WAKE 8
+/* Parts that together are smaller leave from one piece: copying is cheaper than a vector. */
+#define GATHER_BYTES 8192U
 
-int net_conn_init(struct net_conn *c, struct net_loop *l, bool is_tcp,
+static void on_poll(uv_poll_t *handle, int status, int events);
+
+static void set_interest(struct net_conn *c) {
+    int want = 0;
+    if (c->reading) want |= UV_READABLE;
+    if (c->watching) want |= UV_DISCONNECT;
+    if (c->connecting || buf_len(&c->out) > 0) want |= UV_WRITABLE;
+    if (want == c->interest || c->closing) return;
+    c->interest = want;
+    if (want == 0)
+        uv_poll_stop(&c->poll);
+    else
+        uv_poll_start(&c->poll, want, on_poll);
+}
+
+int net_conn_init(struct net_conn *c, struct net_loop *l, int fd, bool is_tcp,
                   const struct net_conn_hooks *hooks) {
     c->loop = l;
     c->hooks = hooks;
     c->is_tcp = is_tcp;
-    return is_tcp ? uv_tcp_init(&l->uv, &c->h.tcp) : uv_pipe_init(&l->uv, &c->h.pipe, 0);
+    c->fd = fd;
+    buf_init(&c->out, NET_MAX_QUEUED_BYTES);
+    return uv_poll_init(&l->uv, &c->poll, fd);
 }
 
-int net_conn_open(struct net_conn *c, int fd) {
-    return c->is_tcp ? uv_tcp_open(&c->h.tcp, fd) : uv_pipe_open(&c->h.pipe, fd);
+int net_conn_connect(struct net_conn *c, const struct sockaddr *sa, socklen_t len) {
+    if (connect(c->fd, sa, len) < 0 && errno != EINPROGRESS) return -errno;
+    c->connecting = true;
+    set_interest(c);
+    return 0;
 }
 
 /* --- reading --- */
 
-static void give_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *out) {
-    struct net_conn *c = (struct net_conn *)handle;
-    *out = uv_buf_init(c->loop->read_buf, NET_READ_BYTES);
+void net_conn_read(struct net_conn *c) {
+    if (c->reading || c->ended || c->closing) return;
+    c->reading = true;
+    c->watching = false;
+    set_interest(c);
+}
+
+void net_conn_stop(struct net_conn *c) {
+    c->reading = c->watching = false;
+    set_interest(c);
+}
+
+void net_conn_watch(struct net_conn *c) {
+    if (c->ended || c->closing) return;
+    c->reading = false;
+    c->watching = true;
+    set_interest(c);
 }
 
 void net_conn_fail(struct net_conn *c, int status) {
@@ -39,120 +70,142 @@ void net_conn_fail(struct net_conn *c, int status) {
     c->hooks->on_end(c, status);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
-    struct net_conn *c = (struct net_conn *)stream;
-    if (nread == 0 || c->closing || c->ended) return;
+static void received(struct net_conn *c, ssize_t n) {
     if (c->tls != NULL)
-        net_tls_received(c, buf->base, nread);
-    else if (nread < 0)
-        net_conn_fail(c, (int)nread);
+        net_tls_received(c, c->loop->read_buf, n);
+    else if (n < 0)
+        net_conn_fail(c, (int)n);
     else
-        c->hooks->on_data(c, buf->base, (size_t)nread);
+        c->hooks->on_data(c, c->loop->read_buf, (size_t)n);
 }
 
-int net_conn_read(struct net_conn *c) {
-    if (c->reading || c->ended || c->closing) return 0;
-    int r = uv_read_start(&c->h.stream, give_buffer, on_read);
-    c->reading = r == 0;
-    return r;
-}
-
-void net_conn_stop(struct net_conn *c) {
-    if (!c->reading) return;
-    c->reading = false;
-    uv_read_stop(&c->h.stream);
-}
-
-bool net_conn_peer_left(const struct net_conn *c) {
-    struct pollfd p = {.events = POLLRDHUP};
-    if (uv_fileno(&c->h.any, &p.fd) < 0) return true;
-    return poll(&p, 1, 0) == 1 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+static void read_some(struct net_conn *c) {
+    for (int i = 0; i < READS_PER_WAKE && c->reading && !c->closing; i++) {
+        ssize_t n = recv(c->fd, c->loop->read_buf, NET_READ_BYTES, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+        received(c, n > 0 ? n : n == 0 ? UV_EOF : -errno);
+        if (n < (ssize_t)NET_READ_BYTES) return;
+    }
 }
 
 /* --- writing --- */
 
-static int fly(struct net_conn *c);
-
-static void on_written(uv_write_t *request, int status) {
-    struct net_conn *c = request->data;
-    struct net_outq *q = c->out;
-    q->busy = false;
-    if (c->closing) return;
-    buf_reset(&q->flying, NET_READ_BYTES);
-    if (status == 0 && buf_len(&q->waiting) > 0) status = fly(c);
-    if (status < 0)
-        net_conn_fail(c, status);
-    else
-        c->hooks->on_flushed(c);
+static void flush(struct net_conn *c) {
+    size_t before = buf_len(&c->out);
+    while (buf_len(&c->out) > 0) {
+        struct slice left = buf_slice(&c->out);
+        ssize_t n = send(c->fd, left.ptr, left.len, MSG_NOSIGNAL);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) break;
+        if (n < 0) {
+            int status = -errno;
+            buf_reset(&c->out, 0);
+            set_interest(c);
+            net_conn_fail(c, status);
+            return;
+        }
+        buf_consume(&c->out, (size_t)n);
+    }
+    if (buf_len(&c->out) == 0) {
+        buf_reset(&c->out, 0);
+        set_interest(c);
+    }
+    if (buf_len(&c->out) < before) c->hooks->on_flushed(c);
 }
 
-static int fly(struct net_conn *c) {
-    struct net_outq *q = c->out;
-    struct buf next = q->waiting;
-    q->waiting = q->flying;
-    q->flying = next;
-    uv_buf_t bytes = uv_buf_init(q->flying.base + q->flying.start, (unsigned)buf_len(&q->flying));
-    q->request.data = c;
-    int r = uv_write(&q->request, &c->h.stream, &bytes, 1, on_written);
-    q->busy = r == 0;
-    return r;
+/* How many bytes the kernel took, or a negative error. */
+static ssize_t send_parts(struct net_conn *c, const uv_buf_t *parts, unsigned n, size_t all) {
+    char together[GATHER_BYTES];
+    ssize_t sent;
+    if (n == 1) {
+        sent = send(c->fd, parts[0].base, parts[0].len, MSG_NOSIGNAL);
+    } else if (all <= sizeof together) {
+        char *at = together;
+        for (unsigned i = 0; i < n; i++) {
+            memcpy(at, parts[i].base, parts[i].len);
+            at += parts[i].len;
+        }
+        sent = send(c->fd, together, all, MSG_NOSIGNAL);
+    } else {
+        struct iovec v[4];
+        struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
+        for (unsigned i = 0; i < n; i++) v[i] = (struct iovec){parts[i].base, parts[i].len};
+        sent = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+    }
+    if (sent >= 0) return sent;
+    return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 }
 
-/* Queues what lies behind the first `skip` bytes of the parts. */
-static int queue_rest(struct net_conn *c, const uv_buf_t *parts, unsigned n, size_t skip) {
-    if (c->out == NULL) {
-        c->out = calloc(1, sizeof *c->out);
-        if (c->out == NULL) return UV_ENOMEM;
-        buf_init(&c->out->flying, NET_MAX_QUEUED_BYTES);
-        buf_init(&c->out->waiting, NET_MAX_QUEUED_BYTES);
+int net_conn_write_raw(struct net_conn *c, const uv_buf_t *parts, unsigned n) {
+    size_t all = 0, skip = 0;
+    if (c->closing) return UV_ECANCELED;
+    for (unsigned i = 0; i < n; i++) all += parts[i].len;
+    c->written += all;
+    if (buf_len(&c->out) == 0) {
+        ssize_t sent = send_parts(c, parts, n, all);
+        if (sent < 0) return (int)sent;
+        skip = (size_t)sent;
+        if (skip == all) return 0;
     }
     for (unsigned i = 0; i < n; i++) {
         size_t cut = skip < parts[i].len ? skip : parts[i].len;
         skip -= cut;
-        if (!buf_add(&c->out->waiting, slice_make(parts[i].base + cut, parts[i].len - cut)))
+        if (!buf_add(&c->out, slice_make(parts[i].base + cut, parts[i].len - cut)))
             return UV_ENOBUFS;
     }
-    return c->out->busy ? 0 : fly(c);
-}
-
-int net_conn_write_raw(struct net_conn *c, const uv_buf_t *parts, unsigned n) {
-    if (c->closing) return UV_ECANCELED;
-    size_t all = 0;
-    for (unsigned i = 0; i < n; i++) all += parts[i].len;
-    c->written += all;
-    if (c->out != NULL && c->out->busy) return queue_rest(c, parts, n, 0);
-    int sent = uv_try_write(&c->h.stream, parts, n);
-    if (sent < 0 && sent != UV_EAGAIN) return sent;
-    if (sent == (int)all) return 0;
-    return queue_rest(c, parts, n, sent < 0 ? 0 : (size_t)sent);
+    set_interest(c);
+    return 0;
 }
 
 int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n) {
     return c->tls != NULL ? net_tls_write(c, parts, n) : net_conn_write_raw(c, parts, n);
 }
 
-size_t net_conn_queued(const struct net_conn *c) {
-    if (c->out == NULL || !c->out->busy) return 0;
-    return uv_stream_get_write_queue_size(&c->h.stream) + buf_len(&c->out->waiting);
+/* --- events --- */
+
+static int socket_error(const struct net_conn *c) {
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) error = errno;
+    return -error;
+}
+
+static void connected(struct net_conn *c) {
+    c->connecting = false;
+    set_interest(c);
+    c->hooks->on_connected(c, socket_error(c));
+}
+
+/* On an error of the socket libuv stops the handle and says so; what was received before it is still to be read. */
+static void on_poll(uv_poll_t *handle, int status, int events) {
+    struct net_conn *c = (struct net_conn *)handle;
+    if (status < 0) c->interest = 0;
+    if (c->connecting) {
+        connected(c);
+        return;
+    }
+    if (status < 0 && !c->reading) {
+        int error = socket_error(c);
+        buf_reset(&c->out, 0);
+        net_conn_fail(c, error < 0 ? error : UV_ECONNRESET);
+        return;
+    }
+    if (status < 0 || (events & UV_READABLE) != 0) read_some(c);
+    if (!c->closing && (events & UV_DISCONNECT) != 0 && c->watching) net_conn_fail(c, UV_EOF);
+    if (!c->closing && (events & UV_WRITABLE) != 0) flush(c);
+    if (status < 0) set_interest(c);
 }
 
 /* --- the end --- */
 
 void net_conn_shutdown(struct net_conn *c) {
-    uv_os_fd_t fd;
     if (c->closing) return;
     if (c->tls != NULL) net_tls_goodbye(c);
-    if (uv_fileno(&c->h.any, &fd) == 0) shutdown(fd, SHUT_WR);
+    shutdown(c->fd, SHUT_WR);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
     struct net_conn *c = (struct net_conn *)handle;
-    if (c->out != NULL) {
-        buf_free(&c->out->flying);
-        buf_free(&c->out->waiting);
-        free(c->out);
-        c->out = NULL;
-    }
+    buf_free(&c->out);
     net_tls_session_free(c->tls);
     c->tls = NULL;
     c->hooks->on_closed(c);
@@ -161,16 +214,14 @@ static void on_handle_closed(uv_handle_t *handle) {
 void net_conn_close(struct net_conn *c) {
     if (c->closing) return;
     c->closing = true;
-    c->reading = false;
-    uv_close(&c->h.any, on_handle_closed);
+    c->reading = c->watching = false;
+    uv_close((uv_handle_t *)&c->poll, on_handle_closed);
+    close(c->fd);
 }
 
 void net_conn_reset(struct net_conn *c) {
+    static const struct linger hard = {.l_onoff = 1};
     if (c->closing) return;
-    if (c->is_tcp && uv_tcp_close_reset(&c->h.tcp, on_handle_closed) == 0) {
-        c->closing = true;
-        c->reading = false;
-        return;
-    }
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     net_conn_close(c);
 }

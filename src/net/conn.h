@@ -1,5 +1,7 @@
 /* One connection's bytes, plain or TLS, TCP or Unix: what server and client stand on. Private to the room.
  *
+ * Sockets of our own on uv_poll instead of libuv's streams: send and recv without the detour over files, one queue that
+ * many small pieces go into, and a FIN that is seen while nothing is read.
  * Reads land in the loop's shared buffer and are handed on at once. Writes go to the kernel directly; what it does not
  * take is copied and follows by itself. A hook may close the connection it is called for; its memory stays until
  * on_closed. */
@@ -9,14 +11,17 @@
 #include "base/buf.h"
 #include "net/loop.h"
 
+#include <sys/socket.h>
+
 /* What one connection may hold back for a slow peer at the very most. */
 #define NET_MAX_QUEUED_BYTES (256U << 20)
 
 struct net_conn;
-struct net_outq;
 struct net_tls_session;
 
 struct net_conn_hooks {
+    void (*on_connected)(struct net_conn *c,
+                         int status); /* after net_conn_connect; 0 or a negative uv error */
     void (*on_data)(struct net_conn *c, const char *data,
                     size_t len); /* data valid during the hook */
     /* The peer finished (UV_EOF) or the connection broke (another uv error, also of a write that was queued).
@@ -29,35 +34,36 @@ struct net_conn_hooks {
 };
 
 struct net_conn {
-    union {
-        uv_handle_t any;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } h;
+    uv_poll_t poll;
     struct net_loop *loop;
     const struct net_conn_hooks *hooks;
     struct net_tls_session *tls; /* NULL: plain */
-    struct net_outq *out;        /* NULL until something had to wait */
+    struct buf out;              /* what the kernel did not take yet */
     uint64_t written;            /* bytes accepted for writing since the start */
-    bool is_tcp, reading, ended, closing;
+    int fd;
+    int interest; /* what uv_poll was told */
+    bool is_tcp, connecting, reading, watching, ended, closing;
 };
 
-/* Prepares the handle; the struct must be zeroed. Afterwards net_conn_close is needed, and on_closed comes. */
-int net_conn_init(struct net_conn *c, struct net_loop *l, bool is_tcp,
+/* Takes over a socket; the struct must be zeroed. Afterwards net_conn_close is needed, and on_closed comes.
+ * On an error the descriptor remains the caller's. */
+int net_conn_init(struct net_conn *c, struct net_loop *l, int fd, bool is_tcp,
                   const struct net_conn_hooks *hooks);
-/* Takes over a connected descriptor. On an error the descriptor remains the caller's. */
-int net_conn_open(struct net_conn *c, int fd);
-int net_conn_read(struct net_conn *c); /* harmless when reading already */
-void net_conn_stop(struct net_conn *c);
+/* 0: on_connected follows (perhaps at once, but not before it has returned). UV_EAGAIN: a Unix socket's queue is full,
+ * try again a little later. Otherwise what was wrong. */
+int net_conn_connect(struct net_conn *c, const struct sockaddr *sa, socklen_t len);
+void net_conn_read(struct net_conn *c); /* harmless when reading already */
+void net_conn_stop(struct net_conn *c); /* reads no more: back-pressure through TCP */
+/* The same, but the peer's leaving is still told by on_end; what it sent before is then lost. */
+void net_conn_watch(struct net_conn *c);
 /* All parts, now or later, or a negative uv error (then the connection is of no more use). Never calls a hook. */
 int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n);
 /* Bytes accepted but not yet the kernel's. */
-size_t net_conn_queued(const struct net_conn *c);
+static inline size_t net_conn_queued(const struct net_conn *c) {
+    return buf_len(&c->out);
+}
 /* Sends FIN (TLS: close_notify first); only with an empty queue. */
 void net_conn_shutdown(struct net_conn *c);
-/* True when the peer is known to have left although nothing is being read. */
-bool net_conn_peer_left(const struct net_conn *c);
 void net_conn_close(struct net_conn *c);
 void net_conn_reset(
     struct net_conn *c); /* close with RST: the peer must not take what came for whole */

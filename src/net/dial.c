@@ -2,7 +2,7 @@
 #include "net/call.h"
 #include "net/tls.h"
 
-#include <netinet/tcp.h>
+#include <sys/un.h>
 
 static void connect_next(struct net_call *c);
 
@@ -55,7 +55,7 @@ static void resolve(struct net_call *c) {
 
 /* --- connections --- */
 
-void call_next_address(struct net_call *c, int status) {
+static void next_address(struct net_call *c, int status) {
     struct link *k = c->link;
     c->error = status;
     c->link = NULL;
@@ -64,17 +64,18 @@ void call_next_address(struct net_call *c, int status) {
     connect_next(c);
 }
 
-static void on_connected(uv_connect_t *request, int status) {
-    struct link *k = request->data;
+void dial_connected(struct link *k, int status) {
     struct net_call *c = k->call;
-    if (c == NULL) return; /* cancelled, or its time was up */
-    net_timer_stop(k->origin->loop, &k->timer);
-    if (status == 0) status = net_conn_read(&k->conn);
-    if (status < 0) {
-        call_next_address(c, status);
+    if (c == NULL) { /* cancelled, or its time was up */
+        link_close(k);
         return;
     }
-    if (k->conn.is_tcp) uv_tcp_nodelay(&k->conn.h.tcp, 1);
+    net_timer_stop(k->origin->loop, &k->timer);
+    if (status < 0) {
+        next_address(c, status);
+        return;
+    }
+    net_conn_read(&k->conn);
     if (k->origin->tls == NULL) {
         call_send(c);
         return;
@@ -90,32 +91,63 @@ static void share_time(struct net_call *c, struct link *k, size_t left) {
         net_timer_start(c->origin->loop, &k->timer, (due_ms - now_ms) / left);
 }
 
+/* Addresses of the origin: the file of a Unix socket, or what the name stands for. */
+static size_t addresses(const struct net_origin *o) {
+    return o->unix_path != NULL ? 1 : o->naddresses;
+}
+
+static int connect_link(struct link *k, size_t address) {
+    const struct net_origin *o = k->origin;
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    if (o->unix_path != NULL) {
+        size_t len = strlen(o->unix_path);
+        if (len >= sizeof un.sun_path) return UV_ENAMETOOLONG;
+        memcpy(un.sun_path, o->unix_path, len);
+        return net_conn_connect(&k->conn, (const struct sockaddr *)&un, sizeof un);
+    }
+    const union net_sockaddr *sa = &o->addresses[address];
+    return net_conn_connect(&k->conn, &sa->any,
+                            sa->any.sa_family == AF_INET ? sizeof sa->v4 : sizeof sa->v6);
+}
+
+static void try_address(struct net_call *c, struct link *k) {
+    struct net_origin *o = c->origin;
+    int status = connect_link(k, c->address - 1);
+    k->queue_full = status == UV_EAGAIN && o->unix_path != NULL;
+    if (k->queue_full)
+        net_timer_start(o->loop, &k->timer, DIAL_AGAIN_MS);
+    else if (status < 0)
+        next_address(c, status);
+    else
+        share_time(c, k, addresses(o) - c->address + 1);
+}
+
+void dial_timer(struct link *k) {
+    if (k->queue_full)
+        try_address(k->call, k);
+    else
+        next_address(k->call, UV_ETIMEDOUT);
+}
+
 static void connect_next(struct net_call *c) {
     struct net_origin *o = c->origin;
-    bool unix_socket = o->unix_path != NULL;
-    size_t n = unix_socket ? 1 : o->naddresses;
+    int status;
     c->state = CONNECTING;
-    if (c->address >= n) {
+    if (c->address >= addresses(o)) {
         o->resolved_ms = 0;
         call_end_later(c, NET_REFUSED, uv_strerror(c->error));
         return;
     }
-    const union net_sockaddr *sa = &o->addresses[c->address++];
-    struct link *k = link_new(o, !unix_socket);
+    int family = o->unix_path != NULL ? AF_UNIX : o->addresses[c->address].any.sa_family;
+    struct link *k = link_new(o, family, &status);
     if (k == NULL) {
-        call_end_later(c, NET_MEMORY, "out of memory");
+        call_end_later(c, status == UV_ENOMEM ? NET_MEMORY : NET_REFUSED, uv_strerror(status));
         return;
     }
+    c->address++;
     c->link = k;
     k->call = c;
-    k->connect.data = k;
-    if (unix_socket) {
-        uv_pipe_connect(&k->connect, &k->conn.h.pipe, o->unix_path, on_connected);
-        return;
-    }
-    share_time(c, k, n - c->address + 1);
-    int r = uv_tcp_connect(&k->connect, &k->conn.h.tcp, &sa->any, on_connected);
-    if (r < 0) call_next_address(c, r);
+    try_address(c, k);
 }
 
 void call_dial(struct net_call *c) {

@@ -1,7 +1,10 @@
 #include "net/call.h"
 #include "net/tls.h"
 
+#include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* --- the idle list --- */
 
@@ -258,31 +261,45 @@ static void on_closed(struct net_conn *conn) {
     origin_maybe_release(o);
 }
 
+static void on_connected(struct net_conn *conn, int status) {
+    dial_connected((struct link *)conn, status);
+}
+
 static void on_timer(struct net_timer *t) {
     struct link *k = (struct link *)((char *)t - offsetof(struct link, timer));
     if (k->call != NULL)
-        call_next_address(k->call, UV_ETIMEDOUT);
+        dial_timer(k);
     else
         link_close(k);
 }
 
-static const struct net_conn_hooks hooks = {.on_data = on_data,
+static const struct net_conn_hooks hooks = {.on_connected = on_connected,
+                                            .on_data = on_data,
                                             .on_end = on_end,
                                             .on_flushed = on_flushed,
                                             .on_closed = on_closed,
                                             .on_secure = on_secure};
 
-struct link *link_new(struct net_origin *o, bool is_tcp) {
+struct link *link_new(struct net_origin *o, int family, int *status) {
     struct link *k = calloc(1, sizeof *k);
+    int one = 1, fd = -1;
+    *status = UV_ENOMEM;
     if (k == NULL) return NULL;
-    if (net_conn_init(&k->conn, o->loop, is_tcp, &hooks) < 0) {
-        free(k);
-        return NULL;
+    fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        *status = -errno;
+        goto fail;
     }
+    if (family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if ((*status = net_conn_init(&k->conn, o->loop, fd, family != AF_UNIX, &hooks)) < 0) goto fail;
     k->origin = o;
     k->max_served = UINT64_MAX;
     k->timer.fire = on_timer;
     buf_init(&k->in, LINK_MAX_IN_BYTES);
     o->handles++;
     return k;
+fail:
+    if (fd >= 0) close(fd);
+    free(k);
+    return NULL;
 }

@@ -49,10 +49,8 @@ static void refuse(struct net_server *server, int fd, bool is_tcp,
     if (s == NULL) return;
     s->refused = true;
     server->refusing++;
-    if (net_conn_read(&s->conn) < 0)
-        session_close(s);
-    else
-        session_fault(s, 503, "too many connections");
+    net_conn_read(&s->conn);
+    session_fault(s, 503, "too many connections");
 }
 
 static bool is_exempt(const struct net_server *s, bool is_tcp, const struct net_address *a) {

@@ -1,6 +1,5 @@
 #include "net/loop.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -190,9 +189,6 @@ int net_loop_init(struct net_loop *l) {
     l->posts_tail = &l->posts;
     l->deferred.prev = l->deferred.next = &l->deferred;
     for (size_t i = 0; i < NET_WHEEL_SLOTS; i++) l->wheel[i].prev = l->wheel[i].next = &l->wheel[i];
-    signal(
-        SIGPIPE,
-        SIG_IGN); /* libuv writes with write(2): a peer that left is an error there, not our end */
     int r = uv_loop_init(&l->uv);
     if (r < 0) return r;
     if ((r = uv_mutex_init(&l->post_lock)) < 0) goto no_lock;

@@ -49,7 +49,7 @@ struct net_loop {
     uint64_t date_ms;
 };
 
-/* 0, or a negative uv error. The struct must not move afterwards. Sets SIGPIPE to be ignored, for the process. */
+/* 0, or a negative uv error. The struct must not move afterwards. */
 int net_loop_init(struct net_loop *l);
 /* Until net_loop_stop, or until nothing is left to do: no handle, armed timer, deferred work or hold. */
 void net_loop_run(struct net_loop *l);

@@ -9,9 +9,7 @@
  *
  * A client that half-closes its connection before its answer is made counts as gone: on_gone comes with the FIN.
  * A connection the server ends is shut down for writing and lingered on for up to 2 s, so that the answer arrives even
- * while the client still sends.
- *
- * Writing to a closed socket raises SIGPIPE: net_loop_init sets it to be ignored. */
+ * while the client still sends. */
 #ifndef ANYLLM_NET_SERVER_H
 #define ANYLLM_NET_SERVER_H
 

@@ -332,18 +332,15 @@ static void session_run(struct session *s) {
     s->running = false;
 }
 
-/* A client that sends ahead is read from up to a bound; while it is not, it is watched for leaving. */
+/* A client that sends ahead is read from up to a bound; while it is not, only its leaving is heard. */
 static void throttle(struct session *s) {
-    if (s->state == LINGER || s->state == CLOSED) return;
+    if (s->state == LINGER || s->state == CLOSED || s->half_closed) return;
     size_t ahead = buf_len(&s->in);
     if (ahead == 0) buf_reset(&s->in, 2048);
-    if (s->state == ANSWER && ahead > SESSION_AHEAD_BYTES) {
-        if (s->conn.reading) stop_timer(s);
-        net_conn_stop(&s->conn);
-        session_guard(s);
-    } else if (!s->half_closed) {
+    if (s->state == ANSWER && ahead > SESSION_AHEAD_BYTES)
+        net_conn_watch(&s->conn);
+    else
         net_conn_read(&s->conn);
-    }
 }
 
 /* Goes on with what was read before. */
@@ -438,32 +435,20 @@ static void body_late(struct session *s) {
 void session_guard(struct session *s) {
     if (net_timer_armed(&s->timer)) return;
     s->sent = s->conn.written - net_conn_queued(&s->conn);
-    s->sent_ms = net_now_ms(s->server->loop);
-    set_timer(s, s->conn.reading ? s->server->limits.write_stall_ms : SESSION_WATCH_MS);
+    set_timer(s, s->server->limits.write_stall_ms);
 }
 
+/* A period in which the kernel took nothing is the end; the first one may have begun in the middle of a queue. */
 static void look_at_peer(struct session *s) {
-    const struct net_server_limits *l = &s->server->limits;
-    bool blind = !s->conn.reading && !s->half_closed;
     size_t queued = net_conn_queued(&s->conn);
-    uint64_t sent = s->conn.written - queued, now_ms = net_now_ms(s->server->loop);
-    if (blind && net_conn_peer_left(&s->conn)) {
+    uint64_t sent = s->conn.written - queued;
+    if (queued > 0 && sent == s->sent) {
+        s->reset = true;
         session_close(s);
         return;
     }
-    if (sent != s->sent || queued == 0) {
-        s->sent = sent;
-        s->sent_ms = now_ms;
-    }
-    uint64_t stalled_ms = now_ms - s->sent_ms;
-    if (queued > 0 && stalled_ms >= l->write_stall_ms) {
-        s->reset = true;
-        session_close(s);
-    } else if (blind) {
-        set_timer(s, SESSION_WATCH_MS);
-    } else if (queued > 0) {
-        set_timer(s, l->write_stall_ms - stalled_ms);
-    }
+    s->sent = sent;
+    if (queued > 0) set_timer(s, s->server->limits.write_stall_ms);
 }
 
 static void on_timer(struct net_timer *t) {
@@ -507,15 +492,13 @@ struct session *session_new(struct net_server *server) {
 struct session *session_open(struct net_server *server, int fd, bool is_tcp,
                              const struct net_address *address) {
     struct session *s = session_new(server);
-    if (s == NULL || net_conn_init(&s->conn, server->loop, is_tcp, &conn_hooks) < 0) {
+    if (s == NULL || net_conn_init(&s->conn, server->loop, fd, is_tcp, &conn_hooks) < 0) {
         session_free(s);
         close(fd);
         return NULL;
     }
     server->handles++;
-    bool opened = net_conn_open(&s->conn, fd) == 0;
-    if (!opened || !server_take_slot(server, s)) {
-        if (!opened) close(fd);
+    if (!server_take_slot(server, s)) {
         s->state = CLOSED;
         net_conn_close(&s->conn);
         return NULL;
@@ -530,7 +513,7 @@ struct session *session_open(struct net_server *server, int fd, bool is_tcp,
 void session_begin(struct session *s) {
     s->state = HEAD;
     set_timer(s, s->server->limits.head_ms);
-    if (net_conn_read(&s->conn) < 0) session_close(s);
+    net_conn_read(&s->conn);
 }
 
 void session_close(struct session *s) {

@@ -18,18 +18,18 @@
 #include "net/conn.h"
 #include "net/server.h"
 
-#define SESSION_DROP_BYTES \
-    65536U /* of a body nobody wants, before the connection is closed instead */
-#define SESSION_AHEAD_BYTES 65536U /* of pipelined requests read while one is being answered */
-#define SESSION_MAX_IN_BYTES (256U << 10) /* a read on top of what is ahead, twice */
+/* Of a body nobody wants, before the connection is closed instead. */
+#define SESSION_DROP_BYTES 65536U
+/* Of pipelined requests read while one is being answered; and a read on top of that, twice. */
+#define SESSION_AHEAD_BYTES 65536U
+#define SESSION_MAX_IN_BYTES (256U << 10)
+/* A client that sends 32 MiB before it reads still sees its 413. */
+#define SESSION_LINGER_BYTES (64U << 20)
 #define SESSION_LINGER_MS 2000U
-#define SESSION_LINGER_BYTES \
-    (64U << 20) /* a client that sends 32 MiB before it reads still sees its 413 */
-#define SESSION_WATCH_MS \
-    40U /* a peer we do not read from is looked at this often: gone is noticed within 100 ms */
-#define SESSION_DRAIN_MS 100U /* at the end, for requests already on their way */
-#define SERVER_MAX_REFUSING \
-    64U /* connections over the limit that are lingered on; the others are just closed */
+/* At the end, for requests already on their way. */
+#define SESSION_DRAIN_MS 100U
+/* Connections over the limit that are lingered on; the others are just closed. */
+#define SERVER_MAX_REFUSING 64U
 
 enum answer {
     ANSWER_NONE,
@@ -72,9 +72,9 @@ struct session {
     struct buf in;     /* bytes read and not yet consumed */
     struct slice view; /* what is being consumed: `in` or the read buffer */
     struct h1_scan scan;
-    struct buf body;        /* of a request that did not come in one read */
-    uint64_t body_ms;       /* when its reading began */
-    uint64_t sent, sent_ms; /* bytes the kernel had taken when last looked, and since when */
+    struct buf body;  /* of a request that did not come in one read */
+    uint64_t body_ms; /* when its reading began */
+    uint64_t sent;    /* bytes the kernel had taken when last looked */
     size_t linger_left;
     struct net_address address;
     char peer[NET_ADDRESS_TEXT_BYTES];
@@ -133,7 +133,7 @@ void session_fault(struct session *s, unsigned status, const char *reason);
 void session_answering(struct session *s);
 /* An answer has ended one way or another: goes on when the caller has returned. */
 void session_answered(struct session *s);
-/* Looks after a peer that does not take its answer, or from which nothing is read. */
+/* Looks after a peer that does not take its answer. */
 void session_guard(struct session *s);
 
 /* answer.c */
