@@ -25,8 +25,8 @@ enum queue_code {
     QUEUE_NOT_FOUND,
     QUEUE_NOT_READY,         /* result: still in queue or in progress */
     QUEUE_ALREADY_COMPLETED, /* cancel */
-    QUEUE_FULL,              /* submit: the caller's max_queue_length or the server's limit is reached */
-    QUEUE_UNAVAILABLE,       /* the store cannot write, or the server is ending */
+    QUEUE_FULL,        /* submit: the caller's max_queue_length or the server's limit is reached */
+    QUEUE_UNAVAILABLE, /* the store cannot write, or the server is ending */
 };
 
 struct queue_log {
@@ -39,7 +39,7 @@ struct queue_reply {
     const char *id;
     struct slice endpoint;
     enum store_state state;
-    uint64_t position;       /* IN_QUEUE: how many start before this one */
+    uint64_t position;            /* IN_QUEUE: how many start before this one */
     const struct queue_log *logs; /* when asked for */
     size_t nlogs;
     const struct store_row *row; /* COMPLETED: with the result */
@@ -59,9 +59,11 @@ struct queue_submit {
 };
 
 struct queue_find {
-    struct slice id;       /* as the caller sent it; anything that is not a UUID in lower case is not found */
+    struct slice
+        id; /* as the caller sent it; anything that is not a UUID in lower case is not found */
     struct slice owner;
-    struct slice endpoint; /* owner/alias or more; must be a whole-segment prefix of the submitted id or equal to it */
+    struct slice
+        endpoint; /* owner/alias or more; must be a whole-segment prefix of the submitted id or equal to it */
 };
 
 /* --- the runner: runs models without the queue knowing them */
@@ -74,11 +76,11 @@ struct queue_job {
 
 struct queue_outcome {
     unsigned http_status;
-    struct slice headers, body;      /* replayed with the result */
-    struct slice error, error_type;  /* empty on success */
-    bool retryable;                  /* another attempt may help, and nothing was shown to the caller */
-    unsigned max_attempts;           /* for this kind of failure (U8: 4, U9: 10) */
-    int64_t retry_after_ms;          /* -1: not told */
+    struct slice headers, body;     /* replayed with the result */
+    struct slice error, error_type; /* empty on success */
+    bool retryable;         /* another attempt may help, and nothing was shown to the caller */
+    unsigned max_attempts;  /* for this kind of failure (U8: 4, U9: 10) */
+    int64_t retry_after_ms; /* -1: not told */
     bool has_usage;
     struct slice upstream, model, usage;
     bool has_cost;
@@ -103,29 +105,50 @@ void queue_wake(struct queue *q);
 /* --- life */
 #define QUEUE_LEASE_MS 30000
 #define QUEUE_MAX_LOG_LINES 10000U
-#define QUEUE_MAX_LOG_BYTES 8192U
+#define QUEUE_MAX_LOG_BYTES 8192U /* of a line */
+#define QUEUE_MAX_LOG_TOTAL \
+    (4U << 20) /* of a request's lines: a thousand running ones fit in memory */
 #define QUEUE_MAX_RESULT_BYTES (10U << 20)
+#define QUEUE_MAX_CRASHES \
+    3U /* with the same request running; then it fails as runner_disconnected */
+#define QUEUE_BACKOFF_MS 500 /* full jitter: uniform below this, doubled with each attempt … */
+#define QUEUE_BACKOFF_CAP_MS 30000 /* … up to this */
+#define QUEUE_RETRY_AFTER_CAP_MS 300000
+#define QUEUE_MAX_BACKOFF \
+    256U /* requests between two attempts; at this many nothing new is claimed */
+#define QUEUE_STORE_RETRY_MS 1000 /* between two tries while the store cannot write */
+#define QUEUE_LOG_FLUSH_MS \
+    1000 /* a line of a running request is given to the store after this at the latest */
 
 struct queue_options {
-    struct net_loop *loop; /* timers only */
+    struct net_loop *loop; /* timers and deferred work only; NULL: see queue_tick */
     const struct clock *clock;
     const struct random *random;
-    struct store *store;   /* its hooks must be given to the queue: see queue_store_done */
+    struct store *store; /* its hooks must be given to the queue: see queue_store_done */
     struct queue_runner runner;
     const char *node, *boot;
     uint64_t max_queue_length; /* of the server, 0 = none */
 };
 
-struct queue *queue_new(const struct queue_options *o); /* strings borrowed for life; NULL when out of memory */
+struct queue *queue_new(
+    const struct queue_options *o); /* strings borrowed for life; NULL when out of memory */
 /* The store's on_done goes here (serve wires it): tickets of the queue are the queue's own. */
 void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r);
 void queue_store_health(void *queue, bool can_write, const char *reason);
 /* Loads what is unfinished and begins to claim; `ready` is called once when done (ok) or failed. */
 void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user);
-/* Graceful end: no new submits, no new claims; `idle` is called once when no run is left (running ones finish, or are
- * abandoned by queue_abandon: their rows stay IN_PROGRESS and are claimed again at the next start). */
+/* Graceful end: no new submits, no new claims; `idle` is called once, not before the call has returned, when no run is
+ * left: running ones finish, those between two attempts are given back to the store. */
 void queue_drain(struct queue *q, void (*idle)(void *user), void *user);
+/* After queue_drain, when its time is over: runs are cancelled and given back, their rows stay IN_PROGRESS and are
+ * claimed again at the next start without counting as crashed (with no_retry they end as runner_disconnected). What a
+ * runner says about them from now on is dropped. `idle` follows. */
+void queue_abandon(struct queue *q);
+/* After the store has been closed, so that no answer of it can come any more. Callers not yet answered are not. */
 void queue_free(struct queue *q);
+/* Does all work that is due and returns in how many milliseconds there is some again (UINT64_MAX: not by itself). With a
+ * loop the queue calls this itself; without one (loop NULL) a simulator does. */
+uint64_t queue_tick(struct queue *q);
 
 /* --- callers */
 void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d);
@@ -134,7 +157,11 @@ void queue_result(struct queue *q, const struct queue_find *f, struct queue_done
 void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done d);
 
 struct queue_stats {
-    uint64_t submitted, claimed, completed, failed, cancelled, retried, recovered, stale_writes;
+    uint64_t submitted, claimed, retried;
+    uint64_t completed;         /* all that ended: well, … */
+    uint64_t failed, cancelled; /* … with an error, by the caller */
+    uint64_t recovered;         /* claimed again after a crash or an abandoned run */
+    uint64_t stale_writes;      /* of an attempt that is no longer the present one: dropped */
     size_t waiting, running;
     bool can_write;
 };

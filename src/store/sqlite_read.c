@@ -1,4 +1,5 @@
-/* The reads: one SELECT each, so each sees one state of the database. */
+/* The reads. A row and its log lines may come from two states of the database: log lines of a COMPLETED row are all
+ * there before it is. */
 #include "store/sqlite.h"
 
 #include <stdint.h>
@@ -91,13 +92,6 @@ int sqlite_read_row(sqlite3_stmt *st, struct op *op, const char *id, unsigned pa
     return op->mem.failed ? SQLITE_NOMEM : rc;
 }
 
-static int read_get(struct sqlite_store *s, struct op *op) {
-    sqlite3_stmt *st = s->statements[ST_READ_ROW];
-    int rc = sqlite_read_row(st, op, op->in.one.id, op->in.one.parts);
-    if (rc == SQLITE_ROW) op->reply.row = &op->row;
-    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
 /* An array in the arena that doubles; what it outgrows stays there until the reply is freed. */
 static void *grow(struct op *op, void *old, size_t n, size_t *room, size_t each) {
     if (n < *room) return old;
@@ -129,6 +123,14 @@ static int read_logs(struct sqlite_store *s, struct op *op) {
     return rc;
 }
 
+static int read_get(struct sqlite_store *s, struct op *op) {
+    sqlite3_stmt *st = s->statements[ST_READ_ROW];
+    int rc = sqlite_read_row(st, op, op->in.one.id, op->in.one.parts);
+    if (rc != SQLITE_ROW) return rc;
+    op->reply.row = &op->row;
+    return op->in.one.parts & STORE_LOGS ? read_logs(s, op) : SQLITE_DONE;
+}
+
 static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *p) {
     *p = (struct store_pending){.seq = (uint64_t)sqlite3_column_int64(st, 0)};
     take_id(p->id, st, 1);
@@ -143,6 +145,7 @@ static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *
     p->started_ms = sqlite3_column_int64(st, 10);
     p->endpoint = take_text(op, st, 11);
     p->owner = take_text(op, st, 12);
+    p->has_webhook = sqlite3_column_int(st, 13) != 0;
 }
 
 static int read_pending(struct sqlite_store *s, struct op *op) {

@@ -137,7 +137,7 @@ static const char *const texts[ST_COUNT] = {
                      " WHERE seq = (SELECT seq FROM request WHERE id = ?1) ORDER BY n",
     [ST_READ_PENDING] =
         "SELECT seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, boot,"
-        " created_ms, started_ms, endpoint, owner"
+        " created_ms, started_ms, endpoint, owner, webhook <> ''"
         " FROM request INDEXED BY request_open WHERE state <> 2 ORDER BY seq",
 };
 

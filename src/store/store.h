@@ -103,7 +103,7 @@ struct store_pending {
         crashes; /* how often a claim found it IN_PROGRESS with its server gone; the present loss not counted */
     uint64_t seq;
     int priority;
-    bool no_retry, cancel_requested;
+    bool no_retry, cancel_requested, has_webhook;
     bool released; /* IN_PROGRESS, given back by `release`: nobody crashed */
     struct slice endpoint, owner;
     int64_t created_ms, started_ms;
@@ -114,13 +114,13 @@ struct store_reply {
     uint64_t seq;                 /* submit: of the new row */
     enum store_state state;       /* cancel: the state before */
     const struct store_row *row;  /* get, claim: the row (without result for claim) */
-    const struct store_log *logs; /* logs */
+    const struct store_log *logs; /* logs, get */
     size_t nlogs;
     const struct store_pending *pending; /* pending: all of them, in order of seq */
     size_t npending;
 };
 
-enum { STORE_INPUT = 1, STORE_RESULT = 2 };
+enum { STORE_INPUT = 1, STORE_RESULT = 2, STORE_LOGS = 4 };
 
 struct store_hooks {
     void (*on_done)(void *user, uint64_t ticket, const struct store_reply *r);
@@ -158,7 +158,7 @@ struct store_backend {
     /* Appends log lines; lines of an id that is not there are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
     /* Reads see every write answered before they were given, and may be answered before writes given earlier.
-     * parts: STORE_INPUT and STORE_RESULT (headers, body) are read only when named. */
+     * parts: STORE_INPUT, STORE_RESULT (headers, body) and STORE_LOGS (in the reply) are read only when named. */
     void (*get)(struct store *s, uint64_t ticket, const char *id, unsigned parts);
     void (*logs)(struct store *s, uint64_t ticket, const char *id);
     void (*pending)(struct store *s, uint64_t ticket);

@@ -1,0 +1,325 @@
+/* What callers ask: submit, status, result, cancel. Nothing is answered before the call has returned: a call is kept
+ * and taken up at the end of the loop's turn. */
+#include "queue/inside.h"
+
+#include <stdlib.h>
+
+/* --- answers */
+
+void call_answer(struct queue *q, struct call *c, const struct queue_reply *r) {
+    c->done.done(c->done.user, c->done.ticket, r);
+    free(c);
+}
+
+void call_answer_code(struct queue *q, struct call *c, enum queue_code code) {
+    struct queue_reply r = {.code = code, .id = c->id};
+    call_answer(q, c, &r);
+}
+
+/* No memory for a call: its refusal needs none, for as many as there is place; after that it comes at once. */
+static void refuse(struct queue *q, struct queue_done d) {
+    if (q->nrefusals < REFUSALS) {
+        q->refusals[q->nrefusals++] = d;
+        soon(q);
+        return;
+    }
+    struct queue_reply r = {.code = QUEUE_UNAVAILABLE, .id = ""};
+    d.done(d.user, d.ticket, &r);
+}
+
+static void keep(struct queue *q, struct call *c) {
+    c->next = NULL;
+    *q->calls_tail = c;
+    q->calls_tail = &c->next;
+    soon(q);
+}
+
+/* --- submit */
+
+static size_t waiting(const struct queue *q) {
+    return q->at[STEP_NEW] + q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
+}
+
+static enum queue_code may_submit(const struct queue *q, const struct queue_submit *in) {
+    size_t n = waiting(q);
+    if (!q->started || q->draining || !q->stats.can_write) return QUEUE_UNAVAILABLE;
+    if (q->o.max_queue_length > 0 && n >= q->o.max_queue_length) return QUEUE_FULL;
+    return in->max_queue_length > 0 && n >= in->max_queue_length ? QUEUE_FULL : QUEUE_OK;
+}
+
+static struct item *new_item(struct queue *q, const struct queue_submit *in) {
+    char id[UUID_BYTES];
+    random_uuid(q->o.random, id);
+    struct item *i = item_new(id, in->endpoint, in->owner);
+    if (i == NULL) return NULL;
+    i->created_ms = wall_ms(q);
+    i->priority = in->priority < 0           ? 0
+                  : in->priority > UINT8_MAX ? UINT8_MAX
+                                             : (uint8_t)in->priority;
+    i->no_retry = in->no_retry;
+    i->has_webhook = in->webhook.len > 0;
+    return i;
+}
+
+static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
+                        const struct queue_submit *in) {
+    struct store_submit row = {.id = i->id,
+                               .endpoint = in->endpoint,
+                               .owner = in->owner,
+                               .input = in->input,
+                               .webhook = in->webhook,
+                               .priority = i->priority,
+                               .no_retry = in->no_retry,
+                               .created_ms = i->created_ms};
+    struct ticket *t = slots_get(&q->tickets, ticket);
+    t->item = i;
+    q->at[STEP_NEW]++;
+    q->o.store->backend->submit(q->o.store, ticket, &row);
+}
+
+void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d) {
+    enum queue_code code = may_submit(q, in);
+    struct call *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        refuse(q, d);
+        return;
+    }
+    c->kind = CALL_SUBMIT;
+    c->done = d;
+    c->refused = code;
+    struct item *i = code == QUEUE_OK ? new_item(q, in) : NULL;
+    uint64_t ticket = i != NULL ? ask(q, ASKED_SUBMIT, i, c) : 0;
+    if (ticket != 0) {
+        give_submit(q, ticket, i, in);
+        return;
+    }
+    free(i);
+    if (code == QUEUE_OK) c->refused = QUEUE_UNAVAILABLE;
+    keep(q, c);
+}
+
+/* The lowest shown is kept: one of higher priority may come before it later. */
+static uint32_t position_of(struct item *i) {
+    uint32_t rank = i->step == STEP_WAITING ? order_rank(i) : 0;
+    if (rank < i->shown) i->shown = rank;
+    return i->shown;
+}
+
+static struct queue_reply reply_of(struct item *i) {
+    struct queue_reply r = {.code = QUEUE_OK, .id = i->id, .endpoint = item_endpoint(i)};
+    r.state = i->started ? STORE_IN_PROGRESS : STORE_IN_QUEUE;
+    if (!i->started) r.position = position_of(i);
+    return r;
+}
+
+/* NEW -> WAITING: durable, so known. */
+void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = t->item;
+    t->item = NULL;
+    if (r->status != STORE_OK) {
+        q->at[STEP_NEW]--;
+        free(i);
+        call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
+        soon(q);
+        return;
+    }
+    i->seq = r->seq;
+    table_add(&q->items, i);
+    wait_in_order(q, i);
+    q->stats.submitted++;
+    struct queue_reply reply = reply_of(i);
+    call_answer(q, t->call, &reply);
+}
+
+/* --- status, result, cancel */
+
+/* "8-4-4-4-12" hex digits in lower case. */
+static bool is_uuid(struct slice s) {
+    if (s.len != UUID_BYTES - 1) return false;
+    for (size_t k = 0; k < s.len; k++) {
+        char c = s.ptr[k];
+        bool dash = k == 8 || k == 13 || k == 18 || k == 23;
+        if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+    }
+    return true;
+}
+
+static void find(struct queue *q, enum call_kind kind, const struct queue_find *f, bool logs,
+                 struct queue_done d) {
+    bool valid = is_uuid(f->id) && f->endpoint.len <= UINT16_MAX && f->owner.len <= UINT16_MAX;
+    size_t text = valid ? f->endpoint.len + f->owner.len : 0;
+    struct call *c = calloc(1, sizeof *c + text);
+    if (c == NULL) {
+        refuse(q, d);
+        return;
+    }
+    c->kind = kind;
+    c->logs = logs;
+    c->done = d;
+    if (valid) {
+        memcpy(c->id, f->id.ptr, f->id.len);
+        c->endpoint_len = (uint16_t)f->endpoint.len;
+        c->owner_len = (uint16_t)f->owner.len;
+        if (f->endpoint.len > 0) memcpy(c->text, f->endpoint.ptr, f->endpoint.len);
+        if (f->owner.len > 0) memcpy(c->text + f->endpoint.len, f->owner.ptr, f->owner.len);
+    }
+    keep(q, c);
+}
+
+void queue_status(struct queue *q, const struct queue_find *f, bool logs, struct queue_done d) {
+    find(q, CALL_STATUS, f, logs, d);
+}
+
+void queue_result(struct queue *q, const struct queue_find *f, struct queue_done d) {
+    find(q, CALL_RESULT, f, false, d);
+}
+
+void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done d) {
+    find(q, CALL_CANCEL, f, false, d);
+}
+
+/* Whose it is, and whole segments of the endpoint: "fal-ai/any-llm" finds what was submitted to
+ * "fal-ai/any-llm/vision", not what was submitted to "fal-ai/any-llm2". */
+static bool belongs(const struct call *c, struct slice endpoint, struct slice owner) {
+    struct slice asked = slice_make(c->text, c->endpoint_len);
+    if (!slice_eq(slice_make(c->text + c->endpoint_len, c->owner_len), owner)) return false;
+    if (!slice_starts(endpoint, asked)) return false;
+    return endpoint.len == asked.len || endpoint.ptr[asked.len] == '/';
+}
+
+static void answer_unfinished(struct queue *q, struct call *c, struct item *i) {
+    struct queue_reply r = reply_of(i);
+    if (c->kind == CALL_CANCEL) {
+        cancel_item(q, i, c);
+        return;
+    }
+    if (c->kind == CALL_RESULT) r.code = QUEUE_NOT_READY;
+    if (c->logs && i->run != NULL) {
+        r.logs = i->run->lines;
+        r.nlogs = i->run->nlines;
+    }
+    call_answer(q, c, &r);
+}
+
+static void ask_store(struct queue *q, struct call *c) {
+    unsigned parts = c->kind == CALL_RESULT ? STORE_RESULT : c->logs ? STORE_LOGS : 0;
+    uint64_t ticket = ask(q, ASKED_GET, NULL, c);
+    if (ticket == 0)
+        call_answer_code(q, c, QUEUE_UNAVAILABLE);
+    else
+        q->o.store->backend->get(q->o.store, ticket, c->id, parts);
+}
+
+static void run_call(struct queue *q, struct call *c) {
+    if (c->kind == CALL_SUBMIT) {
+        call_answer_code(q, c, c->refused);
+        return;
+    }
+    struct item *i = c->id[0] != '\0' ? table_find(&q->items, slice_of(c->id)) : NULL;
+    if (c->id[0] == '\0' || (i != NULL && !belongs(c, item_endpoint(i), item_owner(i))))
+        call_answer_code(q, c, QUEUE_NOT_FOUND);
+    else if (i != NULL)
+        answer_unfinished(q, c, i);
+    else
+        ask_store(q, c);
+}
+
+/* Those that come while these are answered are for the next turn. */
+void calls_run(struct queue *q) {
+    struct call *c = q->calls, *next;
+    struct queue_reply none = {.code = QUEUE_UNAVAILABLE, .id = ""};
+    struct queue_done refusals[REFUSALS];
+    size_t n = q->nrefusals;
+    memcpy(refusals, q->refusals, n * sizeof *refusals);
+    q->nrefusals = 0;
+    q->calls = NULL;
+    q->calls_tail = &q->calls;
+    for (size_t k = 0; k < n; k++) refusals[k].done(refusals[k].user, refusals[k].ticket, &none);
+    for (; c != NULL; c = next) {
+        next = c->next;
+        run_call(q, c);
+    }
+}
+
+void calls_free(struct queue *q) {
+    for (struct call *c = q->calls, *next; c != NULL; c = next) {
+        next = c->next;
+        free(c);
+    }
+}
+
+/* --- what the store says of requests that are not in memory */
+
+static enum queue_code code_of_row(const struct call *c, const struct store_row *row) {
+    if (!belongs(c, row->endpoint, row->owner)) return QUEUE_NOT_FOUND;
+    if (c->kind == CALL_CANCEL)
+        return row->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
+    if (c->kind == CALL_RESULT && row->state != STORE_COMPLETED) return QUEUE_NOT_READY;
+    return QUEUE_OK;
+}
+
+static void answer_row(struct queue *q, struct call *c, const struct store_reply *r,
+                       struct queue_log *logs) {
+    struct queue_reply reply = {.code = QUEUE_OK,
+                                .id = r->row->id,
+                                .endpoint = r->row->endpoint,
+                                .state = r->row->state,
+                                .logs = logs,
+                                .nlogs = r->nlogs};
+    reply.code = code_of_row(c, r->row);
+    if (reply.code == QUEUE_NOT_FOUND) {
+        call_answer_code(q, c, QUEUE_NOT_FOUND);
+        return;
+    }
+    if (r->row->state == STORE_COMPLETED) reply.row = r->row;
+    call_answer(q, c, &reply);
+}
+
+void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct call *c = t->call;
+    if (r->status != STORE_OK) {
+        call_answer_code(q, c, r->status == STORE_NOT_FOUND ? QUEUE_NOT_FOUND : QUEUE_UNAVAILABLE);
+        return;
+    }
+    struct queue_log *logs = malloc((r->nlogs + 1) * sizeof *logs);
+    if (logs == NULL) {
+        call_answer_code(q, c, QUEUE_UNAVAILABLE);
+        return;
+    }
+    for (size_t k = 0; k < r->nlogs; k++)
+        logs[k] = (struct queue_log){r->logs[k].at_ms, r->logs[k].level, r->logs[k].message};
+    bool mark = c->kind == CALL_CANCEL && code_of_row(c, r->row) == QUEUE_OK;
+    if (mark)
+        ask_cancel(q, r->row->id,
+                   c); /* unfinished, but not here: another node runs it, or we are starting */
+    else
+        answer_row(q, c, r, logs);
+    free(logs);
+}
+
+/* --- the mark of a cancel */
+
+void ask_cancel(struct queue *q, const char *id, struct call *call) {
+    uint64_t ticket = ask(q, ASKED_CANCEL, NULL, call);
+    if (ticket == 0) {
+        call_answer_code(q, call, QUEUE_OK); /* the wish is in memory */
+        return;
+    }
+    struct ticket *t = slots_get(&q->tickets, ticket);
+    memcpy(t->id, id, strlen(id) + 1);
+    q->o.store->backend->request_cancel(q->o.store, ticket, t->id, wall_ms(q));
+}
+
+/* When the store could not write the mark, the request's own fate decides: still here, it will end as cancelled. */
+void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = table_find(&q->items, slice_of(t->id));
+    enum queue_code code = QUEUE_OK;
+    if (r->status == STORE_NOT_FOUND)
+        code = QUEUE_NOT_FOUND;
+    else if (r->status == STORE_OK)
+        code = r->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
+    else if (i == NULL)
+        code = QUEUE_ALREADY_COMPLETED;
+    if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
+    call_answer_code(q, t->call, code);
+}

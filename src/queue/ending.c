@@ -1,0 +1,230 @@
+/* How what a request leaves behind reaches the store: its log lines on the way, its end, its return. */
+#include "queue/inside.h"
+
+#include <stdlib.h>
+
+/* How a request ends when it is not as its runner said. */
+static const struct {
+    unsigned http_status;
+    const char *error, *type, *body;
+} endings[] = {
+    [VERDICT_CANCELLED] =
+        {499, "Request cancelled by the client.", "client_cancelled",
+         "{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}"},
+    [VERDICT_LOST] =
+        {503, "The server ended while the request ran.", "runner_disconnected",
+         "{\"detail\":\"The server ended while the request ran.\",\"error_type\":\"runner_disconnected\"}"},
+    [VERDICT_POISON] = {503, "The server ended three times while the request ran.",
+                        "runner_disconnected",
+                        "{\"detail\":\"The server ended three times while the request ran.\","
+                        "\"error_type\":\"runner_disconnected\"}"},
+    [VERDICT_TOO_LARGE] =
+        {500, "The result is larger than 10 MiB.", "result_too_large",
+         "{\"detail\":\"The result is larger than 10 MiB.\",\"error_type\":\"result_too_large\"}"},
+    [VERDICT_MEMORY] =
+        {500, "The server had no memory for the result.", "internal_error",
+         "{\"detail\":\"The server had no memory for the result.\",\"error_type\":\"internal_error\"}"},
+};
+
+/* --- log lines on their way */
+
+static struct store_log *unsent(const struct run *r) {
+    struct store_log *lines = malloc((r->nlines - r->sent + 1) * sizeof *lines);
+    for (size_t k = r->sent; lines != NULL && k < r->nlines; k++)
+        lines[k - r->sent] = (struct store_log){r->item->id, r->lines[k].at_ms, r->lines[k].level,
+                                                r->lines[k].message};
+    return lines;
+}
+
+/* One flush at a time per run; the store keeps their order. */
+void flush_logs(struct queue *q, struct run *r) {
+    r->flush_due_ms = 0;
+    if (r->sent > r->stored || r->sent == r->nlines) return;
+    struct store_log *lines = unsent(r);
+    uint64_t ticket = lines != NULL ? ask(q, ASKED_FLUSH, r->item, NULL) : 0;
+    if (ticket != 0) {
+        size_t n = r->nlines - r->sent;
+        r->sent = r->nlines;
+        q->o.store->backend->log(q->o.store, ticket, lines, n);
+    } else {
+        r->flush_due_ms = now_ms(q) + QUEUE_LOG_FLUSH_MS;
+    }
+    free(lines);
+}
+
+static void settle_now(struct queue *q, struct item *i);
+
+void flush_answered(struct queue *q, struct item *i, const struct store_reply *r) {
+    struct run *run = i->run;
+    if (run == NULL) return;
+    if (r->status == STORE_OK)
+        run->stored = run->sent;
+    else
+        run->sent = run->stored;
+    if (i->step == STEP_SETTLING) {
+        settle_now(q, i);
+    } else if (run->sent < run->nlines) {
+        run->flush_due_ms = now_ms(q) + QUEUE_LOG_FLUSH_MS;
+        at_latest(q, run->flush_due_ms);
+    }
+}
+
+/* --- the end of a request */
+
+/* What waits for the store to write again keeps its step. */
+static void stick(struct queue *q, struct item *i) {
+    i->given = false;
+    if (i->cancel_wanted) i->cancel_requested = true; /* the mark has overtaken the end */
+    if (q->abandoned) {
+        forget(q, i);
+        return;
+    }
+    if (q->stuck == NULL) q->stuck_due_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
+    i->stuck = true;
+    i->left = q->stuck;
+    q->stuck = i;
+    at_latest(q, q->stuck_due_ms);
+}
+
+static struct store_complete ending_of(struct queue *q, struct item *i) {
+    if (i->cancel_requested) i->verdict = VERDICT_CANCELLED;
+    enum verdict v = i->verdict;
+    struct store_complete c = {.id = i->id,
+                               .attempt = i->attempt,
+                               .boot = q->o.boot,
+                               .inference_ms = -1,
+                               .completed_ms = wall_ms(q)};
+    struct run *r = i->run;
+    if (r != NULL) {
+        c.token = r->token;
+        c.inference_ms = r->inference_ms;
+        c.usage = r->result.usage;
+    }
+    if (v == VERDICT_RUNNER && r != NULL) {
+        c.http_status = r->result.http_status;
+        c.headers = r->result.headers;
+        c.body = r->result.body;
+        c.error = r->result.error;
+        c.error_type = r->result.error_type;
+        return c;
+    }
+    c.http_status = endings[v].http_status;
+    c.body = slice_of(endings[v].body);
+    c.error = slice_of(endings[v].error);
+    c.error_type = slice_of(endings[v].type);
+    return c;
+}
+
+/* Everything the store must know of it goes in one operation: result, usage, the lines not yet there. */
+static void settle_now(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    struct store_complete c = ending_of(q, i);
+    struct store_log *lines = unsent(r);
+    uint64_t ticket = lines != NULL ? ask(q, ASKED_COMPLETE, i, NULL) : 0;
+    if (ticket != 0) {
+        i->given = true;
+        c.logs = lines;
+        c.nlogs = r->nlines - r->sent;
+        q->o.store->backend->complete(q->o.store, ticket, &c);
+    } else {
+        stick(q, i);
+    }
+    free(lines);
+}
+
+static const char webhook_waits[] =
+    "webhook: its delivery waits, this version does not deliver yet";
+
+/* -> SETTLING. The lease is ours and no attempt runs. */
+void settle(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    set_step(q, i, STEP_SETTLING);
+    if (i->has_webhook) run_log(q, r, "INFO", "%s", webhook_waits);
+    r->flush_due_ms = 0;
+    if (r->sent == r->stored) settle_now(q, i); /* else when the flush is answered */
+}
+
+static void count_ended(struct queue *q, const struct item *i) {
+    bool cancelled = i->verdict == VERDICT_CANCELLED;
+    bool failed = i->verdict != VERDICT_RUNNER || i->run == NULL || i->run->result.error.len > 0;
+    q->stats.completed++;
+    q->stats.cancelled += cancelled;
+    q->stats.failed += failed && !cancelled;
+}
+
+void complete_answered(struct queue *q, struct item *i, const struct store_reply *r) {
+    if (r->status == STORE_OK) {
+        count_ended(q, i);
+        forget(q, i);
+    } else if (store_failed(r)) {
+        stick(q, i);
+    } else {
+        stale(q, i, "complete");
+    }
+}
+
+static void end_now(struct queue *q, struct item *i, struct call *call) {
+    struct store_complete c = ending_of(q, i);
+    struct store_log line = {i->id, c.completed_ms, SLICE("INFO"), slice_of(webhook_waits)};
+    uint64_t ticket = ask(q, ASKED_END, i, call);
+    if (ticket != 0) {
+        i->given = true;
+        c.logs = &line;
+        c.nlogs = i->has_webhook ? 1 : 0;
+        q->o.store->backend->finish_waiting(q->o.store, ticket, &c);
+        return;
+    }
+    stick(q, i);
+    if (call != NULL) call_answer_code(q, call, QUEUE_OK);
+}
+
+/* -> ENDING. Nobody holds it and it is not in the order. */
+void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *call) {
+    i->verdict = (uint8_t)v;
+    set_step(q, i, STEP_ENDING);
+    end_now(q, i, call);
+}
+
+/* A cancel of a waiting one is answered here. When the store cannot write, the wish is kept in memory and tried again:
+ * it will not run. */
+void end_answered(struct queue *q, struct item *i, struct ticket *t, const struct store_reply *r) {
+    if (r->status == STORE_OK) {
+        count_ended(q, i);
+        if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
+        forget(q, i);
+    } else if (store_failed(r)) {
+        if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
+        stick(q, i);
+    } else {
+        stale(q, i, "end");
+        if (t->call != NULL) ask_cancel(q, t->id, t->call);
+    }
+}
+
+void try_stuck_again(struct queue *q) {
+    struct item *i = q->stuck, *next;
+    q->stuck = NULL;
+    for (; i != NULL; i = next) {
+        next = i->left;
+        i->left = NULL;
+        i->stuck = false;
+        if (i->step == STEP_SETTLING)
+            settle_now(q, i);
+        else
+            end_now(q, i, NULL);
+    }
+}
+
+/* -> GIVING_BACK: no attempt of ours runs, and none will before the next start. */
+void give_back(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    flush_logs(q, r);
+    uint64_t ticket = ask(q, ASKED_GIVE_BACK, i, NULL);
+    if (ticket == 0) {
+        forget(q, i); /* the next start finds a lost lease instead */
+        return;
+    }
+    set_step(q, i, STEP_GIVING_BACK);
+    q->o.store->backend->release(q->o.store, ticket, i->id, i->attempt, r->token, &r->result.usage,
+                                 wall_ms(q));
+}

@@ -1,0 +1,177 @@
+/* The queue's inside: who holds what. The rules are in queue.c. */
+#ifndef ANYLLM_QUEUE_INSIDE_H
+#define ANYLLM_QUEUE_INSIDE_H
+
+#include "base/arena.h"
+#include "queue/index.h"
+#include "queue/queue.h"
+#include "queue/slots.h"
+
+/* How a run ended, copied from the runner until the store has it. */
+struct result {
+    unsigned http_status;
+    struct slice headers, body, error, error_type;
+    struct store_usage usage;
+    char *bytes; /* what the slices point at */
+};
+
+/* A claimed request: its attempt, its log lines, its result. */
+struct run {
+    struct run *prev, *next; /* in queue.runs */
+    struct item *item;
+    uint64_t id; /* of the present attempt in queue.run_ids; 0: the runner has none */
+    uint64_t token, next_token; /* of the lease; of the one a retry asks for */
+    uint64_t began_ms;          /* of the present attempt, mono; 0: none began */
+    int64_t inference_ms;       /* of the last attempt that ended, -1: none */
+    uint64_t due_ms;            /* STEP_BACKOFF: when it may start again, mono */
+    uint64_t flush_due_ms;      /* when unsent lines go to the store, mono; 0: none wait */
+    bool told;                  /* runner.cancel has been called for this attempt */
+    char *input;                /* while an attempt runs */
+    size_t input_len;
+    struct result result;
+    /* Lines [0, stored) are in the store, [stored, sent) on their way, the rest here only. */
+    struct queue_log *lines;
+    size_t nlines, room, stored, sent, log_bytes;
+    struct arena log_text;
+    bool log_full;
+};
+
+struct run *run_new(struct queue *q, struct item *i);
+void run_free(struct queue *q, struct run *r);
+/* Takes the line with its limits; what is over them is dropped and the last line says so. */
+void run_add_log(struct queue *q, struct run *r, struct slice level, struct slice message,
+                 int64_t at_ms);
+void run_keep_result(struct run *r, const struct queue_outcome *o);
+bool run_keep_input(struct run *r, struct slice input);
+void run_forget_input(struct run *r);
+uint64_t backoff_ms(const struct random *random, uint32_t attempt, int64_t retry_after_ms);
+
+/* --- what has been given to the store */
+
+struct call;
+
+enum asked {
+    ASKED_PENDING,
+    ASKED_LOST_LOGS,
+    ASKED_SUBMIT,
+    ASKED_CLAIM,
+    ASKED_RETRY,
+    ASKED_COMPLETE,
+    ASKED_END,
+    ASKED_GIVE_BACK,
+    ASKED_FLUSH,
+    ASKED_CANCEL,
+    ASKED_GET,
+    ASKED_COUNT
+};
+
+struct ticket {
+    enum asked asked;
+    char id[STORE_ID_BYTES]; /* looked up when the answer comes: the item may be gone */
+    struct call *call; /* submit, get, cancel, and the end of a waiting one that was cancelled */
+    struct item *item; /* submit: not yet in the table */
+};
+
+/* 0 when out of memory: nothing was given, nothing will be answered. */
+uint64_t ask(struct queue *q, enum asked asked, const struct item *i, struct call *call);
+
+/* --- callers */
+
+enum call_kind { CALL_SUBMIT, CALL_STATUS, CALL_RESULT, CALL_CANCEL };
+
+struct call {
+    struct call *next;
+    enum call_kind kind;
+    bool logs;
+    struct queue_done done;
+    enum queue_code refused; /* submit: answered with this */
+    char id[STORE_ID_BYTES];
+    uint16_t endpoint_len, owner_len;
+    char text[]; /* endpoint, owner */
+};
+
+#define REFUSALS 64U /* answers that need no memory */
+
+struct queue {
+    struct queue_options o;
+    struct table items;
+    struct order order;
+    struct run *runs;
+    struct slots run_ids, tickets;
+    struct item *stuck; /* steps that wait for the store to write again, linked by `left` */
+    size_t at[STEP_COUNT];
+    size_t starting; /* claims and retries given, not yet answered */
+
+    /* Life. */
+    bool started, draining, abandoned;
+    void (*ready)(void *user, bool ok);
+    void *ready_user;
+    size_t loading; /* log lines of lost ones still to come */
+    bool load_failed;
+    void (*idle)(void *user);
+    void *idle_user;
+
+    /* Due work. */
+    struct call *calls, **calls_tail;
+    struct queue_done refusals[REFUSALS];
+    size_t nrefusals;
+    bool wake_wanted;
+    uint64_t paused_until_ms; /* no claims before this, mono */
+    uint64_t stuck_due_ms;
+    struct net_defer defer;
+    struct net_timer timer;
+    uint64_t timer_due_ms; /* UINT64_MAX: not armed */
+
+    struct queue_stats stats;
+};
+
+static inline uint64_t now_ms(const struct queue *q) {
+    return clock_mono_ms(q->o.clock);
+}
+
+static inline int64_t wall_ms(const struct queue *q) {
+    return clock_wall_ms(q->o.clock);
+}
+
+/* queue.c: the transitions, and what they need. */
+void set_step(struct queue *q, struct item *i, enum step step);
+void wait_in_order(struct queue *q, struct item *i);
+void put_in_order(struct queue *q, struct item *i, enum step step);
+void start_what_may(struct queue *q);
+void back_off_over(struct queue *q, struct item *i);
+/* The store refused a write because the row was not as we knew it: somebody else's word counts. Frees i. */
+void stale(struct queue *q, struct item *i, const char *what);
+bool store_failed(const struct store_reply *r);
+/* The caller's wish to cancel `i`, which is unfinished. Takes the call. */
+void cancel_item(struct queue *q, struct item *i, struct call *call);
+void forget(struct queue *q, struct item *i);
+void run_log(struct queue *q, struct run *r, const char *level, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ending.c */
+void settle(struct queue *q, struct item *i);
+void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *call);
+void give_back(struct queue *q, struct item *i);
+void try_stuck_again(struct queue *q);
+void flush_logs(struct queue *q, struct run *r);
+void flush_answered(struct queue *q, struct item *i, const struct store_reply *r);
+void complete_answered(struct queue *q, struct item *i, const struct store_reply *r);
+void end_answered(struct queue *q, struct item *i, struct ticket *t, const struct store_reply *r);
+
+/* life.c */
+void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void soon(struct queue *q); /* queue_tick once the present callback has returned */
+void at_latest(struct queue *q, uint64_t at_ms); /* queue_tick at this time, mono */
+
+/* callers.c */
+void calls_run(struct queue *q);
+void calls_free(struct queue *q);
+void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
+void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
+void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void ask_cancel(struct queue *q, const char *id, struct call *call);
+void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+
+#endif

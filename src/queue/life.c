@@ -1,0 +1,273 @@
+/* From start to end: loading what is unfinished, due work, drain. */
+#include "queue/inside.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+
+/* --- due work */
+
+static void on_defer(struct net_defer *d) {
+    queue_tick((struct queue *)((char *)d - offsetof(struct queue, defer)));
+}
+
+static void on_timer(struct net_timer *t) {
+    queue_tick((struct queue *)((char *)t - offsetof(struct queue, timer)));
+}
+
+void soon(struct queue *q) {
+    q->wake_wanted = true;
+    if (q->o.loop != NULL) net_defer(q->o.loop, &q->defer);
+}
+
+void at_latest(struct queue *q, uint64_t at_ms) {
+    if (at_ms >= q->timer_due_ms) return;
+    uint64_t now = now_ms(q);
+    q->timer_due_ms = at_ms;
+    if (q->o.loop != NULL) net_timer_start(q->o.loop, &q->timer, at_ms > now ? at_ms - now : 0);
+}
+
+static void earlier(uint64_t *due, uint64_t at_ms) {
+    if (at_ms < *due) *due = at_ms;
+}
+
+/* Back-offs that are over, lines that have waited long enough. When the next of them is due. */
+static uint64_t look_at_runs(struct queue *q, uint64_t now) {
+    uint64_t due = UINT64_MAX;
+    for (struct run *r = q->runs, *next; r != NULL; r = next) {
+        next = r->next;
+        if (r->item->step == STEP_SETTLING || r->item->step == STEP_GIVING_BACK) continue;
+        if (r->item->step == STEP_BACKOFF && r->due_ms <= now) back_off_over(q, r->item);
+        if (r->item->step == STEP_BACKOFF) earlier(&due, r->due_ms);
+        if (r->flush_due_ms != 0 && r->flush_due_ms <= now) flush_logs(q, r);
+        if (r->flush_due_ms != 0) earlier(&due, r->flush_due_ms);
+    }
+    return due;
+}
+
+static size_t busy(const struct queue *q) {
+    return q->at[STEP_NEW] + q->at[STEP_CLAIMING] + q->at[STEP_RUNNING] + q->at[STEP_RETRYING] +
+           q->at[STEP_SETTLING] + q->at[STEP_ENDING] + q->at[STEP_GIVING_BACK];
+}
+
+static void tell_idle(struct queue *q) {
+    void (*idle)(void *user) = q->idle;
+    if (!q->draining || idle == NULL || busy(q) > 0) return;
+    q->idle = NULL;
+    idle(q->idle_user);
+}
+
+uint64_t queue_tick(struct queue *q) {
+    uint64_t now = now_ms(q), due;
+    q->timer_due_ms = UINT64_MAX;
+    q->wake_wanted = false;
+    calls_run(q);
+    if (q->stuck != NULL && now >= q->stuck_due_ms) try_stuck_again(q);
+    due = look_at_runs(q, now);
+    start_what_may(q);
+    if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
+    if (q->paused_until_ms > now && order_count(&q->order) > 0) earlier(&due, q->paused_until_ms);
+    earlier(&due, q->timer_due_ms); /* what the work above has asked for */
+    q->timer_due_ms = UINT64_MAX;
+    if (due != UINT64_MAX) at_latest(q, due);
+    bool again = q->wake_wanted || q->calls != NULL || q->nrefusals > 0;
+    tell_idle(q); /* last: it may begin the end of everything */
+    return again ? 0 : due > now ? due - now : 0;
+}
+
+void queue_wake(struct queue *q) {
+    soon(q);
+}
+
+void queue_store_health(void *queue, bool can_write, const char *reason) {
+    struct queue *q = queue;
+    char quoted[LOG_QUOTE_BYTES];
+    q->stats.can_write = can_write;
+    if (can_write) {
+        log_line(LOG_INFO, "store_writes_again", "waiting=%zu", order_count(&q->order));
+        q->paused_until_ms = q->stuck_due_ms = 0;
+        soon(q);
+    } else {
+        log_line(LOG_ERROR, "store_cannot_write", "reason=%s", log_quote(quoted, slice_of(reason)));
+    }
+}
+
+/* --- start */
+
+static void loaded(struct queue *q) {
+    if (q->loading > 0 || q->ready == NULL) return;
+    void (*ready)(void *user, bool ok) = q->ready;
+    q->ready = NULL;
+    q->started = !q->load_failed;
+    ready(q->ready_user, !q->load_failed);
+    soon(q);
+}
+
+static void ask_lost_logs(struct queue *q, struct item *i) {
+    uint64_t ticket = run_new(q, i) != NULL ? ask(q, ASKED_LOST_LOGS, i, NULL) : 0;
+    if (ticket == 0) {
+        q->load_failed = true;
+        return;
+    }
+    q->loading++;
+    q->o.store->backend->logs(q->o.store, ticket, i->id);
+}
+
+/* The lines of the attempts before stay what a poller sees. */
+void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = table_find(&q->items, slice_of(t->id));
+    for (size_t k = 0; i != NULL && i->run != NULL && k < r->nlogs; k++)
+        run_add_log(q, i->run, r->logs[k].level, r->logs[k].message, r->logs[k].at_ms);
+    if (i != NULL && i->run != NULL) {
+        i->run->stored = i->run->sent = i->run->nlines;
+        i->run->flush_due_ms = 0;
+    }
+    if (r->status != STORE_OK) q->load_failed = true;
+    q->loading--;
+    loaded(q);
+}
+
+/* LOST, WAITING, or at its end: what was cancelled; what ran and must not run twice; what has crashed us enough. */
+static void load(struct queue *q, const struct store_pending *p) {
+    if (table_find(&q->items, slice_of(p->id)) != NULL) return;
+    struct item *i = item_new(p->id, p->endpoint, p->owner);
+    if (i == NULL) {
+        q->load_failed = true;
+        return;
+    }
+    i->seq = p->seq;
+    i->created_ms = p->created_ms;
+    i->attempt = p->attempt;
+    i->priority = (uint8_t)p->priority;
+    i->no_retry = p->no_retry;
+    i->has_webhook = p->has_webhook;
+    i->started = p->state == STORE_IN_PROGRESS;
+    q->at[STEP_NEW]++;
+    table_add(&q->items, i);
+    if (p->cancel_requested) {
+        i->cancel_requested = true;
+        end_waiting(q, i, VERDICT_CANCELLED, NULL);
+    } else if (i->started && p->no_retry) {
+        end_waiting(q, i, VERDICT_LOST, NULL);
+    } else if (i->started && !p->released && p->crashes + 1 >= QUEUE_MAX_CRASHES) {
+        log_request(LOG_ERROR, i->id, "queue_poison", "crashes=%u", p->crashes + 1);
+        end_waiting(q, i, VERDICT_POISON, NULL);
+    } else {
+        wait_in_order(q, i);
+        if (i->started) ask_lost_logs(q, i);
+    }
+}
+
+void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    q->load_failed = r->status != STORE_OK;
+    q->loading--;
+    for (size_t k = 0; k < r->npending; k++) load(q, &r->pending[k]);
+    loaded(q);
+}
+
+void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user) {
+    q->ready = ready;
+    q->ready_user = user;
+    uint64_t ticket = ask(q, ASKED_PENDING, NULL, NULL);
+    if (ticket == 0) { /* memory is short before anything began */
+        ready(user, false);
+        return;
+    }
+    q->loading = 1;
+    q->o.store->backend->pending(q->o.store, ticket);
+}
+
+struct queue *queue_new(const struct queue_options *o) {
+    struct queue *q = calloc(1, sizeof *q);
+    if (q == NULL) return NULL;
+    if (!table_init(&q->items)) {
+        free(q);
+        return NULL;
+    }
+    q->o = *o;
+    q->order.seed = (uint32_t)random_u64(o->random) | 1;
+    q->calls_tail = &q->calls;
+    q->defer.run = on_defer;
+    q->timer.fire = on_timer;
+    q->timer_due_ms = UINT64_MAX;
+    q->stats.can_write = true;
+    return q;
+}
+
+/* --- end */
+
+void queue_drain(struct queue *q, void (*idle)(void *user), void *user) {
+    q->draining = true;
+    q->idle = idle;
+    q->idle_user = user;
+    for (struct run *r = q->runs, *next; r != NULL; r = next) {
+        struct item *i = r->item;
+        next = r->next;
+        if (i->step == STEP_READY) order_remove(&q->order, i);
+        if (i->step == STEP_READY || i->step == STEP_BACKOFF) give_back(q, i);
+    }
+    soon(q);
+}
+
+/* The runner is told to stop and what it still says is dropped: the run's id is gone. */
+static void abandon_run(struct queue *q, struct run *r) {
+    uint64_t id = r->id;
+    slots_take(&q->run_ids, id);
+    r->id = 0;
+    r->item->verdict = VERDICT_LOST;
+    if (r->item->no_retry || r->item->cancel_requested)
+        settle(q, r->item);
+    else
+        give_back(q, r->item);
+    q->o.runner.cancel(q->o.runner.user, id);
+}
+
+void queue_abandon(struct queue *q) {
+    q->draining = q->abandoned = true;
+    for (struct item *i = q->stuck, *next; i != NULL; i = next) {
+        next = i->left;
+        forget(q, i);
+    }
+    q->stuck = NULL;
+    for (struct run *r = q->runs, *next; r != NULL; r = next) {
+        next = r->next;
+        if (r->item->step == STEP_RUNNING) abandon_run(q, r);
+    }
+    soon(q);
+}
+
+static void free_item(struct item *i) {
+    free(i);
+}
+
+static void free_tickets(struct queue *q) {
+    for (uint32_t k = 0; k < q->tickets.count; k++) {
+        struct ticket *t = q->tickets.base[k].ptr;
+        if (t == NULL) continue;
+        free(t->item);
+        free(t->call);
+        free(t);
+    }
+    slots_free(&q->tickets);
+}
+
+void queue_free(struct queue *q) {
+    if (q == NULL) return;
+    if (q->o.loop != NULL) {
+        net_timer_stop(q->o.loop, &q->timer);
+        net_defer_cancel(q->o.loop, &q->defer);
+    }
+    while (q->runs != NULL) run_free(q, q->runs);
+    free_tickets(q);
+    slots_free(&q->run_ids);
+    table_free(&q->items, free_item);
+    calls_free(q);
+    free(q);
+}
+
+void queue_get_stats(const struct queue *q, struct queue_stats *out) {
+    *out = q->stats;
+    out->waiting = q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
+    out->running = q->at[STEP_RUNNING] + q->at[STEP_BACKOFF] + q->at[STEP_READY] +
+                   q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST];
+}

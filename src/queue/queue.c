@@ -1,0 +1,373 @@
+/* The rules of the queue.
+ *
+ *            submit                                               in memory (step)        in the store (state)
+ *              |
+ *   NEW -----------> WAITING --claim--> CLAIMING ---------+       NEW, WAITING, CLAIMING  IN_QUEUE
+ *                     |  ^                |  |            |       all others              IN_PROGRESS
+ *                     |  +-store failed---+  |            |       (ENDING: as before)
+ *                     |                      v            |       forgotten               COMPLETED
+ *   (restart) LOST --claim--> CLAIMING --> RUNNING --done--> SETTLING --complete--> forgotten
+ *               |                           |    ^            ^   ^ stuck: the store cannot write
+ *               |                 retryable |    | retry      |   |
+ *               |                           v    |            |
+ *               |                       BACKOFF -> READY -> RETRYING
+ *               |                           |        |
+ *               +-----cancel, poison------> ENDING   +--drain--> GIVING_BACK --release--> forgotten, the row stays
+ *
+ * Invariants:
+ *  1. A request is answered, and known to others, only after its row is durable.
+ *  2. At most one attempt of a request runs. Every change names id, attempt and lease token; each attempt has a token
+ *     and a run id of its own, and what comes with an old one is dropped and counted.
+ *  3. COMPLETED never changes and no poller sees a step backwards: nothing IN_PROGRESS returns to IN_QUEUE, a request
+ *     leaves memory only when the store has its result, and the position shown never rises.
+ *  4. Result, log lines, usage and webhook row are one transaction. Each attempt's usage is given once: with the retry,
+ *     the release or the completion that ends it.
+ *  5. A cancel answered CANCELLATION_REQUESTED ends as client_cancelled unless the runner's result was durable first,
+ *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides.
+ *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
+ *     what waits to be written is tried again.
+ *  7. In order: what callers have seen IN_PROGRESS, then priority, then age. An item is in the order exactly in the
+ *     steps WAITING, LOST and READY. */
+#include "queue/inside.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- steps */
+
+void set_step(struct queue *q, struct item *i, enum step step) {
+    static const char *const names[STEP_COUNT] = {"new",      "waiting", "lost",       "claiming",
+                                                  "running",  "backoff", "ready",      "retrying",
+                                                  "settling", "ending",  "giving_back"};
+    q->at[i->step]--;
+    q->at[step]++;
+    i->step = (uint8_t)step;
+    log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
+    soon(q);
+}
+
+void put_in_order(struct queue *q, struct item *i, enum step step) {
+    set_step(q, i, step);
+    order_add(&q->order, i);
+}
+
+void wait_in_order(struct queue *q, struct item *i) {
+    put_in_order(q, i, i->started ? STEP_LOST : STEP_WAITING);
+}
+
+void forget(struct queue *q, struct item *i) {
+    if (i->run != NULL) run_free(q, i->run);
+    table_remove(&q->items, i);
+    q->at[i->step]--;
+    free(i);
+    soon(q);
+}
+
+void stale(struct queue *q, struct item *i, const char *what) {
+    q->stats.stale_writes++;
+    log_request(LOG_WARN, i->id, "queue_stale", "what=%s attempt=%u", what, i->attempt);
+    forget(q, i);
+}
+
+bool store_failed(const struct store_reply *r) {
+    return r->status == STORE_UNAVAILABLE || r->status == STORE_MEMORY;
+}
+
+static void pause_claims(struct queue *q) {
+    q->paused_until_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
+    at_latest(q, q->paused_until_ms);
+}
+
+static struct store_lease lease_of(struct queue *q, uint64_t token) {
+    return (struct store_lease){q->o.node, q->o.boot, token, wall_ms(q) + QUEUE_LEASE_MS};
+}
+
+static uint64_t draw_token(struct queue *q) {
+    uint64_t token;
+    do token = random_u64(q->o.random);
+    while (token == 0);
+    return token;
+}
+
+void run_log(struct queue *q, struct run *r, const char *level, const char *fmt, ...) {
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (n < 0) return;
+    size_t len = (size_t)n < sizeof line ? (size_t)n : sizeof line - 1;
+    run_add_log(q, r, slice_of(level), slice_make(line, len), wall_ms(q));
+    if (r->flush_due_ms != 0) at_latest(q, r->flush_due_ms);
+}
+
+/* --- an attempt begins */
+
+static void back_off(struct queue *q, struct item *i, uint64_t wait_ms) {
+    struct run *r = i->run;
+    r->due_ms = now_ms(q) + wait_ms;
+    set_step(q, i, STEP_BACKOFF);
+    at_latest(q, r->due_ms);
+}
+
+static void begin(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    struct queue_job job = {
+        r->id,     i->id, item_endpoint(i), item_owner(i), slice_make(r->input, r->input_len),
+        i->attempt};
+    r->began_ms = now_ms(q);
+    r->told = false;
+    set_step(q, i, STEP_RUNNING);
+    q->o.runner.start(q->o.runner.user, &job);
+}
+
+static void drop_run_id(struct queue *q, struct run *r) {
+    if (r->id != 0) slots_take(&q->run_ids, r->id);
+    r->id = 0;
+}
+
+/* The lease is ours and the input is here: unless something came between, it starts. */
+static void leased(struct queue *q, struct item *i, const struct store_row *row) {
+    struct run *r = i->run;
+    i->attempt = row->attempt;
+    i->has_webhook = row->webhook.len > 0;
+    bool kept = run_keep_input(r, row->input);
+    if (kept && !i->cancel_requested && !q->draining) {
+        begin(q, i);
+        return;
+    }
+    drop_run_id(q, r);
+    if (i->cancel_requested)
+        settle(q, i);
+    else if (q->draining)
+        give_back(q, i);
+    else
+        back_off(q, i, QUEUE_STORE_RETRY_MS);
+}
+
+/* WAITING, LOST -> CLAIMING. False when memory is short. */
+static bool claim(struct queue *q, struct item *i) {
+    struct run *r = i->run != NULL ? i->run : run_new(q, i);
+    if (r == NULL || (r->id = slots_add(&q->run_ids, r)) == 0) return false;
+    uint64_t ticket = ask(q, ASKED_CLAIM, i, NULL);
+    if (ticket == 0) {
+        drop_run_id(q, r);
+        return false;
+    }
+    r->token = draw_token(q);
+    struct store_lease lease = lease_of(q, r->token);
+    order_remove(&q->order, i);
+    set_step(q, i, STEP_CLAIMING);
+    q->starting++;
+    q->o.store->backend->claim(q->o.store, ticket, i->id, i->attempt, &lease, wall_ms(q));
+    return true;
+}
+
+/* CLAIMING -> RUNNING, or back into the order when the store could not. */
+static void claim_answered(struct queue *q, struct item *i, const struct store_reply *r) {
+    q->starting--;
+    if (r->status == STORE_OK) {
+        q->stats.claimed++;
+        q->stats.recovered += i->started;
+        if (i->started)
+            run_log(q, i->run, "WARN", "taken up again after a restart (attempt %u)",
+                    i->attempt + 1);
+        i->started = true;
+        leased(q, i, r->row);
+        return;
+    }
+    drop_run_id(q, i->run);
+    if (!store_failed(r)) {
+        stale(q, i, "claim");
+        return;
+    }
+    pause_claims(q);
+    if (i->cancel_requested)
+        end_waiting(q, i, VERDICT_CANCELLED, NULL);
+    else
+        wait_in_order(q, i);
+}
+
+/* READY -> RETRYING. The ended attempt's usage goes with it. False when memory is short. */
+static bool retry(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    if ((r->id = slots_add(&q->run_ids, r)) == 0) return false;
+    uint64_t ticket = ask(q, ASKED_RETRY, i, NULL);
+    if (ticket == 0) {
+        drop_run_id(q, r);
+        return false;
+    }
+    r->next_token = draw_token(q);
+    struct store_lease lease = lease_of(q, r->next_token);
+    order_remove(&q->order, i);
+    set_step(q, i, STEP_RETRYING);
+    q->starting++;
+    q->o.store->backend->retry(q->o.store, ticket, i->id, i->attempt, r->token, &lease,
+                               &r->result.usage, wall_ms(q));
+    return true;
+}
+
+/* RETRYING -> RUNNING, or READY when the store could not. */
+static void retry_answered(struct queue *q, struct item *i, const struct store_reply *r) {
+    q->starting--;
+    if (r->status == STORE_OK) {
+        q->stats.retried++;
+        i->run->token = i->run->next_token;
+        i->run->result.usage.present = false;
+        leased(q, i, r->row);
+        return;
+    }
+    drop_run_id(q, i->run);
+    if (!store_failed(r)) {
+        stale(q, i, "retry");
+        return;
+    }
+    pause_claims(q);
+    if (i->cancel_requested)
+        settle(q, i);
+    else if (q->draining)
+        give_back(q, i);
+    else
+        put_in_order(q, i, STEP_READY);
+}
+
+/* As many as the runner takes; those whose start the store has not answered yet count as started. */
+void start_what_may(struct queue *q) {
+    const struct queue_runner *runner = &q->o.runner;
+    struct item *i;
+    if (!q->started || q->draining || now_ms(q) < q->paused_until_ms) return;
+    while ((i = order_first(&q->order)) != NULL && q->starting < runner->capacity(runner->user)) {
+        if (i->step != STEP_READY && q->at[STEP_BACKOFF] >= QUEUE_MAX_BACKOFF) return;
+        if (i->step == STEP_READY ? retry(q, i) : claim(q, i)) continue;
+        pause_claims(q);
+        return;
+    }
+}
+
+/* --- an attempt ends */
+
+/* RUNNING -> BACKOFF -> READY. */
+static void fail_attempt(struct queue *q, struct item *i, const struct queue_outcome *o) {
+    uint64_t wait_ms = backoff_ms(q->o.random, i->attempt, o->retry_after_ms);
+    char why[LOG_QUOTE_BYTES];
+    run_log(q, i->run, "WARN", "attempt %u failed: %s; the next in %u.%u s", i->attempt,
+            log_quote(why, o->error), (unsigned)(wait_ms / 1000), (unsigned)(wait_ms % 1000 / 100));
+    i->verdict = VERDICT_RUNNER;
+    back_off(q, i, wait_ms);
+}
+
+void back_off_over(struct queue *q, struct item *i) {
+    put_in_order(q, i, STEP_READY);
+}
+
+void queue_run_done(struct queue *q, uint64_t run, const struct queue_outcome *o) {
+    struct run *r = slots_take(&q->run_ids, run);
+    if (r == NULL) {
+        q->stats.stale_writes++;
+        return;
+    }
+    struct item *i = r->item;
+    r->id = 0;
+    r->inference_ms = (int64_t)(now_ms(q) - r->began_ms);
+    run_forget_input(r);
+    run_keep_result(r, o);
+    bool again = o->retryable && !i->no_retry && !i->cancel_requested &&
+                 i->attempt < o->max_attempts;
+    if (!again)
+        settle(q, i);
+    else if (q->draining)
+        give_back(q, i);
+    else
+        fail_attempt(q, i, o);
+    soon(q);
+}
+
+void queue_run_log(struct queue *q, uint64_t run, const char *level, struct slice message) {
+    struct run *r = slots_get(&q->run_ids, run);
+    if (r == NULL) return;
+    run_add_log(q, r, slice_of(level), message, wall_ms(q));
+    if (r->flush_due_ms != 0) at_latest(q, r->flush_due_ms);
+}
+
+/* --- cancel */
+
+static void cancel_running(struct queue *q, struct item *i) {
+    struct run *r = i->run;
+    if (r->told) return;
+    r->told = true;
+    q->o.runner.cancel(q->o.runner.user, r->id);
+}
+
+/* The mark in the store is given before whatever ends the request, so the store sees them in this order. When a
+ * completion is already on its way, the store's answer to the mark tells who was first. */
+void cancel_item(struct queue *q, struct item *i, struct call *call) {
+    enum step step = (enum step)i->step;
+    if (step == STEP_WAITING || step == STEP_LOST) {
+        order_remove(&q->order, i);
+        i->cancel_requested = true;
+        end_waiting(q, i, VERDICT_CANCELLED, call);
+        return;
+    }
+    ask_cancel(q, i->id, call);
+    i->cancel_wanted = true;
+    if (i->given) return;
+    i->cancel_requested = true;
+    if (step == STEP_RUNNING) cancel_running(q, i);
+    if (step == STEP_READY) order_remove(&q->order, i);
+    if (step == STEP_READY || step == STEP_BACKOFF) settle(q, i);
+}
+
+/* --- the store's answers */
+
+static void by_item(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = table_find(&q->items, slice_of(t->id));
+    if (i == NULL) {
+        if (t->call != NULL) call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
+        return;
+    }
+    switch (t->asked) {
+    case ASKED_CLAIM: claim_answered(q, i, r); break;
+    case ASKED_RETRY: retry_answered(q, i, r); break;
+    case ASKED_FLUSH: flush_answered(q, i, r); break;
+    case ASKED_COMPLETE: complete_answered(q, i, r); break;
+    case ASKED_END: end_answered(q, i, t, r); break;
+    default:
+        forget(q, i);
+        break; /* ASKED_GIVE_BACK: whatever the store said, it is not ours any more */
+    }
+}
+
+void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r) {
+    static void (*const answered[ASKED_COUNT])(struct queue *q, struct ticket *t,
+                                               const struct store_reply *r) = {
+        [ASKED_PENDING] = pending_answered,
+        [ASKED_LOST_LOGS] = lost_logs_answered,
+        [ASKED_SUBMIT] = submit_answered,
+        [ASKED_CLAIM] = by_item,
+        [ASKED_RETRY] = by_item,
+        [ASKED_COMPLETE] = by_item,
+        [ASKED_END] = by_item,
+        [ASKED_GIVE_BACK] = by_item,
+        [ASKED_FLUSH] = by_item,
+        [ASKED_CANCEL] = cancel_answered,
+        [ASKED_GET] = get_answered,
+    };
+    struct queue *q = queue;
+    struct ticket *t = slots_take(&q->tickets, ticket);
+    if (t == NULL) return;
+    answered[t->asked](q, t, r);
+    free(t);
+}
+
+uint64_t ask(struct queue *q, enum asked asked, const struct item *i, struct call *call) {
+    struct ticket *t = calloc(1, sizeof *t);
+    if (t == NULL) return 0;
+    t->asked = asked;
+    t->call = call;
+    if (i != NULL) memcpy(t->id, i->id, sizeof t->id);
+    uint64_t handle = slots_add(&q->tickets, t);
+    if (handle == 0) free(t);
+    return handle;
+}
