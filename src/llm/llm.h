@@ -26,42 +26,43 @@ struct llm_request {
     bool has_temperature, has_max_tokens;
     double temperature;
     uint32_t max_tokens;
-    bool reasoning;       /* the caller wants the reasoning in the answer */
-    bool latency;         /* priority: latency rather than throughput */
-    bool keeps_nothing;   /* enterprise: only upstreams that keep nothing */
-    bool stream;          /* deltas wanted; else one on_end with everything */
-    bool wait;            /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
+    bool reasoning;     /* the caller wants the reasoning in the answer */
+    bool latency;       /* priority: latency rather than throughput */
+    bool keeps_nothing; /* enterprise: only upstreams that keep nothing */
+    bool stream;        /* deltas wanted; else one on_end with everything */
+    bool
+        wait; /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
 };
 
 enum llm_fault {
     LLM_OK,
-    LLM_BUSY,               /* no slot (direct): 429 concurrent_requests_limit */
-    LLM_NO_ROUTE,           /* no upstream answers this model: 422 on model */
-    LLM_REFUSED,            /* the upstream called the input wrong (400, 422): 422 */
-    LLM_RATE_LIMITED,       /* 429 of the upstream */
-    LLM_QUOTA,              /* 429 insufficient_quota, 402: waiting does not help: 502 */
-    LLM_CREDENTIALS,        /* 401, 403 of the upstream: 502, our key is bad */
-    LLM_UNKNOWN_MODEL,      /* 404 of the upstream: 502, names the catalogue */
-    LLM_UPSTREAM_ERROR,     /* 500, 502 */
-    LLM_UPSTREAM_OVERLOADED,/* 503, 504, 524, 529 */
-    LLM_CONNECT,            /* DNS, refused: 503 runner_connection_refused */
-    LLM_CONNECT_TIMEOUT,    /* 503 runner_connection_timeout */
-    LLM_TLS,                /* 502 */
-    LLM_TIMEOUT,            /* first byte, between bytes or total: 504 request_timeout */
-    LLM_CUT,                /* died mid-answer: 502 runner_incomplete_response */
-    LLM_BAD_ANSWER,         /* HTML, empty, no choices, redirect …: 502 "unexpected upstream response" */
-    LLM_ENGINE,             /* the local engine cannot start: 503 */
-    LLM_CONTENT_POLICY,     /* 422 content_policy_violation */
-    LLM_MEMORY              /* 503 */
+    LLM_BUSY,                /* no slot (direct): 429 concurrent_requests_limit */
+    LLM_NO_ROUTE,            /* no upstream answers this model: 422 on model */
+    LLM_REFUSED,             /* the upstream called the input wrong (400, 422): 422 */
+    LLM_RATE_LIMITED,        /* 429 of the upstream */
+    LLM_QUOTA,               /* 429 insufficient_quota, 402: waiting does not help: 502 */
+    LLM_CREDENTIALS,         /* 401, 403 of the upstream: 502, our key is bad */
+    LLM_UNKNOWN_MODEL,       /* 404 of the upstream: 502, names the catalogue */
+    LLM_UPSTREAM_ERROR,      /* 500, 502 */
+    LLM_UPSTREAM_OVERLOADED, /* 503, 504, 524, 529 */
+    LLM_CONNECT,             /* DNS, refused: 503 runner_connection_refused */
+    LLM_CONNECT_TIMEOUT,     /* 503 runner_connection_timeout */
+    LLM_TLS,                 /* 502 */
+    LLM_TIMEOUT,             /* first byte, between bytes or total: 504 request_timeout */
+    LLM_CUT,                 /* died mid-answer: 502 runner_incomplete_response */
+    LLM_BAD_ANSWER, /* HTML, empty, no choices, redirect …: 502 "unexpected upstream response" */
+    LLM_ENGINE,     /* the local engine cannot start: 503 */
+    LLM_CONTENT_POLICY, /* 422 content_policy_violation */
+    LLM_MEMORY          /* 503 */
 };
 
 /* One table maps a fault to what a caller of fal's API gets; llm_fault_info never returns NULL. */
 struct llm_fault_info {
     unsigned http_status;
-    const char *error_type;   /* fal's infrastructure type, or model error type when model_error */
-    bool model_error;         /* the body is detail[] */
-    bool retryable;           /* the queue may try again */
-    unsigned max_attempts;    /* in all, for the queue */
+    const char *error_type; /* fal's infrastructure type, or model error type when model_error */
+    bool model_error;       /* the body is detail[] */
+    bool retryable;         /* the queue may try again */
+    unsigned max_attempts;  /* in all, for the queue */
 };
 const struct llm_fault_info *llm_fault_info(enum llm_fault f);
 
@@ -73,7 +74,8 @@ struct llm_error {
 
 struct llm_usage {
     bool known;
-    uint64_t prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens, reasoning_tokens;
+    uint64_t prompt_tokens, completion_tokens, total_tokens, cached_tokens, cache_write_tokens,
+        reasoning_tokens;
     bool has_cost;
     int64_t cost_microusd;
     struct slice raw; /* the upstream's usage object as JSON, len 0: none */
@@ -83,22 +85,24 @@ struct llm_result {
     struct slice output;    /* whole text; on an error what was produced so far */
     struct slice reasoning; /* len 0: none */
     struct slice finish_reason;
-    struct slice upstream, model; /* names for X-Anyllm-Upstream, X-Anyllm-Model; len 0: never routed */
+    struct slice upstream,
+        model; /* names for X-Anyllm-Upstream, X-Anyllm-Model; len 0: never routed */
     struct llm_usage usage;
-    bool shown;    /* some delta was given to the sink */
+    bool shown; /* some delta was given to the sink */
 };
 
 /* No hook is called before llm_start has returned. on_log in any number; on_start at most once, only for a streaming
  * request; then on_delta in any number; on_end exactly once and last. Slices are valid during the call. After llm_cancel
  * no hook is called; it may be called in any hook but on_log (which only takes note) and on_end. */
 struct llm_sink {
-    void (*on_log)(void *user, const char *level, struct slice line);          /* may be NULL */
+    void (*on_log)(void *user, const char *level, struct slice line); /* may be NULL */
     /* Output begins: headers can be sent, no other upstream will be tried. `model` is the one that answers. Before the
      * first delta, and before a successful on_end without any. */
-    void (*on_start)(void *user, struct slice upstream, struct slice model);   /* may be NULL */
+    void (*on_start)(void *user, struct slice upstream, struct slice model); /* may be NULL */
     /* What came in one read from the upstream is given as one. Reasoning only when asked for. */
-    void (*on_delta)(void *user, struct slice text, struct slice reasoning);   /* may be NULL */
-    void (*on_end)(void *user, const struct llm_result *r, const struct llm_error *err); /* err NULL: success */
+    void (*on_delta)(void *user, struct slice text, struct slice reasoning); /* may be NULL */
+    void (*on_end)(void *user, const struct llm_result *r,
+                   const struct llm_error *err); /* err NULL: success */
 };
 
 struct llm_options {
@@ -128,8 +132,8 @@ void llm_describe(const struct llm *m, char *out, size_t size);
 void llm_close(struct llm *m, void (*on_closed)(void *user), void *user);
 
 /* NULL with *err filled at once: LLM_BUSY, LLM_NO_ROUTE, LLM_MEMORY (no hook will be called). */
-struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const struct llm_sink *sink, void *user,
-                           struct llm_error *err);
+struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const struct llm_sink *sink,
+                           void *user, struct llm_error *err);
 /* Back-pressure: deltas stop, the upstream's socket is not read. */
 void llm_pause(struct llm_call *c);
 void llm_resume(struct llm_call *c);

@@ -18,8 +18,9 @@
 
 /* Byte comparison that shows both texts. */
 static inline void expect_text(struct slice got, const char *want) {
-    if (!slice_is(got, want)) print_error("got:  %.*s\nwant: %s\n", SLICE_ARG(got), want);
-    assert_true(slice_is(got, want));
+    bool same = slice_is(got, want);
+    if (!same) print_error("got:  %.*s\nwant: %s\n", SLICE_ARG(got), want != NULL ? want : "");
+    assert_true(same);
 }
 
 #endif
