@@ -6,7 +6,7 @@
 # Own port, own data folder, nothing of the user's configuration; ends with 0 only if an answer came.
 set -eu
 ANYLLM=$1
-QUESTION='What is the capital of France?'
+QUESTION='What is the capital of France? Answer in one sentence.'
 DATA=$(mktemp -d)
 SERVER=
 

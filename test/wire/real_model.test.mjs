@@ -38,7 +38,7 @@ describe("a real model", { skip }, () => {
     assert.ok(updates.some((u) => u.status === "IN_PROGRESS" && u.logs.length > 0));
     const lines = updates.at(-1).logs.map((l) => l.message).join("\n");
     assert.match(lines, /first token/);
-    assert.match(lines, /tokens\/s/);
+    assert.match(lines, /tokens per second/);
   });
 
   it("answers run and says that it is the local model", async () => {
