@@ -30,8 +30,8 @@ struct llm_request {
     bool latency;       /* priority: latency rather than throughput */
     bool keeps_nothing; /* enterprise: only upstreams that keep nothing */
     bool stream;        /* deltas wanted; else one on_end with everything */
-    bool
-        wait; /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
+    /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
+    bool wait;
 };
 
 enum llm_fault {
@@ -50,10 +50,10 @@ enum llm_fault {
     LLM_TLS,                 /* 502 */
     LLM_TIMEOUT,             /* first byte, between bytes or total: 504 request_timeout */
     LLM_CUT,                 /* died mid-answer: 502 runner_incomplete_response */
-    LLM_BAD_ANSWER, /* HTML, empty, no choices, redirect …: 502 "unexpected upstream response" */
-    LLM_ENGINE,     /* the local engine cannot start: 503 */
-    LLM_CONTENT_POLICY, /* 422 content_policy_violation */
-    LLM_MEMORY          /* 503 */
+    LLM_BAD_ANSWER,          /* HTML, empty, no choices, redirect: 502 */
+    LLM_ENGINE,              /* the local engine cannot start: 503 */
+    LLM_CONTENT_POLICY,      /* 422 content_policy_violation */
+    LLM_MEMORY               /* 503 */
 };
 
 /* One table maps a fault to what a caller of fal's API gets; llm_fault_info never returns NULL. */
