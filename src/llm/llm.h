@@ -85,8 +85,7 @@ struct llm_result {
     struct slice output;    /* whole text; on an error what was produced so far */
     struct slice reasoning; /* len 0: none */
     struct slice finish_reason;
-    struct slice upstream,
-        model; /* names for X-Anyllm-Upstream, X-Anyllm-Model; len 0: never routed */
+    struct slice upstream, model; /* names for the X-Anyllm- headers; len 0: never routed */
     struct llm_usage usage;
     bool shown; /* some delta was given to the sink */
 };
@@ -101,8 +100,8 @@ struct llm_sink {
     void (*on_start)(void *user, struct slice upstream, struct slice model); /* may be NULL */
     /* What came in one read from the upstream is given as one. Reasoning only when asked for. */
     void (*on_delta)(void *user, struct slice text, struct slice reasoning); /* may be NULL */
-    void (*on_end)(void *user, const struct llm_result *r,
-                   const struct llm_error *err); /* err NULL: success */
+    /* err NULL: success */
+    void (*on_end)(void *user, const struct llm_result *r, const struct llm_error *err);
 };
 
 struct llm_options {
