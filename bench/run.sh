@@ -529,7 +529,9 @@ tokens_of() { # tokens_of TARGET STREAMS TOKENS
 # anyllm with the local model, and the same engine as one starts it by hand: with its own defaults.
 start_engines() { # start_engines MODEL
     DATA=$(mktemp -d "$TMP/data.XXXXXX")
-    start anyllm 'listening on ' "$ANYLLM" serve --config /dev/null --local-model "$1" --listen 127.0.0.1:0 --data "$DATA"
+    echo 'log_level: info' >"$TMP/plain.yaml" # not the user's own file
+    start anyllm 'listening on ' "$ANYLLM" serve --config "$TMP/plain.yaml" --local-model "$1" --listen 127.0.0.1:0 \
+        --data "$DATA"
     ANYLLM_PID=$PID
     BASE=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$TMP/anyllm.log" | head -n 1)
     wait_ready 12000 # a first start tries out how to run the engine
@@ -557,7 +559,7 @@ token_rows() { # token_rows STREAMS GOAL_HAND
 part_tokens() {
     rounds=3 tokens=128
     [ -z "$SHORT" ] || { rounds=1 tokens=48; }
-    model=$(find "$CACHE" -name '*.gguf' -type f 2>/dev/null | head -n 1)
+    model=$(find -L "$CACHE" -name '*.gguf' -type f 2>/dev/null | head -n 1)
     if [ -z "$model" ]; then
         row 'local model, tokens/s' '' - 'no model at hand: make demo fetches engine and model'
         return 0
