@@ -28,8 +28,8 @@
 #define MIN_IDLE 0.6
 #define CALL_MS 15000U
 #define TERM_MS 500U
-#define ONE_TOKENS 24U  /* 1 stream */
-#define MANY_TOKENS 8U  /* each of several streams */
+#define ONE_TOKENS 24U      /* 1 stream */
+#define MANY_TOKENS 8U      /* each of several streams */
 #define CONTEXT_TOKENS 128U /* per slot: the prompt and the tokens fit twice */
 /* Under this nothing is established on a machine that others use too. */
 #define WORTH_A_CHANGE 1.10
@@ -59,15 +59,15 @@ struct calibration {
     struct calibrate_options o;
     enum phase phase;
     struct runner runners[CALIBRATE_MAX_CANDIDATES];
-    size_t count, at; /* at: whose turn it is */
+    size_t count, at;              /* at: whose turn it is */
     unsigned round, rounds, width; /* width: streams of the second measurement */
-    bool many; /* the second measurement of the turn */
+    bool many;                     /* the second measurement of the turn */
     struct stream streams[CALIBRATE_STREAMS];
     size_t pending;
     uint64_t tokens, began_ns;
-    uint64_t idle, total; /* CPU time when listening began */
+    uint64_t idle, total;         /* CPU time when listening began */
     struct net_timer poll, limit; /* poll: LISTENING and LOADING */
-    struct net_defer ended; /* no child was left when it ended */
+    struct net_defer ended;       /* no child was left when it ended */
     int signal;
     const char *failure; /* NULL: none */
     char said[200];
@@ -135,7 +135,9 @@ static void report(struct calibration *c) {
         r.steady = is_steady(w);
         r.finding = finding_of(w);
     } else {
-        r.text = c->said[0] != '\0' ? c->said : c->failure != NULL ? c->failure : "nothing could be measured";
+        r.text = c->said[0] != '\0'   ? c->said
+                 : c->failure != NULL ? c->failure
+                                      : "nothing could be measured";
     }
     c->o.on_end(c->o.user, &r);
     free(c);
@@ -160,7 +162,8 @@ static void finish(struct calibration *c, const char *failure) {
     for (size_t i = 0; i < c->count; i++) {
         struct runner *r = &c->runners[i];
         cancel_call(&r->probe);
-        if (r->child != NULL) engine_child_kill(r->child); /* it holds nothing worth an orderly end */
+        if (r->child != NULL)
+            engine_child_kill(r->child); /* it holds nothing worth an orderly end */
     }
     if (!children_left(c)) net_defer(c->o.loop, &c->ended);
 }
@@ -181,9 +184,12 @@ static void on_child_exit(void *user, const struct engine_exit *how) {
     cancel_call(&r->probe);
     c->signal = how->signal;
     snprintf(c->said, sizeof c->said, "an engine ended: %s",
-             how->signal == SIGILL ? "it uses instructions that this CPU does not have" : how->last_line);
-    if (!children_left(c)) finish(c, "every engine ended");
-    else if (c->phase == CAL_LOADING) look_if_loaded(c); /* MEASURING: its calls fail and end its turn */
+             how->signal == SIGILL ? "it uses instructions that this CPU does not have"
+                                   : how->last_line);
+    if (!children_left(c))
+        finish(c, "every engine ended");
+    else if (c->phase == CAL_LOADING)
+        look_if_loaded(c); /* MEASURING: its calls fail and end its turn */
 }
 
 /* --- measuring --- */
@@ -191,7 +197,9 @@ static void on_child_exit(void *user, const struct engine_exit *how) {
 static uint64_t tokens_of(struct slice body) {
     struct json_error err;
     yyjson_doc *doc = json_parse(body, &err);
-    uint64_t n = doc != NULL ? yyjson_get_uint(json_get(yyjson_doc_get_root(doc), "tokens_predicted")) : 0;
+    uint64_t n = doc != NULL
+                     ? yyjson_get_uint(json_get(yyjson_doc_get_root(doc), "tokens_predicted"))
+                     : 0;
     yyjson_doc_free(doc);
     return n;
 }
@@ -206,8 +214,10 @@ static void end_measurement(struct calibration *c) {
     } else {
         r->many[r->rounds] = rate;
         if (!r->out) r->rounds++;
-        log_line(LOG_DEBUG, "engine_measured", "threads=%u spin=%u round=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
-                 r->tuning.threads, r->tuning.spin, c->round, r->one[r->rounds - !r->out], c->width, rate);
+        log_line(LOG_DEBUG, "engine_measured",
+                 "threads=%u spin=%u round=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
+                 r->tuning.threads, r->tuning.spin, c->round, r->one[r->rounds - !r->out], c->width,
+                 rate);
     }
     c->many = !c->many && !r->out;
     if (!c->many) c->at++;
@@ -220,18 +230,26 @@ static void on_generated(void *user, unsigned status, struct slice body) {
     uint64_t n = status == 200 ? tokens_of(body) : 0;
     s->call = NULL;
     c->tokens += n;
-    if (n == 0) c->runners[c->at].out = true; /* a candidate that cannot answer once is not the fastest */
+    if (n == 0)
+        c->runners[c->at].out = true; /* a candidate that cannot answer once is not the fastest */
     if (--c->pending == 0) end_measurement(c);
 }
 
 static bool generate(struct calibration *c, struct stream *s, unsigned tokens) {
     char body[256];
-    int n = snprintf(body, sizeof body,
-                     "{\"prompt\":\"Once upon a time there was a small house\",\"n_predict\":%u,\"temperature\":0,"
-                     "\"ignore_eos\":true,\"cache_prompt\":false}", tokens);
-    struct engine_call_options o = {.loop = c->o.loop, .socket = c->runners[c->at].socket, .key = c->o.key,
-                                    .path = "/completion", .body = slice_make(body, (size_t)n),
-                                    .timeout_ms = CALL_MS, .on_end = on_generated, .user = s};
+    int n = snprintf(
+        body, sizeof body,
+        "{\"prompt\":\"Once upon a time there was a small house\",\"n_predict\":%u,\"temperature\":0,"
+        "\"ignore_eos\":true,\"cache_prompt\":false}",
+        tokens);
+    struct engine_call_options o = {.loop = c->o.loop,
+                                    .socket = c->runners[c->at].socket,
+                                    .key = c->o.key,
+                                    .path = "/completion",
+                                    .body = slice_make(body, (size_t)n),
+                                    .timeout_ms = CALL_MS,
+                                    .on_end = on_generated,
+                                    .user = s};
     s->owner = c;
     s->call = engine_call_start(&o);
     return s->call != NULL;
@@ -265,8 +283,10 @@ static void end_round(struct calibration *c) {
 
 static void next_turn(struct calibration *c) {
     while (c->at < c->count && c->runners[c->at].out) c->at++;
-    if (c->at < c->count) measure(c);
-    else end_round(c);
+    if (c->at < c->count)
+        measure(c);
+    else
+        end_round(c);
 }
 
 /* --- loading --- */
@@ -291,8 +311,12 @@ static void on_probe(void *user, unsigned status, struct slice body) {
 static void poll_health(struct calibration *c) {
     for (size_t i = 0; i < c->count; i++) {
         struct runner *r = &c->runners[i];
-        struct engine_call_options o = {.loop = c->o.loop, .socket = r->socket, .path = "/health",
-                                        .timeout_ms = CALL_MS, .on_end = on_probe, .user = r};
+        struct engine_call_options o = {.loop = c->o.loop,
+                                        .socket = r->socket,
+                                        .path = "/health",
+                                        .timeout_ms = CALL_MS,
+                                        .on_end = on_probe,
+                                        .user = r};
         if (!r->loaded && !r->out && r->probe == NULL) r->probe = engine_call_start(&o);
     }
     net_timer_start(c->o.loop, &c->poll, POLL_MS);
@@ -317,7 +341,8 @@ static void start_runner(struct calibration *c, struct runner *r, size_t i) {
     unlink(r->socket);
     l.socket = r->socket;
     l.tuning = r->tuning;
-    if (l.model_context_tokens == 0 || l.model_context_tokens > CONTEXT_TOKENS) l.model_context_tokens = CONTEXT_TOKENS;
+    if (l.model_context_tokens == 0 || l.model_context_tokens > CONTEXT_TOKENS)
+        l.model_context_tokens = CONTEXT_TOKENS;
     char **args = engine_build_args(&l), **env = engine_build_env(&l, environ);
     struct engine_child_options o = {c->o.loop, args, env, TERM_MS, on_child_exit, r};
     if (args != NULL && env != NULL) r->child = engine_child_start(&o, &err);
@@ -335,22 +360,29 @@ static size_t fitting(const struct calibrate_options *o, size_t wanted) {
 static void start_all(struct calibration *c) {
     c->phase = CAL_LOADING;
     for (size_t i = 0; i < c->count; i++) start_runner(c, &c->runners[i], i);
-    if (children_left(c)) net_timer_start(c->o.loop, &c->poll, POLL_MS);
-    else finish(c, "no engine could be started");
+    if (children_left(c))
+        net_timer_start(c->o.loop, &c->poll, POLL_MS);
+    else
+        finish(c, "no engine could be started");
 }
 
 /* What is measured beside a compiler says nothing about the machine, and takes long. */
 static bool others_use_cores(const struct calibration *c) {
     uint64_t idle, total;
-    if (c->o.even_when_busy || c->total == 0 || !machine_cpu_time(&idle, &total) || total <= c->total) return false;
+    if (c->o.even_when_busy || c->total == 0 || !machine_cpu_time(&idle, &total) ||
+        total <= c->total)
+        return false;
     return (double)(idle - c->idle) < MIN_IDLE * (double)(total - c->total);
 }
 
 static void on_poll(struct net_timer *t) {
     struct calibration *c = (struct calibration *)((char *)t - offsetof(struct calibration, poll));
-    if (c->phase == CAL_LOADING) poll_health(c);
-    else if (others_use_cores(c)) finish(c, "something else uses the cores; the next start tries again");
-    else start_all(c);
+    if (c->phase == CAL_LOADING)
+        poll_health(c);
+    else if (others_use_cores(c))
+        finish(c, "something else uses the cores; the next start tries again");
+    else
+        start_all(c);
 }
 
 struct calibration *calibrate_start(const struct calibrate_options *o, const char **why) {

@@ -27,7 +27,8 @@ bool machine_cpu_time(uint64_t *idle, uint64_t *total);
 /* What is used without a finding: all cores, waiting awake. */
 struct engine_tuning calibrate_default(const struct machine *m);
 /* Worth trying here, the default first. Returns how many; 1: nothing to compare. */
-size_t calibrate_candidates(const struct machine *m, struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]);
+size_t calibrate_candidates(const struct machine *m,
+                            struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]);
 
 /* --- the finding --- */
 
@@ -54,22 +55,24 @@ size_t calibrate_choose(const struct finding *measured, size_t n);
 struct calibration;
 
 struct calibrate_result {
-    bool ok;      /* finding holds something better than a guess */
-    bool steady;  /* rounds agreed: worth keeping. Else the machine was busy; the finding serves until the next start */
+    bool ok; /* finding holds something better than a guess */
+    bool
+        steady; /* rounds agreed: worth keeping. Else the machine was busy; the finding serves until the next start */
     struct finding finding;
-    int signal;       /* not ok: what ended the last of the engines, 0 when none was ended by a signal */
+    int signal; /* not ok: what ended the last of the engines, 0 when none was ended by a signal */
     const char *text; /* not ok: why, one line; valid during the call */
 };
 
 struct calibrate_options {
     struct net_loop *loop;
-    struct engine_launch launch; /* socket and tuning are not looked at; strings live until on_end */
-    const char *run_dir;         /* lives until on_end */
-    const struct secret *key;    /* lives until on_end */
+    struct engine_launch
+        launch;               /* socket and tuning are not looked at; strings live until on_end */
+    const char *run_dir;      /* lives until on_end */
+    const struct secret *key; /* lives until on_end */
     const struct machine *machine;
     uint64_t model_bytes;
-    uint32_t limit_ms;    /* 0: 15 s */
-    bool even_when_busy;  /* for tests: compare on a machine whose cores are taken, too */
+    uint32_t limit_ms;   /* 0: 15 s */
+    bool even_when_busy; /* for tests: compare on a machine whose cores are taken, too */
     /* Exactly once, never before calibrate_start has returned; every child has ended by then. */
     void (*on_end)(void *user, const struct calibrate_result *r);
     void *user;

@@ -90,10 +90,11 @@ static bool make_key(struct engine *e) {
 static bool find_all(struct engine *e, const struct engine_options *o, char *reason, size_t size) {
     const char *temp = getenv("TMPDIR"), *path = getenv("PATH");
     if (!gguf_check_file(o->model_file, &e->model, reason, size)) return false;
-    e->nprograms = engine_find_programs(o->program, path != NULL ? path : "", o->cache_dir, e->programs, reason, size);
+    e->nprograms = engine_find_programs(o->program, path != NULL ? path : "", o->cache_dir,
+                                        e->programs, reason, size);
     if (e->nprograms == 0) return false;
-    if (!engine_choose_run_dir(o->data_dir, getenv("XDG_RUNTIME_DIR"), temp != NULL ? temp : "/tmp", e->run_dir, reason,
-                               size))
+    if (!engine_choose_run_dir(o->data_dir, getenv("XDG_RUNTIME_DIR"), temp != NULL ? temp : "/tmp",
+                               e->run_dir, reason, size))
         return false;
     int n = snprintf(e->socket, sizeof e->socket, "%s/engine.sock", e->run_dir);
     int m = snprintf(e->key_file, sizeof e->key_file, "%s/engine.key", e->run_dir);
@@ -156,11 +157,16 @@ static struct engine_launch launch_of(const struct engine *e) {
 }
 
 static void enter_down(struct engine *e, const char *trouble) {
-    unsigned jitter = e->backoff_ms / 2 > 0 ? (unsigned)random_below(e->random, e->backoff_ms / 2 + 1) : 0;
-    unsigned wait_ms = e->backoff_ms - e->backoff_ms / 4 + jitter; /* three quarters to five quarters */
-    e->backoff_ms = e->backoff_ms > e->times.backoff_max_ms / 2 ? e->times.backoff_max_ms : 2 * e->backoff_ms;
+    unsigned jitter = e->backoff_ms / 2 > 0
+                          ? (unsigned)random_below(e->random, e->backoff_ms / 2 + 1)
+                          : 0;
+    unsigned wait_ms = e->backoff_ms - e->backoff_ms / 4 +
+                       jitter; /* three quarters to five quarters */
+    e->backoff_ms = e->backoff_ms > e->times.backoff_max_ms / 2 ? e->times.backoff_max_ms
+                                                                : 2 * e->backoff_ms;
     snprintf(e->trouble, sizeof e->trouble, "%s", trouble);
-    snprintf(e->text, sizeof e->text, "%s; starts again in %u.%u s", e->trouble, wait_ms / 1000, wait_ms / 100 % 10);
+    snprintf(e->text, sizeof e->text, "%s; starts again in %u.%u s", e->trouble, wait_ms / 1000,
+             wait_ms / 100 % 10);
     net_timer_start(e->loop, &e->timer, wait_ms);
     set_state(e, ENGINE_DOWN);
 }
@@ -194,8 +200,8 @@ static void enter_loading(struct engine *e) {
     e->failed_probes = 0;
     e->load_began_ms = net_now_ms(e->loop);
     bool again = e->trouble[0] != '\0';
-    snprintf(e->text, sizeof e->text, "loading %s%s%s", base_name(e->model_file), again ? " again; before: " : "",
-             e->trouble);
+    snprintf(e->text, sizeof e->text, "loading %s%s%s", base_name(e->model_file),
+             again ? " again; before: " : "", e->trouble);
     net_timer_start(e->loop, &e->timer, e->times.load_poll_ms);
     set_state(e, ENGINE_LOADING);
 }
@@ -204,9 +210,11 @@ static void enter_ready(struct engine *e) {
     uint64_t took_ms = net_now_ms(e->loop) - e->load_began_ms;
     e->was_ready = true;
     e->trouble[0] = '\0';
-    snprintf(e->text, sizeof e->text, "%s is loaded: %u slots, %u threads%s", base_name(e->model_file), e->slots,
-             e->tuning.threads, e->tuning.spin > 0 ? " that wait awake" : "");
-    log_line(LOG_INFO, "engine_loaded", "ms=%llu pid=%d", (unsigned long long)took_ms, engine_child_pid(e->child));
+    snprintf(e->text, sizeof e->text, "%s is loaded: %u slots, %u threads%s",
+             base_name(e->model_file), e->slots, e->tuning.threads,
+             e->tuning.spin > 0 ? " that wait awake" : "");
+    log_line(LOG_INFO, "engine_loaded", "ms=%llu pid=%d", (unsigned long long)took_ms,
+             engine_child_pid(e->child));
     net_timer_start(e->loop, &e->timer, e->times.probe_every_ms);
     set_state(e, ENGINE_READY);
 }
@@ -215,9 +223,10 @@ static void enter_ready(struct engine *e) {
 
 static void use_finding(struct engine *e, const struct finding *f, const char *source) {
     e->tuning = f->tuning;
-    log_line(LOG_INFO, "engine_tuning", "source=%s threads=%u batch_threads=%u spin=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
-             source, f->tuning.threads, f->tuning.batch_threads, f->tuning.spin, f->tokens_per_s_one, CALIBRATE_STREAMS,
-             f->tokens_per_s_many);
+    log_line(LOG_INFO, "engine_tuning",
+             "source=%s threads=%u batch_threads=%u spin=%u tokens_per_s=%.0f tokens_per_s_%u=%.0f",
+             source, f->tuning.threads, f->tuning.batch_threads, f->tuning.spin,
+             f->tokens_per_s_one, CALIBRATE_STREAMS, f->tokens_per_s_many);
 }
 
 static void begin(struct engine *e);
@@ -226,7 +235,8 @@ static void begin(struct engine *e);
 static bool next_program(struct engine *e, int sig) {
     char quoted[LOG_QUOTE_BYTES];
     if (sig != SIGILL || e->program + 1 >= e->nprograms) return false;
-    log_line(LOG_WARN, "engine_unfit", "program=%s reason=\"uses instructions that this CPU does not have\"",
+    log_line(LOG_WARN, "engine_unfit",
+             "program=%s reason=\"uses instructions that this CPU does not have\"",
              log_quote(quoted, slice_of(e->programs[e->program])));
     e->program++;
     return true;
@@ -251,14 +261,18 @@ static void on_calibrated(void *user, const struct calibrate_result *r) {
     machine_read(&m);
     if (r->ok) {
         use_finding(e, &r->finding, "calibration");
-        if (r->steady) keep_finding(e, &m, &r->finding);
-        else log_line(LOG_WARN, "engine_finding", "kept=0 reason=\"the machine was busy; the next start tries again\"");
+        if (r->steady)
+            keep_finding(e, &m, &r->finding);
+        else
+            log_line(LOG_WARN, "engine_finding",
+                     "kept=0 reason=\"the machine was busy; the next start tries again\"");
     } else if (next_program(e, r->signal)) {
         begin(e);
         return;
     } else {
         char quoted[LOG_QUOTE_BYTES];
-        log_line(LOG_WARN, "engine_calibration", "done=0 reason=%s", log_quote(quoted, slice_of(r->text)));
+        log_line(LOG_WARN, "engine_calibration", "done=0 reason=%s",
+                 log_quote(quoted, slice_of(r->text)));
     }
     enter_loading(e);
 }
@@ -275,16 +289,23 @@ static bool tune(struct engine *e) {
         return false;
     }
     e->tuning = calibrate_default(&m);
-    struct calibrate_options o = {.loop = e->loop, .launch = launch_of(e), .run_dir = e->run_dir, .key = &e->key,
-                                  .machine = &m, 
-                                  .model_bytes = e->model.data_bytes, .even_when_busy = e->times.calibrate_busy,
-                                  .on_end = on_calibrated, .user = e};
-    if (!e->calibrate) why = "calibrate is off";
-    else if (e->model.data_bytes <= CALIBRATE_MAX_MODEL_BYTES && engine_write_key(e->key_file, &e->key) == 0)
+    struct calibrate_options o = {.loop = e->loop,
+                                  .launch = launch_of(e),
+                                  .run_dir = e->run_dir,
+                                  .key = &e->key,
+                                  .machine = &m,
+                                  .model_bytes = e->model.data_bytes,
+                                  .even_when_busy = e->times.calibrate_busy,
+                                  .on_end = on_calibrated,
+                                  .user = e};
+    if (!e->calibrate)
+        why = "calibrate is off";
+    else if (e->model.data_bytes <= CALIBRATE_MAX_MODEL_BYTES &&
+             engine_write_key(e->key_file, &e->key) == 0)
         e->calibration = calibrate_start(&o, &why);
     if (e->calibration != NULL) return true;
-    log_line(LOG_INFO, "engine_tuning", "source=default threads=%u spin=%u reason=\"%s\"", e->tuning.threads,
-             e->tuning.spin, why);
+    log_line(LOG_INFO, "engine_tuning", "source=default threads=%u spin=%u reason=\"%s\"",
+             e->tuning.threads, e->tuning.spin, why);
     return false;
 }
 
@@ -293,7 +314,8 @@ static void begin(struct engine *e) {
         enter_loading(e);
         return;
     }
-    snprintf(e->text, sizeof e->text, "finding out how %s runs fastest on this machine (some seconds, once)",
+    snprintf(e->text, sizeof e->text,
+             "finding out how %s runs fastest on this machine (some seconds, once)",
              base_name(e->model_file));
     if (e->state != ENGINE_CALIBRATING) set_state(e, ENGINE_CALIBRATING);
 }
@@ -319,23 +341,30 @@ static void probed_loading(struct engine *e, unsigned status) {
         enter_ready(e);
         return;
     }
-    if (status != 0) e->since_ms = now_ms; /* 503: it lives and loads, however long a large model takes */
-    if (now_ms - e->since_ms > e->times.load_silent_ms) give_up(e, "llama-server did not answer while loading");
-    else net_timer_start(e->loop, &e->timer, e->times.load_poll_ms);
+    if (status != 0)
+        e->since_ms = now_ms; /* 503: it lives and loads, however long a large model takes */
+    if (now_ms - e->since_ms > e->times.load_silent_ms)
+        give_up(e, "llama-server did not answer while loading");
+    else
+        net_timer_start(e->loop, &e->timer, e->times.load_poll_ms);
 }
 
 static void probed_ready(struct engine *e, unsigned status) {
     e->failed_probes = status == 200 ? 0 : e->failed_probes + 1;
-    if (e->failed_probes >= FAILED_PROBES) give_up(e, "llama-server hung");
-    else net_timer_start(e->loop, &e->timer, e->times.probe_every_ms);
+    if (e->failed_probes >= FAILED_PROBES)
+        give_up(e, "llama-server hung");
+    else
+        net_timer_start(e->loop, &e->timer, e->times.probe_every_ms);
 }
 
 static void on_probe(void *user, unsigned status, struct slice body) {
     (void)body;
     struct engine *e = user;
     e->probe = NULL;
-    if (e->state == ENGINE_LOADING) probed_loading(e, status);
-    else if (e->state == ENGINE_READY) probed_ready(e, status);
+    if (e->state == ENGINE_LOADING)
+        probed_loading(e, status);
+    else if (e->state == ENGINE_READY)
+        probed_ready(e, status);
 }
 
 static void on_timer(struct net_timer *t) {
@@ -344,20 +373,32 @@ static void on_timer(struct net_timer *t) {
         enter_loading(e);
         return;
     }
-    struct engine_call_options o = {.loop = e->loop, .socket = e->socket, .path = "/health",
-                                    .timeout_ms = e->times.probe_timeout_ms, .on_end = on_probe, .user = e};
+    struct engine_call_options o = {.loop = e->loop,
+                                    .socket = e->socket,
+                                    .path = "/health",
+                                    .timeout_ms = e->times.probe_timeout_ms,
+                                    .on_end = on_probe,
+                                    .user = e};
     e->probe = engine_call_start(&o);
-    if (e->probe == NULL) net_timer_start(e->loop, &e->timer, e->times.probe_every_ms); /* out of memory: later */
+    if (e->probe == NULL)
+        net_timer_start(e->loop, &e->timer, e->times.probe_every_ms); /* out of memory: later */
 }
 
-static void describe_exit(const struct engine *e, const struct engine_exit *how, char *out, size_t size) {
+static void describe_exit(const struct engine *e, const struct engine_exit *how, char *out,
+                          size_t size) {
     const char *said = how->last_line[0] != '\0' ? ": " : "";
     if (how->signal == SIGILL)
-        snprintf(out, size, "llama-server uses instructions that this CPU does not have; `make engine-from-source` builds one that fits");
-    else if (e->given_up) snprintf(out, size, "%s", e->trouble);
+        snprintf(
+            out, size,
+            "llama-server uses instructions that this CPU does not have; `make engine-from-source` builds one that fits");
+    else if (e->given_up)
+        snprintf(out, size, "%s", e->trouble);
     else if (how->signal != 0)
-        snprintf(out, size, "llama-server was ended by signal %d (%s)%s%s", how->signal, strsignal(how->signal), said, how->last_line);
-    else snprintf(out, size, "llama-server ended with code %d%s%s", (int)how->status, said, how->last_line);
+        snprintf(out, size, "llama-server was ended by signal %d (%s)%s%s", how->signal,
+                 strsignal(how->signal), said, how->last_line);
+    else
+        snprintf(out, size, "llama-server ended with code %d%s%s", (int)how->status, said,
+                 how->last_line);
 }
 
 static void on_child_exit(void *user, const struct engine_exit *how) {
@@ -404,9 +445,12 @@ void engine_stop(struct engine *e, void (*on_stopped)(void *user), void *user) {
     net_timer_stop(e->loop, &e->timer);
     snprintf(e->text, sizeof e->text, "stopped");
     if (e->state != ENGINE_STOPPED) set_state(e, ENGINE_STOPPED);
-    if (e->calibration != NULL) calibrate_stop(e->calibration);
-    else if (e->child != NULL) engine_child_stop(e->child);
-    else finish_stop(e);
+    if (e->calibration != NULL)
+        calibrate_stop(e->calibration);
+    else if (e->child != NULL)
+        engine_child_stop(e->child);
+    else
+        finish_stop(e);
 }
 
 void engine_free(struct engine *e) {

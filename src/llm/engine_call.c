@@ -57,10 +57,14 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
 
 static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
     struct engine_call *c = s->data;
-    if (n > 0 && !buf_add(&c->answer, slice_make(buf->base, (size_t)n))) finish(c, 0);
-    else if (n == UV_EOF) finish(c, answer_status(c));
-    else if (n < 0) finish(c, 0);
-    else if (c->status_only && buf_len(&c->answer) >= STATUS_LINE_BYTES) finish(c, answer_status(c));
+    if (n > 0 && !buf_add(&c->answer, slice_make(buf->base, (size_t)n)))
+        finish(c, 0);
+    else if (n == UV_EOF)
+        finish(c, answer_status(c));
+    else if (n < 0)
+        finish(c, 0);
+    else if (c->status_only && buf_len(&c->answer) >= STATUS_LINE_BYTES)
+        finish(c, answer_status(c));
 }
 
 static void on_written(uv_write_t *w, int status) {
@@ -85,13 +89,15 @@ static void on_deadline(struct net_timer *t) {
 
 static bool build_request(struct buf *b, const struct engine_call_options *o) {
     bool get = o->body.ptr == NULL;
-    buf_printf(b, "%s %s HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n", get ? "GET" : "POST", o->path);
+    buf_printf(b, "%s %s HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n", get ? "GET" : "POST",
+               o->path);
     if (o->key != NULL) {
         buf_puts(b, "Authorization: Bearer ");
         buf_add(b, secret_reveal(o->key));
         buf_puts(b, "\r\n");
     }
-    if (!get) buf_printf(b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", o->body.len);
+    if (!get)
+        buf_printf(b, "Content-Type: application/json\r\nContent-Length: %zu\r\n", o->body.len);
     buf_puts(b, "\r\n");
     if (!get) buf_add(b, o->body);
     return !b->failed;

@@ -55,7 +55,8 @@ static struct slice without_clock(struct slice s, char *level) {
 }
 
 static bool names_trouble(struct slice s, char level) {
-    static const char *const words[] = {"error", "failed", "Error", "terminate", "what()", "cannot", "unable"};
+    static const char *const words[] = {"error",  "failed", "Error", "terminate",
+                                        "what()", "cannot", "unable"};
     char text[LINE_BYTES];
     if (level == 'E') return true;
     snprintf(text, sizeof text, "%.*s", SLICE_ARG(s));
@@ -76,8 +77,10 @@ static void end_line(struct engine_child *c) {
 
 static void take_output(struct engine_child *c, const char *data, size_t len) {
     for (size_t i = 0; i < len; i++) {
-        if (data[i] == '\n' || data[i] == '\r') end_line(c);
-        else if (c->line_len < LINE_BYTES - 1) c->line[c->line_len++] = data[i];
+        if (data[i] == '\n' || data[i] == '\r')
+            end_line(c);
+        else if (c->line_len < LINE_BYTES - 1)
+            c->line[c->line_len++] = data[i];
     }
 }
 
@@ -179,8 +182,10 @@ struct engine_child *engine_child_start(const struct engine_child_options *o, in
     c->term_ms = o->term_ms;
     uv_pipe_init(&o->loop->uv, &c->output, 0);
     c->output.data = c->process.data = c;
-    if ((*err = uv_pipe_open(&c->output, fds[0])) != 0) close(fds[0]);
-    else if ((*err = spawn(c, o, fds[1])) == 0) c->open_handles = 2;
+    if ((*err = uv_pipe_open(&c->output, fds[0])) != 0)
+        close(fds[0]);
+    else if ((*err = spawn(c, o, fds[1])) == 0)
+        c->open_handles = 2;
     close(fds[1]);
     if (*err == 0) {
         uv_read_start((uv_stream_t *)&c->output, on_alloc, on_output);

@@ -10,8 +10,9 @@ struct engine_child;
 
 struct engine_exit {
     int64_t status;
-    int signal;            /* 0: ended by itself */
-    const char *last_line; /* what it said last about its trouble, "" when nothing; valid during the call */
+    int signal; /* 0: ended by itself */
+    const char *
+        last_line; /* what it said last about its trouble, "" when nothing; valid during the call */
 };
 
 struct engine_child_options {
@@ -31,7 +32,8 @@ struct engine_child_options {
 struct engine_child *engine_child_start(const struct engine_child_options *o, int *err);
 int engine_child_pid(const struct engine_child *c);
 void engine_child_stop(struct engine_child *c); /* TERM, after term_ms KILL */
-void engine_child_kill(struct engine_child *c); /* KILL; also ends a child that is stopped or hangs */
+void engine_child_kill(
+    struct engine_child *c); /* KILL; also ends a child that is stopped or hangs */
 /* Logs the last lines the child wrote. */
 void engine_child_log_tail(const struct engine_child *c, int log_level);
 
@@ -42,8 +44,9 @@ struct engine_call_options {
     const char *socket;
     const struct secret *key; /* NULL: none is sent */
     const char *path;
-    struct slice body;        /* ptr NULL: GET, and the answer's status is all that is wanted; else POST of JSON */
-    uint32_t timeout_ms;      /* for the whole exchange */
+    struct slice
+        body; /* ptr NULL: GET, and the answer's status is all that is wanted; else POST of JSON */
+    uint32_t timeout_ms; /* for the whole exchange */
     /* Exactly once unless cancelled, never before engine_call_start has returned. status 0: no answer. body is valid
      * during the call. */
     void (*on_end)(void *user, unsigned status, struct slice body);

@@ -20,7 +20,8 @@ enum { EXIT_USAGE = 64, EXIT_ORPHAN = 69, EXIT_NOT_FOUND = 127 };
 
 static void reset_signals(void) {
     sigset_t none;
-    for (int s = 1; s < NSIG; s++) signal(s, SIG_DFL); /* KILL, STOP and libc's own refuse; that is fine */
+    for (int s = 1; s < NSIG; s++)
+        signal(s, SIG_DFL); /* KILL, STOP and libc's own refuse; that is fine */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -28,7 +29,8 @@ static void reset_signals(void) {
 static void close_descriptors(void) {
     struct rlimit limit;
     if (close_range(3, ~0U, 0) == 0) return;
-    int end = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (int)limit.rlim_cur : 65536;
+    int end = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (int)limit.rlim_cur
+                                                                              : 65536;
     for (int fd = 3; fd < end; fd++) close(fd);
 }
 

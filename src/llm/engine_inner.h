@@ -5,14 +5,14 @@
 #include "llm/engine.h"
 
 struct engine_times {
-    uint32_t load_poll_ms;     /* /health while it loads */
-    uint32_t load_silent_ms;   /* loading without any answer: ended */
-    uint32_t probe_every_ms;   /* /health while it is ready */
+    uint32_t load_poll_ms;   /* /health while it loads */
+    uint32_t load_silent_ms; /* loading without any answer: ended */
+    uint32_t probe_every_ms; /* /health while it is ready */
     uint32_t probe_timeout_ms;
     uint32_t backoff_min_ms, backoff_max_ms;
-    uint32_t healthy_ms;       /* ready for so long: the backoff begins anew */
-    uint32_t term_ms;          /* from TERM to KILL */
-    bool calibrate_busy;       /* also on a machine whose cores are taken */
+    uint32_t healthy_ms; /* ready for so long: the backoff begins anew */
+    uint32_t term_ms;    /* from TERM to KILL */
+    bool calibrate_busy; /* also on a machine whose cores are taken */
 };
 #define ENGINE_TIMES_DEFAULT {50, 60000, 10000, 8000, 500, 30000, 60000, 2000, false}
 

@@ -21,17 +21,20 @@ static bool is_program(const char *path) {
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-static void add_program(char *out[ENGINE_MAX_PROGRAMS], size_t *n, const char *folder, const char *name) {
+static void add_program(char *out[ENGINE_MAX_PROGRAMS], size_t *n, const char *folder,
+                        const char *name) {
     char path[PATH_MAX], real[PATH_MAX];
     int len = snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (len < 0 || (size_t)len >= sizeof path || !is_program(path) || *n == ENGINE_MAX_PROGRAMS) return;
+    if (len < 0 || (size_t)len >= sizeof path || !is_program(path) || *n == ENGINE_MAX_PROGRAMS)
+        return;
     if (realpath(path, real) == NULL) return;
     for (size_t i = 0; i < *n; i++)
         if (strcmp(out[i], real) == 0) return;
     if ((out[*n] = strdup(real)) != NULL) ++*n;
 }
 
-static void add_from_search_path(char *out[ENGINE_MAX_PROGRAMS], size_t *n, const char *search_path, const char *name) {
+static void add_from_search_path(char *out[ENGINE_MAX_PROGRAMS], size_t *n, const char *search_path,
+                                 const char *name) {
     struct slice rest = slice_of(search_path), folder;
     for (size_t had = *n; rest.len > 0 && *n == had;) {
         char path[PATH_MAX];
@@ -47,9 +50,15 @@ size_t engine_find_programs(const char *given, const char *search_path, const ch
     static const char *const folders[] = {"engine", "engine-src"};
     size_t n = 0;
     if (given != NULL) {
-        if (strchr(given, '/') == NULL) add_from_search_path(out, &n, search_path, given);
-        else add_program(out, &n, given[0] == '/' ? "" : ".", given);
-        if (n == 0) snprintf(reason, size, "engine %s is not a program; name a llama-server with `engine:`, or leave it out", given);
+        if (strchr(given, '/') == NULL)
+            add_from_search_path(out, &n, search_path, given);
+        else
+            add_program(out, &n, given[0] == '/' ? "" : ".", given);
+        if (n == 0)
+            snprintf(
+                reason, size,
+                "engine %s is not a program; name a llama-server with `engine:`, or leave it out",
+                given);
         return n;
     }
     add_from_search_path(out, &n, search_path, "llama-server");
@@ -59,9 +68,10 @@ size_t engine_find_programs(const char *given, const char *search_path, const ch
         if (len > 0 && (size_t)len < sizeof folder) add_program(out, &n, folder, "llama-server");
     }
     if (n == 0)
-        snprintf(reason, size,
-                 "no engine: llama-server is neither on PATH nor in %s; run scripts/fetch-engine.sh or `make engine-from-source`",
-                 cache_dir);
+        snprintf(
+            reason, size,
+            "no engine: llama-server is neither on PATH nor in %s; run scripts/fetch-engine.sh or `make engine-from-source`",
+            cache_dir);
     return n;
 }
 
@@ -75,21 +85,23 @@ static bool fits_socket(const char *dir) {
 static bool make_private(const char *dir) {
     struct stat st;
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) return false;
-    return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0;
+    return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+           (st.st_mode & 077) == 0;
 }
 
 /* The same data folder finds the same run folder again, and two servers never share one. */
 static bool name_run_dir(const char *parent, const char *data_dir, char out[PATH_MAX]) {
     char real[PATH_MAX];
     unsigned char h[SECRET_HASH_BYTES];
-    if (!secret_sha256(slice_of(realpath(data_dir, real) != NULL ? real : data_dir), h)) return false;
-    int n = snprintf(out, PATH_MAX, "%s/anyllm-%u-%02x%02x%02x%02x%02x%02x", parent, (unsigned)geteuid(), h[0], h[1],
-                     h[2], h[3], h[4], h[5]);
+    if (!secret_sha256(slice_of(realpath(data_dir, real) != NULL ? real : data_dir), h))
+        return false;
+    int n = snprintf(out, PATH_MAX, "%s/anyllm-%u-%02x%02x%02x%02x%02x%02x", parent,
+                     (unsigned)geteuid(), h[0], h[1], h[2], h[3], h[4], h[5]);
     return n > 0 && n < PATH_MAX;
 }
 
-bool engine_choose_run_dir(const char *data_dir, const char *runtime_dir, const char *temp_dir, char out[PATH_MAX],
-                           char *reason, size_t size) {
+bool engine_choose_run_dir(const char *data_dir, const char *runtime_dir, const char *temp_dir,
+                           char out[PATH_MAX], char *reason, size_t size) {
     const char *parents[] = {runtime_dir, temp_dir};
     if (fits_socket(data_dir)) {
         snprintf(out, PATH_MAX, "%s", data_dir);
@@ -97,11 +109,14 @@ bool engine_choose_run_dir(const char *data_dir, const char *runtime_dir, const 
     }
     for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
         if (parents[i] == NULL || parents[i][0] != '/') continue;
-        if (name_run_dir(parents[i], data_dir, out) && fits_socket(out) && make_private(out)) return true;
+        if (name_run_dir(parents[i], data_dir, out) && fits_socket(out) && make_private(out))
+            return true;
     }
-    snprintf(reason, size,
-             "the path of the data folder is too long for the engine's socket and neither $XDG_RUNTIME_DIR nor %s takes "
-             "a private folder; give a shorter --data", temp_dir);
+    snprintf(
+        reason, size,
+        "the path of the data folder is too long for the engine's socket and neither $XDG_RUNTIME_DIR nor %s takes "
+        "a private folder; give a shorter --data",
+        temp_dir);
     return false;
 }
 
@@ -157,7 +172,8 @@ void engine_free_list(char **list) {
 
 static uint64_t context_tokens(const struct engine_launch *l) {
     uint64_t per_slot = SLOT_CONTEXT_TOKENS;
-    if (l->model_context_tokens > 0 && l->model_context_tokens < per_slot) per_slot = l->model_context_tokens;
+    if (l->model_context_tokens > 0 && l->model_context_tokens < per_slot)
+        per_slot = l->model_context_tokens;
     return per_slot * l->slots;
 }
 
@@ -190,13 +206,13 @@ char **engine_build_args(const struct engine_launch *l) {
 /* What may come through from our own environment, by the beginning of the name: how to find programs and libraries, and
  * which GPU or cores to use. Everything else stays outside, above all FAL_…, OPENROUTER_… and ANYLLM_…. */
 static const char *const passed[] = {
-    "PATH=", "HOME=", "TMPDIR=", "LANG=", "LC_ALL=", "LD_LIBRARY_PATH=", "OMP_", "GOMP_", "KMP_", "GGML_", "CUDA_",
-    "HIP_", "ROCR_", "VK_",
+    "PATH=", "HOME=", "TMPDIR=", "LANG=", "LC_ALL=", "LD_LIBRARY_PATH=", "OMP_", "GOMP_", "KMP_",
+    "GGML_", "CUDA_", "HIP_",    "ROCR_", "VK_",
 };
 
 static bool may_pass(const char *variable, unsigned spin) {
     if (spin > 0 && (slice_starts(slice_of(variable), SLICE("OMP_WAIT_POLICY=")) ||
-                 slice_starts(slice_of(variable), SLICE("GOMP_SPINCOUNT="))))
+                     slice_starts(slice_of(variable), SLICE("GOMP_SPINCOUNT="))))
         return false;
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
         if (slice_starts(slice_of(variable), slice_of(passed[i]))) return true;

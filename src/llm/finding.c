@@ -23,8 +23,8 @@ static void add_identity(struct buf *b, const char *name, const char *file) {
         b->failed = true;
         return;
     }
-    buf_printf(b, ",\"bytes\":%lld,\"changed\":%lld.%09ld},", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-               st.st_mtim.tv_nsec);
+    buf_printf(b, ",\"bytes\":%lld,\"changed\":%lld.%09ld},", (long long)st.st_size,
+               (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
 /* The first members of the file's object, up to and with the last comma. */
@@ -34,15 +34,16 @@ static bool build_key(struct buf *b, const struct finding_key *k) {
     add_identity(b, "model", k->model_file);
     buf_puts(b, "\"cpu\":");
     json_add_string(b, slice_of(k->machine->cpu), false);
-    buf_printf(b, ",\"cores\":%u,\"physical\":%u,\"slots\":%u,", k->machine->cores, k->machine->physical, k->slots);
+    buf_printf(b, ",\"cores\":%u,\"physical\":%u,\"slots\":%u,", k->machine->cores,
+               k->machine->physical, k->slots);
     return !b->failed;
 }
 
 static bool file_name(const struct finding_key *k, struct slice key, char out[PATH_MAX]) {
     unsigned char h[SECRET_HASH_BYTES];
     if (!secret_sha256(key, h)) return false;
-    int n = snprintf(out, PATH_MAX, "%s/calibration-%02x%02x%02x%02x%02x%02x%02x%02x.json", k->cache_dir, h[0], h[1],
-                     h[2], h[3], h[4], h[5], h[6], h[7]);
+    int n = snprintf(out, PATH_MAX, "%s/calibration-%02x%02x%02x%02x%02x%02x%02x%02x.json",
+                     k->cache_dir, h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]);
     return n > 0 && n < PATH_MAX - 8;
 }
 
@@ -61,12 +62,15 @@ static bool read_finding(struct slice text, struct finding *out) {
     if (doc == NULL) return false;
     yyjson_val *root = yyjson_doc_get_root(doc), *threads = json_get(root, "threads"),
                *batch = json_get(root, "batch_threads"), *spin = json_get(root, "spin");
-    yyjson_val *one = json_get(root, "tokens_per_s_one"), *many = json_get(root, "tokens_per_s_many");
-    uint64_t t = yyjson_get_uint(threads), bt = yyjson_get_uint(batch), turns = yyjson_get_uint(spin);
+    yyjson_val *one = json_get(root, "tokens_per_s_one"),
+               *many = json_get(root, "tokens_per_s_many");
+    uint64_t t = yyjson_get_uint(threads), bt = yyjson_get_uint(batch),
+             turns = yyjson_get_uint(spin);
     bool ok = t >= 1 && t <= MAX_THREADS && bt >= 1 && bt <= MAX_THREADS && yyjson_is_uint(spin) &&
               turns <= MAX_SPIN && yyjson_is_num(one) && yyjson_is_num(many);
     if (ok)
-        *out = (struct finding){{(unsigned)t, (unsigned)bt, (unsigned)turns}, yyjson_get_num(one),
+        *out = (struct finding){{(unsigned)t, (unsigned)bt, (unsigned)turns},
+                                yyjson_get_num(one),
                                 yyjson_get_num(many)};
     yyjson_doc_free(doc);
     return ok;
@@ -77,8 +81,9 @@ bool finding_load(const struct finding_key *k, struct finding *out) {
     struct buf key, text;
     buf_init(&key, MAX_FILE_BYTES);
     buf_init(&text, MAX_FILE_BYTES);
-    bool ok = build_key(&key, k) && file_name(k, buf_slice(&key), file) && read_whole(file, &text) &&
-              slice_starts(buf_slice(&text), buf_slice(&key)) && read_finding(buf_slice(&text), out);
+    bool ok = build_key(&key, k) && file_name(k, buf_slice(&key), file) &&
+              read_whole(file, &text) && slice_starts(buf_slice(&text), buf_slice(&key)) &&
+              read_finding(buf_slice(&text), out);
     buf_free(&key);
     buf_free(&text);
     return ok;
@@ -104,9 +109,11 @@ int finding_save(const struct finding_key *k, const struct finding *f) {
     buf_init(&b, MAX_FILE_BYTES);
     int err = EINVAL;
     if (build_key(&b, k) && file_name(k, buf_slice(&b), file)) {
-        buf_printf(&b, "\"threads\":%u,\"batch_threads\":%u,\"spin\":%u,\"tokens_per_s_one\":%.1f,\"tokens_per_s_many\":%.1f}\n",
-                   f->tuning.threads, f->tuning.batch_threads, f->tuning.spin, f->tokens_per_s_one,
-                   f->tokens_per_s_many);
+        buf_printf(
+            &b,
+            "\"threads\":%u,\"batch_threads\":%u,\"spin\":%u,\"tokens_per_s_one\":%.1f,\"tokens_per_s_many\":%.1f}\n",
+            f->tuning.threads, f->tuning.batch_threads, f->tuning.spin, f->tokens_per_s_one,
+            f->tokens_per_s_many);
         err = b.failed ? ENOMEM : write_whole(file, buf_slice(&b));
     }
     buf_free(&b);

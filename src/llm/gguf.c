@@ -98,7 +98,8 @@ static uint64_t value(struct cursor *c, uint64_t type, struct slice *text) {
     if (type >= VALUES) {
         bad(c, "has a value of an unknown type in its header");
     } else if (type == VALUE_STRING) {
-        *text = string(c, GGUF_MAX_HEADER_BYTES, "has a text longer than any model's in its header");
+        *text = string(c, GGUF_MAX_HEADER_BYTES,
+                       "has a text longer than any model's in its header");
     } else if (type == VALUE_ARRAY) {
         skip_array(c);
     } else {
@@ -109,11 +110,14 @@ static uint64_t value(struct cursor *c, uint64_t type, struct slice *text) {
 }
 
 static void read_pair(struct cursor *c, struct gguf_info *out, uint64_t *alignment) {
-    struct slice key = string(c, MAX_KEY_BYTES, "has a key longer than any model's"), text = SLICE("");
+    struct slice key = string(c, MAX_KEY_BYTES, "has a key longer than any model's"),
+                 text = SLICE("");
     uint64_t v = value(c, number(c, 4), &text);
     if (c->state != GGUF_DONE) return;
-    if (slice_is(key, "general.architecture")) out->architecture = text;
-    else if (slice_is(key, "general.alignment")) *alignment = v;
+    if (slice_is(key, "general.architecture"))
+        out->architecture = text;
+    else if (slice_is(key, "general.alignment"))
+        *alignment = v;
     else if (slice_ends(key, SLICE(".context_length")) && out->context_tokens == 0)
         out->context_tokens = v;
 }
@@ -151,17 +155,20 @@ static void read_preamble(struct cursor *c, struct gguf_info *out) {
     if (c->state == GGUF_DONE && out->tensors == 0) bad(c, "holds no tensors, so no model");
 }
 
-enum gguf_result gguf_read(const unsigned char *data, size_t len, struct gguf_info *out, const char **reason) {
+enum gguf_result gguf_read(const unsigned char *data, size_t len, struct gguf_info *out,
+                           const char **reason) {
     struct cursor c = {.data = data, .len = len, .state = GGUF_DONE, .reason = ""};
     uint64_t alignment = 32;
     *out = (struct gguf_info){.architecture = SLICE("")};
     read_preamble(&c, out);
-    for (uint64_t i = 0; i < out->pairs && c.state == GGUF_DONE; i++) read_pair(&c, out, &alignment);
+    for (uint64_t i = 0; i < out->pairs && c.state == GGUF_DONE; i++)
+        read_pair(&c, out, &alignment);
     for (uint64_t i = 0; i < out->tensors && c.state == GGUF_DONE; i++) {
         uint64_t end = read_tensor(&c);
         if (end > out->data_bytes) out->data_bytes = end;
     }
-    if (c.state == GGUF_DONE && (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > 1U << 20))
+    if (c.state == GGUF_DONE &&
+        (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > 1U << 20))
         bad(&c, "has a corrupt header (impossible alignment)");
     if (c.state == GGUF_DONE && slice_is(out->architecture, "clip"))
         bad(&c, "is the picture part of a model (mmproj), not a language model");
@@ -171,7 +178,8 @@ enum gguf_result gguf_read(const unsigned char *data, size_t len, struct gguf_in
 }
 
 /* Reads the beginning of the file in growing steps until the header is whole. */
-static enum gguf_result read_header(int fd, uint64_t file_bytes, struct gguf_info *out, const char **reason) {
+static enum gguf_result read_header(int fd, uint64_t file_bytes, struct gguf_info *out,
+                                    const char **reason) {
     enum gguf_result r = GGUF_MORE;
     unsigned char *data = NULL;
     size_t len = 0, cap = 1U << 20;
@@ -194,9 +202,11 @@ static enum gguf_result read_header(int fd, uint64_t file_bytes, struct gguf_inf
     return r;
 }
 
+#define WHAT_TO_DO \
+    "give a whole GGUF file with --local-model FILE, or delete it and run scripts/fetch-model.sh"
+
 static bool complain(char *reason, size_t size, const char *path, const char *what) {
-    snprintf(reason, size, "model %s %s; give a whole GGUF file with --local-model FILE, or delete it and run `make demo`",
-             path, what);
+    snprintf(reason, size, "model %s %s; " WHAT_TO_DO, path, what);
     return false;
 }
 
@@ -215,7 +225,8 @@ bool gguf_check_file(const char *path, struct gguf_info *out, char *reason, size
     enum gguf_result r = regular ? read_header(fd, file_bytes, out, &what) : GGUF_BAD;
     close(fd);
     if (!regular) what = "is not a file";
-    if (r != GGUF_DONE) return complain(reason, size, path, file_bytes == 0 && regular ? "is empty" : what);
+    if (r != GGUF_DONE)
+        return complain(reason, size, path, file_bytes == 0 && regular ? "is empty" : what);
     if (__builtin_add_overflow(out->header_bytes, out->data_bytes, &needed)) needed = UINT64_MAX;
     if (needed <= file_bytes) return true;
     snprintf(text, sizeof text, "is cut off: it has %llu bytes of the %llu that its header names",

@@ -11,9 +11,9 @@
 struct gguf_info {
     uint32_t version;
     uint64_t tensors, pairs;
-    uint64_t context_tokens; /* what the model was trained with; 0: not told */
-    uint64_t header_bytes;   /* tensor data begins here */
-    uint64_t data_bytes;     /* as far as the tensors whose type is known reach */
+    uint64_t context_tokens;   /* what the model was trained with; 0: not told */
+    uint64_t header_bytes;     /* tensor data begins here */
+    uint64_t data_bytes;       /* as far as the tensors whose type is known reach */
     struct slice architecture; /* points into the data; after gguf_check_file it is empty */
 };
 
@@ -21,7 +21,8 @@ enum gguf_result { GGUF_DONE, GGUF_MORE, GGUF_BAD };
 
 /* Reads the header from data[0..len), the beginning of the file. GGUF_MORE: call again with more bytes from the same
  * start. GGUF_BAD: *reason is a static text that fits after "FILE ". */
-enum gguf_result gguf_read(const unsigned char *data, size_t len, struct gguf_info *out, const char **reason);
+enum gguf_result gguf_read(const unsigned char *data, size_t len, struct gguf_info *out,
+                           const char **reason);
 
 /* Reads the file's header and compares its length with what the header requires. False with one line in reason that
  * names the file. Blocking; a few milliseconds. */

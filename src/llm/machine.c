@@ -27,7 +27,9 @@ static uint64_t free_bytes(void) {
     uint64_t kib;
     struct slice rest;
     if (!read_field("/proc/meminfo", "MemAvailable", text, sizeof text)) return 0;
-    return slice_to_u64(slice_cut(slice_of(text), ' ', &rest), &kib) && kib < UINT64_MAX / 1024 ? kib * 1024 : 0;
+    return slice_to_u64(slice_cut(slice_of(text), ' ', &rest), &kib) && kib < UINT64_MAX / 1024
+               ? kib * 1024
+               : 0;
 }
 
 /* A container's share of CPU time, in cores rounded up; UINT_MAX when it is not limited. */
@@ -63,8 +65,8 @@ bool machine_cpu_time(uint64_t *idle, uint64_t *total) {
     unsigned long long t[8] = {0}; /* user nice system idle iowait irq softirq steal */
     FILE *f = fopen("/proc/stat", "re");
     if (f == NULL) return false;
-    int n = fscanf(f, "cpu %20llu %20llu %20llu %20llu %20llu %20llu %20llu %20llu", &t[0], &t[1], &t[2], &t[3], &t[4],
-                   &t[5], &t[6], &t[7]);
+    int n = fscanf(f, "cpu %20llu %20llu %20llu %20llu %20llu %20llu %20llu %20llu", &t[0], &t[1],
+                   &t[2], &t[3], &t[4], &t[5], &t[6], &t[7]);
     fclose(f);
     *idle = t[3] + t[4];
     *total = 0;
@@ -101,22 +103,26 @@ struct engine_tuning calibrate_default(const struct machine *m) {
     return (struct engine_tuning){m->cores, m->cores, m->cores > 1 ? SPIN_LONG : 0};
 }
 
-static size_t add(struct engine_tuning *out, size_t n, unsigned threads, unsigned batch, unsigned spin) {
+static size_t add(struct engine_tuning *out, size_t n, unsigned threads, unsigned batch,
+                  unsigned spin) {
     if (n == CALIBRATE_MAX_CANDIDATES || threads == 0) return n;
     for (size_t i = 0; i < n; i++)
-        if (out[i].threads == threads && out[i].batch_threads == batch && out[i].spin == spin) return n;
+        if (out[i].threads == threads && out[i].batch_threads == batch && out[i].spin == spin)
+            return n;
     out[n] = (struct engine_tuning){threads, batch, spin};
     return n + 1;
 }
 
 /* Small models are faster on a part of a large machine: half of it or eight cores are tried. */
-size_t calibrate_candidates(const struct machine *m, struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]) {
+size_t calibrate_candidates(const struct machine *m,
+                            struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]) {
     out[0] = calibrate_default(m);
     if (m->cores == 1) return 1;
     size_t n = add(out, 1, m->cores, m->cores, SPIN_SHORT);
     n = add(out, n, 1, m->cores, 0);
     n = add(out, n, m->cores, m->cores, 0);
     n = add(out, n, m->physical, m->physical, SPIN_LONG);
-    if (m->physical >= 8) n = add(out, n, m->physical > 16 ? 8 : m->physical / 2, m->physical, SPIN_LONG);
+    if (m->physical >= 8)
+        n = add(out, n, m->physical > 16 ? 8 : m->physical / 2, m->physical, SPIN_LONG);
     return n;
 }

@@ -24,8 +24,13 @@ static int hold(const char *dir) {
     snprintf(r->model, sizeof r->model, "%s/tiny.gguf", dir);
     snprintf(r->program, sizeof r->program, "%s", getenv("FAKE_ENGINE"));
     if (readlink("/proc/self/exe", r->self, sizeof r->self - 1) < 0) return 1;
-    struct engine_options o = {.loop = &r->loop, .random = &random_system, .model_file = r->model,
-                               .program = r->program, .cache_dir = r->dir, .data_dir = r->dir, .self = r->self,
+    struct engine_options o = {.loop = &r->loop,
+                               .random = &random_system,
+                               .model_file = r->model,
+                               .program = r->program,
+                               .cache_dir = r->dir,
+                               .data_dir = r->dir,
+                               .self = r->self,
                                .slots = 8};
     r->engine = engine_new(&o, r->reason, sizeof r->reason);
     if (r->engine == NULL) return 66;
@@ -36,11 +41,16 @@ static int hold(const char *dir) {
 
 bool rig_is_helper(int argc, char **argv, int *code) {
     signal(SIGPIPE, SIG_IGN);
-    if (getenv("TEST_LOG") == NULL) log_set_level(LOG_ERROR);
-    else log_set_level(LOG_DEBUG);
-    if (argc > 2 && strcmp(argv[1], "engine-exec") == 0) *code = engine_exec_main(argc - 1, argv + 1);
-    else if (argc == 3 && strcmp(argv[1], "hold") == 0) *code = hold(argv[2]);
-    else return false;
+    if (getenv("TEST_LOG") == NULL)
+        log_set_level(LOG_ERROR);
+    else
+        log_set_level(LOG_DEBUG);
+    if (argc > 2 && strcmp(argv[1], "engine-exec") == 0)
+        *code = engine_exec_main(argc - 1, argv + 1);
+    else if (argc == 3 && strcmp(argv[1], "hold") == 0)
+        *code = hold(argv[2]);
+    else
+        return false;
     return true;
 }
 
@@ -89,15 +99,23 @@ static void on_state(void *user, enum engine_state state, const char *text) {
     r->nready += state == ENGINE_READY;
     r->ndown += state == ENGINE_DOWN;
     snprintf(r->text, sizeof r->text, "%s", text);
-    if ((state == ENGINE_READY && r->nready == r->want_ready) || (state == ENGINE_DOWN && r->ndown == r->want_down))
+    if ((state == ENGINE_READY && r->nready == r->want_ready) ||
+        (state == ENGINE_DOWN && r->ndown == r->want_down))
         net_loop_stop(&r->loop);
 }
 
 void rig_make(struct rig *r, bool calibrate, const struct engine_times *times) {
-    struct engine_options o = {.loop = &r->loop, .random = &random_system, .model_file = r->model,
-                               .program = r->program[0] != '\0' ? r->program : NULL, .cache_dir = r->dir,
-                               .data_dir = r->dir, .self = r->self, .slots = 8, .calibrate = calibrate,
-                               .on_state = on_state, .user = r};
+    struct engine_options o = {.loop = &r->loop,
+                               .random = &random_system,
+                               .model_file = r->model,
+                               .program = r->program[0] != '\0' ? r->program : NULL,
+                               .cache_dir = r->dir,
+                               .data_dir = r->dir,
+                               .self = r->self,
+                               .slots = 8,
+                               .calibrate = calibrate,
+                               .on_state = on_state,
+                               .user = r};
     r->engine = engine_new(&o, r->reason, sizeof r->reason);
     if (r->engine == NULL) fail_msg("%s", r->reason);
     engine_set_times(r->engine, times != NULL ? times : &quick);

@@ -23,7 +23,8 @@ struct rig {
 /* True when the run was `engine-exec` or another part of the rig; then *code is main's. */
 bool rig_is_helper(int argc, char **argv, int *code);
 
-struct rig *rig_new(void); /* a fresh folder; `model` is a tiny GGUF in it, `program` the fake engine */
+struct rig *rig_new(
+    void); /* a fresh folder; `model` is a tiny GGUF in it, `program` the fake engine */
 void rig_free(struct rig *r);
 void rig_script(struct rig *r, const char *words); /* what the fake does at its next starts */
 /* Quick times unless `times` is given. Fails the test when the engine cannot be made. */
@@ -34,9 +35,9 @@ bool rig_until_down(struct rig *r, size_t times);
 void rig_turn(struct rig *r, uint32_t ms);
 bool rig_stop(struct rig *r); /* engine_stop and its end; frees the engine */
 
-size_t rig_starts(struct rig *r);        /* how often the fake was started */
+size_t rig_starts(struct rig *r); /* how often the fake was started */
 int rig_started_pid(struct rig *r, size_t i);
-bool rig_gone(int pid);                  /* waits for it, up to the patience */
+bool rig_gone(int pid);                                /* waits for it, up to the patience */
 const char *rig_path(struct rig *r, const char *name); /* of a few calls only */
 
 #endif

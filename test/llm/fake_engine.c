@@ -46,7 +46,8 @@ static void read_script(const char *beside) {
     char path[4096], name[32];
     int value;
     const char *slash = strrchr(beside, '/');
-    snprintf(path, sizeof path, "%.*s/fake", slash != NULL ? (int)(slash - beside) : 1, slash != NULL ? beside : ".");
+    snprintf(path, sizeof path, "%.*s/fake", slash != NULL ? (int)(slash - beside) : 1,
+             slash != NULL ? beside : ".");
     FILE *f = fopen(path, "r");
     while (f != NULL && fscanf(f, "%31s %d", name, &value) == 2)
         if (word(name) != NULL) *word(name) = value;
@@ -55,7 +56,8 @@ static void read_script(const char *beside) {
 
 static void note_start(const char *socket_path) {
     char path[4096];
-    snprintf(path, sizeof path, "%.*s/starts", (int)(strrchr(socket_path, '/') - socket_path), socket_path);
+    snprintf(path, sizeof path, "%.*s/starts", (int)(strrchr(socket_path, '/') - socket_path),
+             socket_path);
     FILE *f = fopen(path, "a");
     if (f == NULL) return;
     fprintf(f, "%d\n", (int)getpid());
@@ -79,9 +81,11 @@ static void answer(int fd, const char *request) {
     } else {
         const char *n = strstr(request, "\"n_predict\":");
         sleep_ms(completion_ms());
-        snprintf(body, sizeof body, "{\"tokens_predicted\":%d}", n != NULL ? (int)strtol(n + 12, NULL, 10) : 0);
+        snprintf(body, sizeof body, "{\"tokens_predicted\":%d}",
+                 n != NULL ? (int)strtol(n + 12, NULL, 10) : 0);
     }
-    int len = snprintf(out, sizeof out, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s", status, strlen(body), body);
+    int len = snprintf(out, sizeof out, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s", status,
+                       strlen(body), body);
     if (write(fd, out, (size_t)len) < 0) return;
 }
 
@@ -146,9 +150,11 @@ int main(int argc, char **argv) {
     read_script(argv[0]);
     note_start(path);
     if (script.deaf) signal(SIGTERM, SIG_IGN);
-    for (int i = 0; i < (script.hiss ? 5000 : 1); i++) fprintf(stderr, "0.00.000.001 I load: line %d\n", i);
+    for (int i = 0; i < (script.hiss ? 5000 : 1); i++)
+        fprintf(stderr, "0.00.000.001 I load: line %d\n", i);
     if (script.exit != 0) {
-        fprintf(stderr, "0.00.002.000 E llama_model_load: error loading model: the tensor is bad\n");
+        fprintf(stderr,
+                "0.00.002.000 E llama_model_load: error loading model: the tensor is bad\n");
         fprintf(stderr, "0.00.002.001 I main: bye\n");
         return script.exit;
     }
@@ -157,6 +163,7 @@ int main(int argc, char **argv) {
     pthread_create(&t, NULL, live, NULL);
     for (;;) {
         int peer = accept(fd, NULL, NULL);
-        if (peer >= 0 && pthread_create(&t, NULL, serve, (void *)(long)peer) == 0) pthread_detach(t);
+        if (peer >= 0 && pthread_create(&t, NULL, serve, (void *)(long)peer) == 0)
+            pthread_detach(t);
     }
 }

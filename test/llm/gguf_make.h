@@ -36,7 +36,8 @@ static inline void gguf_pair_u32(struct buf *b, const char *key, uint32_t value)
     gguf_number(b, value, 4);
 }
 
-static inline void gguf_tensor(struct buf *b, const char *name, uint64_t elements, uint32_t type, uint64_t offset) {
+static inline void gguf_tensor(struct buf *b, const char *name, uint64_t elements, uint32_t type,
+                               uint64_t offset) {
     gguf_text(b, name);
     gguf_number(b, 1, 4);
     gguf_number(b, elements, 8);

@@ -47,7 +47,8 @@ static void write_file(const char *path, struct slice s, mode_t mode) {
 /* --- GGUF --- */
 
 /* `data` lies at the end of an allocation, so that a read past it is found. */
-static enum gguf_result read_exactly(struct slice data, struct gguf_info *info, const char **reason) {
+static enum gguf_result read_exactly(struct slice data, struct gguf_info *info,
+                                     const char **reason) {
     unsigned char *p = malloc(data.len > 0 ? data.len : 1);
     assert_non_null(p);
     memcpy(p, data.ptr, data.len);
@@ -268,13 +269,15 @@ static void engine_that_is_named_is_the_only_one(void **state) {
     (void)state;
     char *found[ENGINE_MAX_PROGRAMS], reason[512];
     make_program(in_dir("mine"));
-    assert_int_equal(engine_find_programs(in_dir("mine"), "", dir, found, reason, sizeof reason), 1);
+    assert_int_equal(engine_find_programs(in_dir("mine"), "", dir, found, reason, sizeof reason),
+                     1);
     assert_string_equal(found[0], in_dir("mine"));
     free(found[0]);
     assert_int_equal(engine_find_programs("mine", dir, dir, found, reason, sizeof reason), 1);
     free(found[0]);
     write_file(in_dir("text"), SLICE("no program"), 0644);
-    assert_int_equal(engine_find_programs(in_dir("text"), "", dir, found, reason, sizeof reason), 0);
+    assert_int_equal(engine_find_programs(in_dir("text"), "", dir, found, reason, sizeof reason),
+                     0);
     assert_non_null(strstr(reason, "is not a program"));
     assert_int_equal(engine_find_programs(dir, "", dir, found, reason, sizeof reason), 0);
 }
@@ -354,9 +357,15 @@ static void key_file_is_private_and_replaces_an_older_one(void **state) {
 /* --- arguments and environment --- */
 
 static struct engine_launch a_launch(void) {
-    return (struct engine_launch){.self = "/usr/bin/anyllm", .program = "/opt/llama-server", .model_file = "/m.gguf",
-                                  .socket = "/run/engine.sock", .key_file = "/run/engine.key", .parent_pid = 42,
-                                  .slots = 8, .model_context_tokens = 8192, .tuning = {2, 4, 5000}};
+    return (struct engine_launch){.self = "/usr/bin/anyllm",
+                                  .program = "/opt/llama-server",
+                                  .model_file = "/m.gguf",
+                                  .socket = "/run/engine.sock",
+                                  .key_file = "/run/engine.key",
+                                  .parent_pid = 42,
+                                  .slots = 8,
+                                  .model_context_tokens = 8192,
+                                  .tuning = {2, 4, 5000}};
 }
 
 static const char *after(char **args, const char *name) {
@@ -391,15 +400,25 @@ static void arguments_name_socket_key_file_slots_and_threads(void **state) {
 
 static size_t count(char **list, const char *beginning) {
     size_t n = 0;
-    for (size_t i = 0; list[i] != NULL; i++) n += slice_starts(slice_of(list[i]), slice_of(beginning));
+    for (size_t i = 0; list[i] != NULL; i++)
+        n += slice_starts(slice_of(list[i]), slice_of(beginning));
     return n;
 }
 
 static void environment_carries_no_secret_of_the_server(void **state) {
     (void)state;
-    char *from[] = {"PATH=/bin", "HOME=/root", "FAL_KEY=planted", "OPENROUTER_API_KEY=planted", "ANYLLM_KEYS=planted",
-                    "APP1_SECRET=planted", "OMP_WAIT_POLICY=passive", "OMP_NUM_THREADS=3", "CUDA_VISIBLE_DEVICES=1",
-                    "LLAMA_API_KEY=planted", "LD_PRELOAD=planted", NULL};
+    char *from[] = {"PATH=/bin",
+                    "HOME=/root",
+                    "FAL_KEY=planted",
+                    "OPENROUTER_API_KEY=planted",
+                    "ANYLLM_KEYS=planted",
+                    "APP1_SECRET=planted",
+                    "OMP_WAIT_POLICY=passive",
+                    "OMP_NUM_THREADS=3",
+                    "CUDA_VISIBLE_DEVICES=1",
+                    "LLAMA_API_KEY=planted",
+                    "LD_PRELOAD=planted",
+                    NULL};
     struct engine_launch l = a_launch();
     char **e = engine_build_env(&l, from);
     assert_non_null(e);
@@ -433,7 +452,8 @@ static void environment_of_any_size_is_cut_not_overrun(void **state) {
 
 /* --- findings --- */
 
-static struct machine a_machine = {.cores = 2, .physical = 2, .cpu = "A CPU \"quoted\"", .free_bytes = 8ULL << 30};
+static struct machine a_machine = {
+    .cores = 2, .physical = 2, .cpu = "A CPU \"quoted\"", .free_bytes = 8ULL << 30};
 
 static struct finding_key a_key(void) {
     static char engine[4096], model[4096];
@@ -492,17 +512,21 @@ static void finding_that_is_damaged_is_not_used(void **state) {
     size_t n = fread(text, 1, sizeof text, p);
     pclose(p);
     assert_true(n > 100);
-    snprintf(command, sizeof command, "mv '%s'/calibration-*.json '%s/found'; ls '%s' >/dev/null", dir, dir, dir);
+    snprintf(command, sizeof command, "mv '%s'/calibration-*.json '%s/found'; ls '%s' >/dev/null",
+             dir, dir, dir);
     assert_int_equal(system(command), 0);
     assert_false(finding_load(&k, &got));
     assert_int_equal(finding_save(&k, &f), 0);
     for (size_t cut = 0; cut + 2 < n; cut += 3) { /* without its last brace it is no JSON */
-        snprintf(command, sizeof command, "head -c %zu '%s/found' > \"$(echo '%s'/calibration-*.json)\"", cut, dir, dir);
+        snprintf(command, sizeof command,
+                 "head -c %zu '%s/found' > \"$(echo '%s'/calibration-*.json)\"", cut, dir, dir);
         assert_int_equal(system(command), 0);
         assert_false(finding_load(&k, &got));
     }
-    snprintf(command, sizeof command, "sed 's/\"threads\":2/\"threads\":0/' '%s/found' > \"$(echo '%s'/calibration-*.json)\"",
-             dir, dir);
+    snprintf(
+        command, sizeof command,
+        "sed 's/\"threads\":2/\"threads\":0/' '%s/found' > \"$(echo '%s'/calibration-*.json)\"",
+        dir, dir);
     assert_int_equal(system(command), 0);
     assert_false(finding_load(&k, &got));
 }
@@ -518,13 +542,15 @@ static void candidates_begin_with_the_default_and_never_repeat(void **state) {
             struct engine_tuning d = calibrate_default(&m);
             size_t n = calibrate_candidates(&m, t);
             assert_in_range(n, 1, CALIBRATE_MAX_CANDIDATES);
-            assert_true(t[0].threads == d.threads && t[0].batch_threads == d.batch_threads && t[0].spin == d.spin);
+            assert_true(t[0].threads == d.threads && t[0].batch_threads == d.batch_threads &&
+                        t[0].spin == d.spin);
             assert_true(cores == 1 ? n == 1 && d.spin == 0 : n >= 4 && d.spin > 0);
             for (size_t i = 0; i < n; i++) {
                 assert_in_range(t[i].threads, 1, cores);
                 assert_in_range(t[i].batch_threads, 1, cores);
                 for (size_t k = 0; k < i; k++)
-                    assert_false(t[i].threads == t[k].threads && t[i].batch_threads == t[k].batch_threads &&
+                    assert_false(t[i].threads == t[k].threads &&
+                                 t[i].batch_threads == t[k].batch_threads &&
                                  t[i].spin == t[k].spin);
             }
         }

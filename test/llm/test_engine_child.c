@@ -126,7 +126,8 @@ static void text_carries_what_a_failing_engine_said(void **state) {
     rig_make(r, false, NULL);
     engine_start(r->engine);
     assert_true(rig_until_down(r, 1));
-    assert_non_null(strstr(r->text, "ended with code 3: llama_model_load: error loading model: the tensor is bad"));
+    assert_non_null(strstr(
+        r->text, "ended with code 3: llama_model_load: error loading model: the tensor is bad"));
     assert_non_null(strstr(r->text, "starts again in 0."));
     assert_true(rig_until_down(r, 2));
     assert_int_equal(r->states[2], ENGINE_LOADING);
@@ -194,8 +195,14 @@ static void run_folder_that_vanished_is_told(void **state) {
     char data[128];
     snprintf(data, sizeof data, "%s/data", r->dir);
     assert_int_equal(mkdir(data, 0700), 0);
-    struct engine_options o = {.loop = &r->loop, .random = &random_system, .model_file = r->model, .program = r->program,
-                               .cache_dir = r->dir, .data_dir = data, .self = r->self, .slots = 1};
+    struct engine_options o = {.loop = &r->loop,
+                               .random = &random_system,
+                               .model_file = r->model,
+                               .program = r->program,
+                               .cache_dir = r->dir,
+                               .data_dir = data,
+                               .self = r->self,
+                               .slots = 1};
     r->engine = engine_new(&o, r->reason, sizeof r->reason);
     assert_non_null(r->engine);
     assert_int_equal(rmdir(data), 0);
@@ -210,8 +217,8 @@ static void lay_out_two_programs(struct rig *r, const char *first, const char *s
     for (size_t i = 0; i < 2; i++) {
         char command[16384];
         assert_int_equal(mkdir(rig_path(r, folders[i]), 0755), 0);
-        snprintf(command, sizeof command, "cp '%s' '%s/%s/llama-server' && echo '%s' >'%s/%s/fake'", r->program, r->dir,
-                 folders[i], scripts[i], r->dir, folders[i]);
+        snprintf(command, sizeof command, "cp '%s' '%s/%s/llama-server' && echo '%s' >'%s/%s/fake'",
+                 r->program, r->dir, folders[i], scripts[i], r->dir, folders[i]);
         assert_int_equal(system(command), 0);
     }
     r->program[0] = '\0'; /* look for it */
@@ -344,7 +351,8 @@ static void calibration_finds_the_fastest_keeps_it_and_uses_it_again(void **stat
     struct rig *r = *state;
     bool found;
     if (one_core()) skip();
-    rig_script(r, "spin 400 plain 60 single 400"); /* sleeping threads win here, against the default */
+    rig_script(r,
+               "spin 400 plain 60 single 400"); /* sleeping threads win here, against the default */
     rig_make(r, true, NULL);
     engine_start(r->engine);
     assert_int_equal(engine_get_state(r->engine), ENGINE_CALIBRATING);

@@ -25,11 +25,14 @@ static bool leave_out(const char *reason) {
 
 static bool find_cache(void) {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (xdg != NULL && xdg[0] == '/') snprintf(cache, sizeof cache, "%s/anyllm", xdg);
-    else snprintf(cache, sizeof cache, "%s/.cache/anyllm", home != NULL ? home : "");
+    if (xdg != NULL && xdg[0] == '/')
+        snprintf(cache, sizeof cache, "%s/anyllm", xdg);
+    else
+        snprintf(cache, sizeof cache, "%s/.cache/anyllm", home != NULL ? home : "");
     char model[4096];
     snprintf(model, sizeof model, "%s/" MODEL, cache);
-    return access(model, R_OK) == 0 || leave_out("no model " MODEL " in the cache folder; scripts/fetch-model.sh fetches it");
+    return access(model, R_OK) == 0 ||
+           leave_out("no model " MODEL " in the cache folder; scripts/fetch-model.sh fetches it");
 }
 
 static void on_state(void *user, enum engine_state state, const char *text) {
@@ -37,7 +40,8 @@ static void on_state(void *user, enum engine_state state, const char *text) {
     r->nready += state == ENGINE_READY;
     r->ndown += state == ENGINE_DOWN;
     snprintf(r->text, sizeof r->text, "%s", text);
-    if ((state == ENGINE_READY && r->nready == r->want_ready) || (state == ENGINE_DOWN && r->ndown == r->want_down))
+    if ((state == ENGINE_READY && r->nready == r->want_ready) ||
+        (state == ENGINE_DOWN && r->ndown == r->want_down))
         net_loop_stop(&r->loop);
 }
 
@@ -50,9 +54,17 @@ static bool make_real(struct rig *r, bool calibrate) {
         snprintf(link, sizeof link, "%s/%s", r->dir, i == 0 ? "engine" : "engine-src");
         if (symlink(target, link) != 0 && access(link, F_OK) != 0) unlink(link);
     }
-    struct engine_options o = {.loop = &r->loop, .random = &random_system, .model_file = r->model,
-                               .program = getenv("ANYLLM_ENGINE"), .cache_dir = r->dir, .data_dir = r->dir,
-                               .self = r->self, .slots = 8, .calibrate = calibrate, .on_state = on_state, .user = r};
+    struct engine_options o = {.loop = &r->loop,
+                               .random = &random_system,
+                               .model_file = r->model,
+                               .program = getenv("ANYLLM_ENGINE"),
+                               .cache_dir = r->dir,
+                               .data_dir = r->dir,
+                               .self = r->self,
+                               .slots = 8,
+                               .calibrate = calibrate,
+                               .on_state = on_state,
+                               .user = r};
     r->engine = engine_new(&o, r->reason, sizeof r->reason);
     return r->engine != NULL || leave_out(r->reason);
 }
@@ -67,15 +79,16 @@ static bool start_real(struct rig *r, bool calibrate) {
     r->want_down = 1;
     bool ready = rig_until_ready(r, 1);
     r->want_down = 0;
-    if (!ready && strstr(r->text, "instructions that this CPU does not have") != NULL) return leave_out(r->text);
+    if (!ready && strstr(r->text, "instructions that this CPU does not have") != NULL)
+        return leave_out(r->text);
     if (!ready) fail_msg("%s", r->text);
     return true;
 }
 
-#define START_OR_SKIP(r, calibrate)                                                                                    \
-    if (!start_real((r), (calibrate))) {                                                                               \
-        print_message("skip: %s\n", why);                                                                              \
-        skip();                                                                                                        \
+#define START_OR_SKIP(r, calibrate)       \
+    if (!start_real((r), (calibrate))) {  \
+        print_message("skip: %s\n", why); \
+        skip();                           \
     }
 
 static int set_up(void **state) {
@@ -106,10 +119,16 @@ static void on_answer(void *user, unsigned status, struct slice body) {
 static void ask(struct rig *r, struct answer *a, const struct secret *key) {
     *a = (struct answer){.rig = r};
     struct engine_call_options o = {
-        .loop = &r->loop, .socket = engine_socket(r->engine), .key = key, .path = "/v1/chat/completions",
-        .body = SLICE("{\"messages\":[{\"role\":\"user\",\"content\":\"What is the meaning of life?\"}],"
-                      "\"max_tokens\":32,\"temperature\":0}"),
-        .timeout_ms = 60000, .on_end = on_answer, .user = a};
+        .loop = &r->loop,
+        .socket = engine_socket(r->engine),
+        .key = key,
+        .path = "/v1/chat/completions",
+        .body = SLICE(
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"What is the meaning of life?\"}],"
+            "\"max_tokens\":32,\"temperature\":0}"),
+        .timeout_ms = 60000,
+        .on_end = on_answer,
+        .user = a};
     assert_non_null(engine_call_start(&o));
     rig_turn(r, RIG_PATIENCE_MS);
 }
@@ -121,7 +140,8 @@ static void real_engine_answers_with_its_key_only(void **state) {
     ask(r, &a, engine_key(r->engine));
     assert_int_equal(a.status, 200);
     /* What a model of this size says is left to it. */
-    if (strstr(a.body, "\"completion_tokens\":") == NULL || strstr(a.body, "\"content\":\"\"") != NULL)
+    if (strstr(a.body, "\"completion_tokens\":") == NULL ||
+        strstr(a.body, "\"content\":\"\"") != NULL)
         fail_msg("%s", a.body);
     ask(r, &a, NULL);
     assert_int_equal(a.status, 401);
