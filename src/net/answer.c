@@ -1,4 +1,7 @@
+#include "net/put.h"
 #include "net/session.h"
+
+#include <stdio.h>
 
 /* An HTTP/1.1 status line as a whole, for those we send. */
 static const struct {
@@ -49,13 +52,11 @@ static const struct {
 #undef L
 };
 
-static void add_status_line(struct buf *out, unsigned status) {
+static struct slice status_line(unsigned status, char own[24]) {
+    if (status == 200) return lines[0].line;
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        if (lines[i].status == status) {
-            buf_add(out, lines[i].line);
-            return;
-        }
-    buf_printf(out, "HTTP/1.1 %03u Status\r\n", status % 1000);
+        if (lines[i].status == status) return lines[i].line;
+    return slice_make(own, (size_t)snprintf(own, 24, "HTTP/1.1 %03u Other\r\n", status % 1000));
 }
 
 /* 1xx, 204 and 304 end with their head, whatever is said about a length. */
@@ -69,33 +70,35 @@ static struct session *session_of(struct net_exchange *x) {
 
 enum framing { LENGTH, STREAM };
 
+/* What a head holds beside status line, content type and the headers set: literals, the date and a number. */
+#define HEAD_BYTES 256U
+
 /* The head into server->out. */
 static void format_head(struct session *s, unsigned status, struct slice type, enum framing framing,
                         size_t length) {
     struct buf *out = &s->server->out;
     const struct net_exchange *x = &s->x;
+    struct slice headers = buf_slice(&x->headers);
+    char own[24];
     buf_reset(out, 2 * NET_READ_BYTES);
-    add_status_line(out, status);
-    buf_add(out, SLICE("Date: "));
-    buf_add(out, net_date(s->server->loop));
-    if (type.len > 0) {
-        buf_add(out, SLICE("\r\nContent-Type: "));
-        buf_add(out, type);
-    }
-    if (framing == STREAM && x->chunked) {
-        buf_add(out, SLICE("\r\nTransfer-Encoding: chunked"));
-    } else if (framing == LENGTH && has_body(status)) {
-        buf_add(out, SLICE("\r\nContent-Length: "));
-        buf_u64(out, length);
-    }
+    char *at = put_begin(out, HEAD_BYTES + type.len + headers.len);
+    if (at == NULL) return;
+    at = put(at, status_line(status, own));
+    at = PUT(at, "Date: ");
+    at = put(at, net_date(s->server->loop));
+    if (type.len > 0) at = put(PUT(at, "\r\nContent-Type: "), type);
+    if (framing == STREAM && x->chunked)
+        at = PUT(at, "\r\nTransfer-Encoding: chunked");
+    else if (framing == LENGTH && has_body(status))
+        at = put_u64(PUT(at, "\r\nContent-Length: "), length);
     if (!x->keep)
-        buf_add(out, SLICE("\r\nConnection: close\r\n"));
+        at = PUT(at, "\r\nConnection: close\r\n");
     else if (x->head->minor == 0)
-        buf_add(out, SLICE("\r\nConnection: keep-alive\r\n"));
+        at = PUT(at, "\r\nConnection: keep-alive\r\n");
     else
-        buf_add(out, SLICE("\r\n"));
-    buf_add(out, buf_slice(&x->headers));
-    buf_add(out, SLICE("\r\n"));
+        at = PUT(at, "\r\n");
+    at = put(at, headers);
+    put_done(out, PUT(at, "\r\n"));
 }
 
 void answer_send(struct session *s, const uv_buf_t *parts, unsigned n) {
@@ -135,10 +138,10 @@ void net_header(struct net_exchange *x, struct slice name, struct slice value) {
         x->bad_header = true;
         return;
     }
-    buf_add(&x->headers, name);
-    buf_add(&x->headers, SLICE(": "));
-    buf_add(&x->headers, value);
-    buf_add(&x->headers, SLICE("\r\n"));
+    char *at = put_begin(&x->headers, name.len + value.len + 4);
+    if (at == NULL) return; /* too many: `failed` makes the answer a 500 */
+    at = put(PUT(put(at, name), ": "), value);
+    put_done(&x->headers, PUT(at, "\r\n"));
 }
 
 /* False when the answer became a 500. */

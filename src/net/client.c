@@ -1,4 +1,5 @@
 #include "net/call.h"
+#include "net/put.h"
 #include "net/tls.h"
 
 #include <stdio.h>
@@ -201,22 +202,19 @@ void call_end_later(struct net_call *c, enum net_fault fault, const char *detail
 }
 
 static bool put_request_head(struct net_call *c) {
-    struct buf *out = &c->origin->out;
+    struct net_origin *o = c->origin;
+    struct buf *out = &o->out;
+    struct slice method = slice_of(c->opt.method), host = buf_slice(&o->host_line);
     buf_reset(out, NET_READ_BYTES);
-    buf_puts(out, c->opt.method);
-    buf_addc(out, ' ');
-    buf_add(out, c->opt.path);
-    buf_add(out, SLICE(" HTTP/1.1\r\n"));
-    buf_add(out, buf_slice(&c->origin->host_line));
-    buf_add(out, c->opt.headers);
-    if (c->opt.body.len > 0 ||
-        (strcmp(c->opt.method, "GET") != 0 && strcmp(c->opt.method, "HEAD") != 0)) {
-        buf_add(out, SLICE("Content-Length: "));
-        buf_u64(out, c->opt.body.len);
-        buf_add(out, SLICE("\r\n"));
-    }
-    buf_add(out, SLICE("\r\n"));
-    return !out->failed;
+    char *at = put_begin(out, 128 + method.len + c->opt.path.len + host.len + c->opt.headers.len);
+    if (at == NULL) return false;
+    at = put(PUT(put(at, method), " "), c->opt.path);
+    at = put(PUT(at, " HTTP/1.1\r\n"), host);
+    at = put(at, c->opt.headers);
+    if (c->opt.body.len > 0 || !(slice_is(method, "GET") || slice_is(method, "HEAD")))
+        at = PUT(put_u64(PUT(at, "Content-Length: "), c->opt.body.len), "\r\n");
+    put_done(out, PUT(at, "\r\n"));
+    return true;
 }
 
 void call_send(struct net_call *c) {

@@ -1,4 +1,5 @@
 #include "net/call.h"
+#include "net/keep.h"
 #include "net/tls.h"
 
 #include <errno.h>
@@ -70,14 +71,10 @@ static void obey_keep_alive(struct link *k, const struct h1_head *head) {
     if (k->keep_ms > k->origin->idle_ms) k->keep_ms = k->origin->idle_ms;
 }
 
-static void move_slice(struct slice *s, const char *from, size_t len, const char *to) {
-    if (s->ptr >= from && s->ptr <= from + len) s->ptr = to + (s->ptr - from);
-}
-
-/* The head outlives the read buffer: struct and bytes into the call's own memory. NULL when there is none. */
-static const struct h1_head *keep_head(struct net_call *c, const struct h1_head *parsed,
+/* The head into the call's own memory. NULL when there is none. */
+static const struct h1_head *hold_head(struct net_call *c, const struct h1_head *parsed,
                                        const char *from, size_t len) {
-    size_t bytes = offsetof(struct h1_head, headers) + parsed->nheaders * sizeof parsed->headers[0];
+    size_t bytes = keep_head_bytes(parsed);
     if (c->head_bytes < bytes + len) {
         free(c->head);
         c->head_bytes = bytes + len < 1024 ? 1024 : bytes + len;
@@ -85,15 +82,10 @@ static const struct h1_head *keep_head(struct net_call *c, const struct h1_head 
         if (c->head == NULL) c->head_bytes = 0;
     }
     if (c->head == NULL) return NULL;
-    struct h1_head *head = c->head;
     char *to = (char *)c->head + bytes;
-    memcpy(head, parsed, bytes);
     memcpy(to, from, len);
-    for (size_t i = 0; i < head->nheaders; i++) {
-        move_slice(&head->headers[i].name, from, len, to);
-        move_slice(&head->headers[i].value, from, len, to);
-    }
-    return head;
+    keep_head(c->head, parsed, from, len, to);
+    return c->head;
 }
 
 /* True when the call is still there and wants more. */
@@ -110,7 +102,7 @@ static bool head_read(struct link *k, struct net_call *c, const struct h1_head *
                  parsed->status == 101 ? "unasked switch of protocols" : "too many 1xx answers");
         return false;
     }
-    const struct h1_head *head = keep_head(c, parsed, from, len);
+    const struct h1_head *head = hold_head(c, parsed, from, len);
     if (head == NULL) {
         call_end(c, NET_MEMORY, "out of memory");
         return false;

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const struct h1_head no_head = {.minor = 1};
-
 static void set_timer(struct session *s, uint64_t after_ms) {
     net_timer_start(s->server->loop, &s->timer, after_ms);
 }
@@ -14,75 +12,7 @@ static void stop_timer(struct session *s) {
     net_timer_stop(s->server->loop, &s->timer);
 }
 
-/* --- the exchange --- */
-
-/* A head as small as it needs to be: the struct up to its last header. Its slices keep pointing where they did. */
-static struct h1_head *keep_head(struct arena *a, const struct h1_head *head) {
-    size_t bytes = offsetof(struct h1_head, headers) + head->nheaders * sizeof head->headers[0];
-    struct h1_head *kept = arena_alloc(a, bytes);
-    if (kept != NULL) memcpy(kept, head, bytes);
-    return kept;
-}
-
-static void move_slice(struct slice *s, const char *from, size_t len, const char *to) {
-    if (s->ptr >= from && s->ptr <= from + len) s->ptr = to + (s->ptr - from);
-}
-
-/* The request's bytes move out of the read buffer, once; the slices follow. */
-static bool keep_request(struct session *s, const struct h1_head *parsed, size_t used,
-                         size_t body) {
-    struct net_exchange *x = &s->x;
-    const char *from = s->view.ptr;
-    struct h1_head *head = keep_head(&x->arena, parsed);
-    char *to = arena_alloc(&x->arena, used + body);
-    if (head == NULL || to == NULL) return false;
-    memcpy(to, from, used + body);
-    move_slice(&head->target, from, used, to);
-    move_slice(&head->path, from, used, to);
-    move_slice(&head->query, from, used, to);
-    move_slice(&head->host, from, used, to);
-    for (size_t i = 0; i < head->nheaders; i++) {
-        move_slice(&head->headers[i].name, from, used, to);
-        move_slice(&head->headers[i].value, from, used, to);
-    }
-    x->head = head;
-    x->body = slice_make(to + used, body);
-    return true;
-}
-
-static void clear_exchange(struct session *s) {
-    struct net_exchange *x = &s->x;
-    arena_reset(&x->arena);
-    buf_reset(&x->headers, 1024);
-    buf_reset(&s->body, 16384);
-    x->id = 0;
-    x->head = &no_head;
-    x->body = SLICE("");
-    x->user = NULL;
-    x->answer = ANSWER_NONE;
-    x->bad_header = x->keep = x->chunked = x->drops = x->paused = false;
-    x->framing = (struct h1_body){.done = true};
-}
-
-/* Takes the exchange off the books and calls its last hook. */
-static void end_exchange(struct session *s, void (*hook)(struct net_exchange *x, void *user)) {
-    struct net_server *server = s->server;
-    if (s->x.id == 0) {
-        clear_exchange(s);
-        return;
-    }
-    server->stats.exchanges--;
-    if (hook != NULL) hook(&s->x, server->user);
-    clear_exchange(s);
-}
-
-static void begin_exchange(struct session *s) {
-    struct net_server *server = s->server;
-    s->x.id = ++server->slots[s->slot].count << SLOT_BITS | s->slot;
-    s->x.keep = s->x.head->keep_alive && !server->draining;
-    server->stats.requests++;
-    server->stats.exchanges++;
-}
+/* --- answers --- */
 
 /* A body that is still to come: read and dropped when that is little and certain to come, else the connection ends. */
 void session_answering(struct session *s) {
@@ -139,7 +69,7 @@ static bool on_head(struct session *s, const struct h1_head *head, size_t used) 
     if (x->framing.mode == H1_BODY_LENGTH && !x->drops && x->framing.left <= here &&
         x->framing.left <= x->max_body_bytes)
         body = (size_t)x->framing.left;
-    if (!keep_request(s, head, used, body)) {
+    if (!exchange_keep(s, head, used, body)) {
         session_fault(s, 503, "out of memory");
         return true;
     }
@@ -147,7 +77,7 @@ static bool on_head(struct session *s, const struct h1_head *head, size_t used) 
         x->framing = (struct h1_body){.mode = H1_BODY_LENGTH, .total = body, .done = true};
     s->view = slice_from(s->view, used + body);
     stop_timer(s);
-    begin_exchange(s);
+    exchange_begin(s);
     server->hooks.on_head(x, server->user);
     if (s->state == CLOSED) return false;
     if (x->answer == ANSWER_NONE) return want_body(s);
@@ -275,7 +205,7 @@ static bool finish_answer(struct session *s) {
     }
     if (x->answer == ANSWER_ABORTED) {
         bool looks_whole = !x->chunked; /* HTTP/1.0: there the end of the stream is FIN */
-        end_exchange(s, s->server->hooks.on_gone);
+        exchange_end(s, s->server->hooks.on_gone);
         s->reset = looks_whole;
         if (s->state != CLOSED) s->state = FLUSH;
         return s->state != CLOSED;
@@ -283,7 +213,7 @@ static bool finish_answer(struct session *s) {
     if (x->answer != ANSWER_WHOLE || net_conn_queued(&s->conn) > 0) return false;
     bool keep = x->keep && !s->half_closed, unread = !x->framing.done;
     struct h1_body framing = x->framing;
-    end_exchange(s, s->server->hooks.on_done);
+    exchange_end(s, s->server->hooks.on_done);
     if (s->state == CLOSED) return false;
     if (!keep) return linger(s);
     if (!unread) {
@@ -391,6 +321,8 @@ static void on_end(struct net_conn *c, int status) {
 static void on_flushed(struct net_conn *c) {
     struct session *s = (struct session *)c;
     struct net_server *server = s->server;
+    if (s->state == ANSWER || s->state == FLUSH) stop_timer(s);
+    if (net_conn_queued(c) > 0) session_guard(s);
     if (s->state == ANSWER && s->x.paused &&
         net_conn_queued(c) <= server->limits.write_high_bytes / 2) {
         s->x.paused = false;
@@ -432,23 +364,14 @@ static void body_late(struct session *s) {
     session_fault(s, 408, "Request body too slow");
 }
 
+/* Armed when something has to wait, again with every byte taken: when it fires, none was for that long. */
 void session_guard(struct session *s) {
-    if (net_timer_armed(&s->timer)) return;
-    s->sent = s->conn.written - net_conn_queued(&s->conn);
-    set_timer(s, s->server->limits.write_stall_ms);
+    if (!net_timer_armed(&s->timer)) set_timer(s, s->server->limits.write_stall_ms);
 }
 
-/* A period in which the kernel took nothing is the end; the first one may have begun in the middle of a queue. */
-static void look_at_peer(struct session *s) {
-    size_t queued = net_conn_queued(&s->conn);
-    uint64_t sent = s->conn.written - queued;
-    if (queued > 0 && sent == s->sent) {
-        s->reset = true;
-        session_close(s);
-        return;
-    }
-    s->sent = sent;
-    if (queued > 0) set_timer(s, s->server->limits.write_stall_ms);
+static void stalled(struct session *s) {
+    s->reset = true;
+    session_close(s);
 }
 
 static void on_timer(struct net_timer *t) {
@@ -462,7 +385,7 @@ static void on_timer(struct net_timer *t) {
         break;
     case BODY: body_late(s); break;
     case ANSWER:
-    case FLUSH: look_at_peer(s); break;
+    case FLUSH: stalled(s); break;
     case DROP:
     case LINGER: session_close(s); break;
     case CLOSED: break;
@@ -485,7 +408,7 @@ struct session *session_new(struct net_server *server) {
     buf_init(&s->x.headers, H1_MAX_HEAD_BYTES);
     buf_init(&s->in, SESSION_MAX_IN_BYTES);
     buf_init(&s->body, server->limits.max_body_bytes + NET_READ_BYTES);
-    clear_exchange(s);
+    exchange_clear(s);
     return s;
 }
 
@@ -525,7 +448,7 @@ void session_close(struct session *s) {
         net_conn_reset(&s->conn);
     else
         net_conn_close(&s->conn);
-    end_exchange(s, s->server->hooks.on_gone);
+    exchange_end(s, s->server->hooks.on_gone);
     server_free_slot(s->server, s);
 }
 

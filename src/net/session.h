@@ -74,7 +74,6 @@ struct session {
     struct h1_scan scan;
     struct buf body;  /* of a request that did not come in one read */
     uint64_t body_ms; /* when its reading began */
-    uint64_t sent;    /* bytes the kernel had taken when last looked */
     size_t linger_left;
     struct net_address address;
     char peer[NET_ADDRESS_TEXT_BYTES];
@@ -114,6 +113,14 @@ struct net_server {
     struct h1_head scratch;
     struct buf out, fault_body;
 };
+
+/* exchange.c */
+/* Moves the request's bytes out of the view: `used` of the head, `body` behind it. False when out of memory. */
+bool exchange_keep(struct session *s, const struct h1_head *parsed, size_t used, size_t body);
+void exchange_begin(struct session *s);
+/* Takes the exchange off the books and calls its last hook, when one is owed. */
+void exchange_end(struct session *s, void (*hook)(struct net_exchange *x, void *user));
+void exchange_clear(struct session *s);
 
 /* session.c */
 struct session *session_new(
