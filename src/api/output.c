@@ -2,19 +2,27 @@
  * chunk of a stream on its own and breaks on a character cut between two. */
 #include "api/call.h"
 
-void output_usage(struct buf *b, const struct llm_usage *u) {
-    buf_printf(
-        b, ",\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu",
-        (unsigned long long)u->prompt_tokens, (unsigned long long)u->completion_tokens,
-        (unsigned long long)u->total_tokens);
+static void add_count(struct buf *b, const char *name, uint64_t n) {
+    buf_puts(b, name);
+    buf_u64(b, n);
+}
+
+static void add_cost(struct buf *b, const struct llm_usage *u) {
     if (u->has_cost)
         buf_printf(b, ",\"cost\":%lld.%06lld", (long long)(u->cost_microusd / 1000000),
                    (long long)(u->cost_microusd % 1000000));
     else
         buf_puts(b, ",\"cost\":null");
-    buf_printf(b,
-               ",\"prompt_tokens_details\":{\"cached_tokens\":%llu,\"cache_write_tokens\":%llu}}",
-               (unsigned long long)u->cached_tokens, (unsigned long long)u->cache_write_tokens);
+}
+
+void output_usage(struct buf *b, const struct llm_usage *u) {
+    add_count(b, ",\"usage\":{\"prompt_tokens\":", u->prompt_tokens);
+    add_count(b, ",\"completion_tokens\":", u->completion_tokens);
+    add_count(b, ",\"total_tokens\":", u->total_tokens);
+    add_cost(b, u);
+    add_count(b, ",\"prompt_tokens_details\":{\"cached_tokens\":", u->cached_tokens);
+    add_count(b, ",\"cache_write_tokens\":", u->cache_write_tokens);
+    buf_puts(b, "}}");
 }
 
 void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
@@ -29,7 +37,7 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
             buf_puts(b, "null");
     }
     if ((e->outputs & OUTPUT_PARTIAL) != 0)
-        buf_printf(b, ",\"partial\":%s", err != NULL ? "true" : "false");
+        buf_puts(b, err != NULL ? ",\"partial\":true" : ",\"partial\":false");
     if ((e->outputs & OUTPUT_ERROR) != 0) {
         buf_puts(b, ",\"error\":");
         if (err != NULL)

@@ -128,7 +128,7 @@ static void stream_event(struct stream *s, bool partial, const struct llm_usage 
         buf_puts(b, "\",\"reasoning\":\"");
         buf_add(b, buf_slice(&s->reasoning));
     }
-    buf_printf(b, "\",\"partial\":%s,\"error\":", partial ? "true" : "false");
+    buf_puts(b, partial ? "\",\"partial\":true,\"error\":" : "\",\"partial\":false,\"error\":");
     if (err != NULL)
         json_add_string(b, err->message, true);
     else

@@ -62,17 +62,22 @@ bool buf_puts(struct buf *b, const char *s) {
     return buf_add(b, slice_of(s));
 }
 
+/* Most lines fit what is there: formatted once then, twice only when the buffer has to grow. */
 bool buf_printf(struct buf *b, const char *fmt, ...) {
     va_list ap;
+    if (!buf_reserve(b, 0)) return false;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(b->base + b->end, b->cap - b->end, fmt, ap);
     va_end(ap);
     if (n < 0) return fail(b);
-    if (!buf_reserve(b, (size_t)n)) return false;
-    va_start(ap, fmt);
-    vsnprintf(b->base + b->end, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    b->end += (size_t)n;
+    size_t room = b->cap - b->end, len = (size_t)n;
+    if (!buf_reserve(b, len)) return false;
+    if (len >= room) {
+        va_start(ap, fmt);
+        vsnprintf(b->base + b->end, len + 1, fmt, ap);
+        va_end(ap);
+    }
+    b->end += len;
     return true;
 }
 

@@ -210,14 +210,34 @@ static bool is_plain(unsigned char c) {
     return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+/* How many bytes from p on need no escape. Eight at a time: most text is one long run, and this is the direct path. The
+ * sums set a byte's top bit for a control character, a quote, a backslash, DEL or anything outside ASCII; a carry may flag
+ * the byte above a flagged one too, so the exact end is then found byte by byte. */
+static size_t plain_run(const unsigned char *p, size_t len) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t v, quote, slash, del;
+        memcpy(&v, p + i, sizeof v);
+        quote = v ^ (ones * '"');
+        slash = v ^ (ones * '\\');
+        del = v ^ (ones * 0x7f);
+        if (((v | (v - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) != 0)
+            break;
+    }
+    while (i < len && is_plain(p[i])) i++;
+    return i;
+}
+
 bool json_add_string(struct buf *b, struct slice s, bool ascii) {
     const unsigned char *p = (const unsigned char *)s.ptr;
     size_t i = 0;
+    buf_reserve(b, s.len + 2); /* often all that is needed */
     buf_addc(b, '"');
     while (i < s.len) {
-        size_t run = i;
-        while (i < s.len && is_plain(p[i])) i++;
-        if (i > run) buf_add(b, slice_make(s.ptr + run, i - run));
+        size_t run = plain_run(p + i, s.len - i);
+        if (run > 0) buf_add(b, slice_make(s.ptr + i, run));
+        i += run;
         if (i == s.len) break;
         if (p[i] < 0x80) {
             add_escape(b, p[i++]);

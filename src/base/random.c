@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* One system call serves about thirty request ids. The pool is wiped as it is used. */
-#define POOL_BYTES 512U
+/* One system call serves about 250 request ids. The pool is wiped as it is used. */
+#define POOL_BYTES 4096U
 
 static _Thread_local struct {
     unsigned char bytes[POOL_BYTES];

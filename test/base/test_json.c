@@ -349,6 +349,30 @@ static void json_writes_values(void **state) {
     yyjson_doc_free(doc);
 }
 
+/* Plain bytes are passed eight at a time: every byte must be seen wherever it lies among them. */
+static void json_escapes_a_byte_at_every_position(void **state) {
+    (void)state;
+    for (unsigned c = 0; c < 256; c++)
+        for (size_t at = 0; at < 19; at++) {
+            char text[20];
+            struct buf whole, one;
+            memset(text, 'a' + (int)at % 26, sizeof text);
+            text[at] = (char)c;
+            buf_init(&whole, 1024);
+            buf_init(&one, 1024);
+            json_add_string(&whole, slice_make(text, sizeof text), true);
+            json_add_string(&one, slice_make(text + at, 1), true);
+            struct slice escaped = buf_slice(&one), got = buf_slice(&whole);
+            assert_int_equal(got.len, escaped.len + sizeof text - 1);
+            assert_memory_equal(got.ptr + 1, text, at);
+            assert_memory_equal(got.ptr + 1 + at, escaped.ptr + 1, escaped.len - 2);
+            assert_memory_equal(got.ptr + at + escaped.len - 1, text + at + 1,
+                                sizeof text - at - 1);
+            buf_free(&whole);
+            buf_free(&one);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_says_what_is_wrong),
@@ -361,6 +385,7 @@ int main(void) {
         cmocka_unit_test(json_writes_strings),
         cmocka_unit_test(json_writes_json_for_any_bytes),
         cmocka_unit_test(json_keeps_every_code_point),
+        cmocka_unit_test(json_escapes_a_byte_at_every_position),
         cmocka_unit_test(json_writes_values),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
