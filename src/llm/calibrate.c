@@ -336,7 +336,8 @@ static void start_runner(struct calibration *c, struct runner *r, size_t i) {
     int err = UV_ENOMEM;
     r->owner = c;
     r->out = true;
-    int n = snprintf(r->socket, sizeof r->socket, "%s/try%zu.sock", c->o.run_dir, i);
+    int n = snprintf(r->socket, sizeof r->socket, "%s/try%u.%zu.sock", c->o.run_dir, c->o.number,
+                     i);
     if (n < 0 || (size_t)n >= sizeof r->socket) return;
     unlink(r->socket);
     l.socket = r->socket;

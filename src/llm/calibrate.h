@@ -68,6 +68,7 @@ struct calibrate_options {
     struct engine_launch
         launch;               /* socket and tuning are not looked at; strings live until on_end */
     const char *run_dir;      /* lives until on_end */
+    unsigned number;          /* keeps the sockets of several calibrations apart */
     const struct secret *key; /* lives until on_end */
     const struct machine *machine;
     uint64_t model_bytes;

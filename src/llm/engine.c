@@ -46,7 +46,7 @@ struct engine {
     char run_dir[PATH_MAX], socket[PATH_MAX], key_file[PATH_MAX];
     struct secret key;
     struct gguf_info model;
-    unsigned slots;
+    unsigned slots, number;
     bool calibrate;
     struct engine_times times;
 
@@ -87,18 +87,26 @@ static bool make_key(struct engine *e) {
     return ok;
 }
 
+static bool find_run_dir(struct engine *e, const struct engine_options *o, char *reason,
+                         size_t size) {
+    const char *temp = getenv("TMPDIR");
+    char name[32] = "engine", socket[40];
+    if (o->number > 0) snprintf(name, sizeof name, "engine-%u", o->number);
+    snprintf(socket, sizeof socket, "%s.sock", name);
+    if (!engine_choose_run_dir(o->data_dir, socket, getenv("XDG_RUNTIME_DIR"),
+                               temp != NULL ? temp : "/tmp", e->run_dir, reason, size))
+        return false;
+    int n = snprintf(e->socket, sizeof e->socket, "%s/%s", e->run_dir, socket);
+    int m = snprintf(e->key_file, sizeof e->key_file, "%s/%s.key", e->run_dir, name);
+    return n > 0 && m > 0 && (size_t)n < sizeof e->socket && (size_t)m < sizeof e->key_file;
+}
+
 static bool find_all(struct engine *e, const struct engine_options *o, char *reason, size_t size) {
-    const char *temp = getenv("TMPDIR"), *path = getenv("PATH");
+    const char *path = getenv("PATH");
     if (!gguf_check_file(o->model_file, &e->model, reason, size)) return false;
     e->nprograms = engine_find_programs(o->program, path != NULL ? path : "", o->cache_dir,
                                         e->programs, reason, size);
-    if (e->nprograms == 0) return false;
-    if (!engine_choose_run_dir(o->data_dir, getenv("XDG_RUNTIME_DIR"), temp != NULL ? temp : "/tmp",
-                               e->run_dir, reason, size))
-        return false;
-    int n = snprintf(e->socket, sizeof e->socket, "%s/engine.sock", e->run_dir);
-    int m = snprintf(e->key_file, sizeof e->key_file, "%s/engine.key", e->run_dir);
-    return n > 0 && m > 0 && (size_t)n < sizeof e->socket && (size_t)m < sizeof e->key_file;
+    return e->nprograms > 0 && find_run_dir(e, o, reason, size);
 }
 
 static void on_timer(struct net_timer *t);
@@ -113,6 +121,7 @@ struct engine *engine_new(const struct engine_options *o, char *reason, size_t s
     e->on_state = o->on_state;
     e->user = o->user;
     e->slots = o->slots > 0 ? o->slots : 1;
+    e->number = o->number;
     e->calibrate = o->calibrate;
     e->times = (struct engine_times)ENGINE_TIMES_DEFAULT;
     e->timer.fire = on_timer;
@@ -292,6 +301,7 @@ static bool tune(struct engine *e) {
     struct calibrate_options o = {.loop = e->loop,
                                   .launch = launch_of(e),
                                   .run_dir = e->run_dir,
+                                  .number = e->number,
                                   .key = &e->key,
                                   .machine = &m,
                                   .model_bytes = e->model.data_bytes,

@@ -29,6 +29,8 @@ struct engine_options {
     const char *data_dir;  /* run folder, unless the socket's path would pass 107 bytes */
     const char *self;      /* our own executable, for engine-exec */
     unsigned slots;        /* --parallel */
+    /* Engines that share a data_dir differ in it. 0: engine.sock, 1: engine-1.sock … */
+    unsigned number;
     bool calibrate;
     /* Every change of state, also inside engine_start and engine_stop; `text` is one line for people ("loading
      * SmolLM2-135M-Instruct.Q4_1.gguf"), valid during the call. May be NULL. */

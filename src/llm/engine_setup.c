@@ -12,7 +12,6 @@
 #define SLOT_CONTEXT_TOKENS 2048U
 /* Prompts the engine keeps in memory for later; its own default is 8 GiB. */
 #define PROMPT_CACHE_MIB "256"
-#define LONGEST_SOCKET_NAME "engine.sock"
 
 /* --- the program --- */
 
@@ -77,8 +76,8 @@ size_t engine_find_programs(const char *given, const char *search_path, const ch
 
 /* --- the run folder --- */
 
-static bool fits_socket(const char *dir) {
-    return strlen(dir) + 1 + sizeof LONGEST_SOCKET_NAME - 1 <= ENGINE_SOCKET_BYTES;
+static bool fits_socket(const char *dir, const char *name) {
+    return strlen(dir) + 1 + strlen(name) <= ENGINE_SOCKET_BYTES;
 }
 
 /* Ours and closed to others: whoever can put a socket there could answer in the engine's place. */
@@ -100,16 +99,17 @@ static bool name_run_dir(const char *parent, const char *data_dir, char out[PATH
     return n > 0 && n < PATH_MAX;
 }
 
-bool engine_choose_run_dir(const char *data_dir, const char *runtime_dir, const char *temp_dir,
-                           char out[PATH_MAX], char *reason, size_t size) {
+bool engine_choose_run_dir(const char *data_dir, const char *socket_name, const char *runtime_dir,
+                           const char *temp_dir, char out[PATH_MAX], char *reason, size_t size) {
     const char *parents[] = {runtime_dir, temp_dir};
-    if (fits_socket(data_dir)) {
+    if (fits_socket(data_dir, socket_name)) {
         snprintf(out, PATH_MAX, "%s", data_dir);
         return true;
     }
     for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
         if (parents[i] == NULL || parents[i][0] != '/') continue;
-        if (name_run_dir(parents[i], data_dir, out) && fits_socket(out) && make_private(out))
+        if (name_run_dir(parents[i], data_dir, out) && fits_socket(out, socket_name) &&
+            make_private(out))
             return true;
     }
     snprintf(

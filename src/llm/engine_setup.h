@@ -24,10 +24,10 @@ struct engine_tuning {
 size_t engine_find_programs(const char *given, const char *search_path, const char *cache_dir,
                             char *out[ENGINE_MAX_PROGRAMS], char *reason, size_t size);
 
-/* The run folder: data_dir, or, where the socket's path would pass ENGINE_SOCKET_BYTES, a folder of ours of mode 0700
+/* The run folder: data_dir, or, where the path of `socket_name` in it would pass ENGINE_SOCKET_BYTES, a folder of ours of mode 0700
  * under runtime_dir ($XDG_RUNTIME_DIR, may be NULL) or temp_dir, which is made. False with one line in reason. */
-bool engine_choose_run_dir(const char *data_dir, const char *runtime_dir, const char *temp_dir,
-                           char out[PATH_MAX], char *reason, size_t size);
+bool engine_choose_run_dir(const char *data_dir, const char *socket_name, const char *runtime_dir,
+                           const char *temp_dir, char out[PATH_MAX], char *reason, size_t size);
 
 /* 64 hexadecimal digits in a new file of mode 0600; an older one is replaced. 0 or an errno. */
 int engine_write_key(const char *file, const struct secret *key);

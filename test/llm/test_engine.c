@@ -289,11 +289,11 @@ static void run_folder_is_the_data_folder_while_the_socket_fits(void **state) {
     memset(data, 'd', sizeof data);
     data[0] = '/';
     data[fit] = '\0';
-    assert_true(engine_choose_run_dir(data, NULL, dir, out, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", NULL, dir, out, reason, sizeof reason));
     assert_string_equal(out, data);
     data[fit] = 'd';
     data[fit + 1] = '\0';
-    assert_true(engine_choose_run_dir(data, NULL, dir, out, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", NULL, dir, out, reason, sizeof reason));
     assert_true(strncmp(out, dir, strlen(dir)) == 0);
     assert_true(strlen(out) + strlen("/engine.sock") <= ENGINE_SOCKET_BYTES);
 }
@@ -306,14 +306,17 @@ static void run_folder_elsewhere_is_private_and_found_again(void **state) {
     data[0] = '/';
     data[sizeof data - 1] = '\0';
     assert_int_equal(mkdir(in_dir("runtime"), 0700), 0);
-    assert_true(engine_choose_run_dir(data, in_dir("runtime"), dir, out, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", in_dir("runtime"), dir, out, reason,
+                                      sizeof reason));
     assert_true(strncmp(out, in_dir("runtime"), strlen(in_dir("runtime"))) == 0);
     assert_int_equal(stat(out, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
-    assert_true(engine_choose_run_dir(data, in_dir("runtime"), dir, again, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", in_dir("runtime"), dir, again, reason,
+                                      sizeof reason));
     assert_string_equal(out, again);
     data[5] = 'f'; /* another data folder has another one */
-    assert_true(engine_choose_run_dir(data, in_dir("runtime"), dir, again, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", in_dir("runtime"), dir, again, reason,
+                                      sizeof reason));
     assert_string_not_equal(out, again);
 }
 
@@ -324,13 +327,16 @@ static void run_folder_open_to_others_is_refused(void **state) {
     data[0] = '/';
     data[sizeof data - 1] = '\0';
     assert_int_equal(mkdir(in_dir("open"), 0700), 0);
-    assert_true(engine_choose_run_dir(data, NULL, in_dir("open"), out, reason, sizeof reason));
+    assert_true(engine_choose_run_dir(data, "engine.sock", NULL, in_dir("open"), out, reason,
+                                      sizeof reason));
     assert_int_equal(chmod(out, 0770), 0);
-    assert_false(engine_choose_run_dir(data, NULL, in_dir("open"), out, reason, sizeof reason));
+    assert_false(engine_choose_run_dir(data, "engine.sock", NULL, in_dir("open"), out, reason,
+                                       sizeof reason));
     assert_non_null(strstr(reason, "--data"));
     assert_int_equal(rmdir(out), 0);
     assert_int_equal(symlink("/", out), 0); /* root's own folder behind a link is not ours to use */
-    assert_false(engine_choose_run_dir(data, NULL, in_dir("open"), out, reason, sizeof reason));
+    assert_false(engine_choose_run_dir(data, "engine.sock", NULL, in_dir("open"), out, reason,
+                                       sizeof reason));
 }
 
 static void key_file_is_private_and_replaces_an_older_one(void **state) {

@@ -95,6 +95,24 @@ static void socket_left_over_by_a_dead_engine_is_no_hindrance(void **state) {
     assert_int_equal(r->ndown, 0);
 }
 
+static void engines_of_one_data_folder_do_not_meet(void **state) {
+    struct rig *r = *state;
+    struct engine_options o = {.loop = &r->loop,
+                               .random = &random_system,
+                               .model_file = r->model,
+                               .program = r->program,
+                               .cache_dir = r->dir,
+                               .data_dir = r->dir,
+                               .self = r->self,
+                               .slots = 8,
+                               .number = 1};
+    rig_make(r, false, NULL);
+    struct engine *other = engine_new(&o, r->reason, sizeof r->reason);
+    assert_non_null(other);
+    assert_string_not_equal(engine_socket(r->engine), engine_socket(other));
+    engine_free(other);
+}
+
 static void much_output_does_not_hold_the_engine_up(void **state) {
     struct rig *r = *state;
     rig_script(r, "hiss 1");
@@ -426,7 +444,7 @@ static void calibration_leaves_no_child_and_no_socket(void **state) {
     size_t starts = rig_starts(r);
     assert_true(starts >= 5); /* four candidates at least, and the engine itself */
     for (size_t i = 0; i + 1 < starts; i++) assert_int_equal(kill(rig_started_pid(r, i), 0), -1);
-    assert_int_equal(access(rig_path(r, "try0.sock"), F_OK), -1);
+    assert_int_equal(access(rig_path(r, "try0.0.sock"), F_OK), -1);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -439,6 +457,7 @@ int main(int argc, char **argv) {
         TEST(key_is_in_a_private_file_and_not_in_the_arguments),
         TEST(child_has_only_the_standard_descriptors_and_a_session_of_its_own),
         TEST(socket_left_over_by_a_dead_engine_is_no_hindrance),
+        TEST(engines_of_one_data_folder_do_not_meet),
         TEST(much_output_does_not_hold_the_engine_up),
         TEST(engine_comes_back_after_it_was_killed),
         TEST(text_carries_what_a_failing_engine_said),
