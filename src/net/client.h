@@ -90,7 +90,8 @@ struct net_call_options {
 
 /* NULL when out of memory (no hook will be called). */
 struct net_call *net_call_start(struct net_origin *o, const struct net_call_options *opt);
-/* Stops reading from the peer: back-pressure through TCP. on_body is not called while paused. */
+/* Stops reading from the peer: back-pressure through TCP. on_body is not called while paused (on_head may be), nor is
+ * on_end for an answer that is complete or cut; a deadline still ends the call, but the one between bytes stands still. */
 void net_call_pause(struct net_call *c);
 void net_call_resume(struct net_call *c);
 void net_call_cancel(struct net_call *c);

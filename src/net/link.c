@@ -113,6 +113,7 @@ static bool head_read(struct link *k, struct net_call *c, const struct h1_head *
     obey_keep_alive(k, head);
     c->state = BODY;
     c->opt.hooks->on_head(c, head, c->opt.user);
+    if (k->call == c && c->paused) net_conn_stop(&k->conn); /* perhaps since before the head */
     return still(k, c);
 }
 
@@ -197,14 +198,14 @@ static void on_data(struct net_conn *conn, const char *data, size_t len) {
         link_close(k);
         return;
     }
+    bool waits = c->paused && c->state == BODY;
     c->got_bytes = true;
-    if (buf_len(&k->in) == 0 && !c->paused) {
+    if (buf_len(&k->in) == 0 && !waits)
         feed(k, slice_make(data, len), false);
-    } else if (!buf_add(&k->in, slice_make(data, len))) {
+    else if (!buf_add(&k->in, slice_make(data, len)))
         call_end(c, NET_MEMORY, "answer too far ahead");
-    } else if (!c->paused) {
+    else if (!waits)
         feed(k, buf_slice(&k->in), true);
-    }
 }
 
 void link_resume(struct link *k) {

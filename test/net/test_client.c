@@ -436,6 +436,30 @@ static void a_paused_call_stops_the_peer(void **state) {
     close(fd);
 }
 
+/* The head is told, the body waits, and what waits is bounded. */
+static void a_call_may_be_paused_before_its_answer_begins(void **state) {
+    struct up *u = *state;
+    static char block[65536];
+    struct record *r = up_post(u, 0);
+    net_call_pause(r->call);
+    int fd = up_accept(u);
+    size_t sent = 0, all = 32U << 20;
+    up_answer(u, fd, "HTTP/1.1 200 OK\r\nContent-Length: 33554432\r\n\r\n");
+    for (unsigned stuck = 0; stuck < 50;) {
+        ssize_t n = send(fd, block, sizeof block, MSG_NOSIGNAL);
+        stuck = n > 0 ? 0 : stuck + 1;
+        if (n > 0) sent += (size_t)n;
+        assert_true(sent < all);
+        wire_turn(&u->loop);
+    }
+    assert_int_equal(r->heads, 1);
+    assert_int_equal(r->pieces + r->ends, 0);
+    net_call_resume(r->call);
+    UP_UNTIL(u, buf_len(&r->body) == sent);
+    net_call_cancel(r->call);
+    expect_closed(u, fd);
+}
+
 static void a_call_paused_at_its_last_byte_ends_when_resumed(void **state) {
     struct up *u = *state;
     u->r[0].pause_in_body = true;
@@ -514,6 +538,43 @@ static void a_unix_socket_is_an_origin_too(void **state) {
     rmdir(dir);
 }
 
+/* A Unix socket whose queue is full answers EAGAIN instead of letting the caller wait. */
+static void a_full_queue_of_a_unix_socket_is_waited_for(void **state) {
+    struct up *u = *state;
+    char dir[] = "/tmp/anyllm-net-XXXXXX", path[64];
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    int fd[6];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/s", dir);
+    memcpy(sa.sun_path, path, strlen(path));
+    close(u->listener);
+    u->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(u->listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(u->listener, 1), 0);
+    up_origin(u, &(struct net_origin_options){.unix_path = path});
+    for (size_t i = 0; i < 6; i++) up_post(u, i);
+    wire_turn_for(&u->loop, 50);
+    for (size_t i = 0; i < 6; i++) assert_int_equal(u->r[i].ends, 0);
+    for (size_t i = 0; i < 6; i++) {
+        fd[i] = up_accept(u);
+        up_answer(u, fd[i], UP_OK);
+    }
+    for (size_t i = 0; i < 6; i++) up_end(u, &u->r[i], NET_OK);
+    for (size_t i = 0; i < 6; i++) close(fd[i]);
+    close(u->listener);
+    u->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    unlink(path);
+    assert_int_equal(bind(u->listener, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_int_equal(listen(u->listener, 0), 0);
+    u->deadlines.connect_ms = 80;
+    net_origin_flush(u->origin);
+    up_post(u, 6);
+    up_end(u, up_post(u, 7), NET_CONNECT_TIMEOUT); /* the other fills the queue */
+    net_call_cancel(u->r[6].call);
+    unlink(path);
+    rmdir(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         UP_TEST(answers_come_whole_and_connections_are_kept),
@@ -539,10 +600,12 @@ int main(void) {
         UP_TEST(cancelling_closes_the_connection_and_calls_no_hook),
         UP_TEST(freeing_the_origin_ends_its_calls),
         UP_TEST(a_paused_call_stops_the_peer),
+        UP_TEST(a_call_may_be_paused_before_its_answer_begins),
         UP_TEST(a_call_paused_at_its_last_byte_ends_when_resumed),
         UP_TEST(a_large_request_is_sent_whole_to_a_slow_peer),
         UP_TEST(an_answer_before_the_request_was_sent_is_not_reused),
         UP_TEST(a_unix_socket_is_an_origin_too),
+        UP_TEST(a_full_queue_of_a_unix_socket_is_waited_for),
     };
     return cmocka_run_group_tests_name("client", tests, NULL, NULL);
 }
