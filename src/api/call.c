@@ -209,10 +209,7 @@ static void on_head(struct net_exchange *x, void *user) {
         return;
     }
     enum h1_method m = net_head(x)->method;
-    if (m == H1_OPTIONS) {
-        preflight(c);
-        return;
-    }
+    if (m == H1_OPTIONS) return; /* answered when its body, if it has one, was read and dropped */
     c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : routes_find(c, &status, &allow);
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
@@ -224,7 +221,11 @@ static void on_head(struct net_exchange *x, void *user) {
 
 static void on_request(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
-    if (c != NULL && c->route != NULL && !net_answered(x)) c->route->handle(c);
+    if (c == NULL || net_answered(x)) return;
+    if (net_head(x)->method == H1_OPTIONS)
+        preflight(c);
+    else if (c->route != NULL)
+        c->route->handle(c);
 }
 
 static void on_drain(struct net_exchange *x, void *user) {

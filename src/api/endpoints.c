@@ -247,10 +247,19 @@ static bool check_urls(struct faults *f, const struct input_field *in, yyjson_va
     return true;
 }
 
+#define MODEL_MAX_BYTES 256U
+
+/* A route may take any id, but the id stands in a header of the answer and in the log. */
+static bool model_id_ok(struct slice id) {
+    for (size_t i = 0; i < id.len; i++)
+        if (id.ptr[i] <= ' ' || id.ptr[i] >= 0x7f) return false;
+    return id.len > 0 && id.len <= MODEL_MAX_BYTES;
+}
+
 static bool check_model(struct faults *f, const struct input_field *in, yyjson_val *v,
                         const struct llm *llm) {
     if (!check_string(f, in, v)) return false;
-    if (llm_knows(llm, json_str(v))) return true;
+    if (model_id_ok(json_str(v)) && llm_knows(llm, json_str(v))) return true;
     field_fault(f, in, "unknown model", "one_of", NULL, v);
     return false;
 }
