@@ -367,6 +367,63 @@ static void leaving_is_noticed_while_nothing_is_read(void **state) {
     APP_UNTIL(a, a->gones == 1);
 }
 
+/* --- garbage --- */
+
+static uint64_t next_random(uint64_t *seed) {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    return *seed ^= *seed << 17;
+}
+
+static void mutate(struct buf *b, uint64_t *seed) {
+    static const char spice[] = "\r\n\0 :;,\t0123456789abcdefGET/HTTP.1*?#%\x80\xff";
+    for (uint64_t n = 1 + next_random(seed) % 4; n > 0 && buf_len(b) > 1; n--) {
+        size_t at = b->start + next_random(seed) % buf_len(b), len = 1 + next_random(seed) % 8;
+        char c = spice[next_random(seed) % (sizeof spice - 1)];
+        if (len > b->end - at) len = b->end - at;
+        switch (next_random(seed) % 4) {
+        case 0: b->base[at] = c; break;
+        case 1: memset(b->base + at, c, len); break;
+        case 2:
+            memmove(b->base + at, b->base + at + len, b->end - at - len);
+            b->end -= len;
+            break;
+        default: buf_add(b, slice_make(b->base + at, len)); break;
+        }
+    }
+}
+
+/* Whatever comes, every exchange that began ends, and every connection too. */
+static void survives_mutated_requests(void **state) {
+    struct app *a = *state;
+    static const char *const seeds[] = {
+        GET("/echo") GET("/stream"),
+        POST("/echo", "5", "hello") GET("/echo"),
+        "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" GET(
+            "/later"),
+        "POST /refuse HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 20\r\n\r\n",
+        "GET /abort HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" GET("/header"),
+    };
+    struct buf b;
+    uint64_t seed = 88172645463325252ULL;
+    buf_init(&b, 1U << 16);
+    for (int i = 0; i < 1500; i++) {
+        buf_reset(&b, SIZE_MAX);
+        buf_reset(&a->in, SIZE_MAX);
+        buf_puts(&b, seeds[next_random(&seed) % 5]);
+        mutate(&b, &seed);
+        int fd = wire_connect(a->port);
+        wire_send(&a->loop, fd, buf_slice(&b));
+        shutdown(fd, SHUT_WR);
+        wire_drain(&a->loop, fd, &a->in);
+        close(fd);
+    }
+    APP_UNTIL(a, net_server_get_stats(a->server)->connections == 0);
+    assert_int_equal(net_server_get_stats(a->server)->exchanges, 0);
+    assert_true(a->faults > 100 && a->dones > 100);
+    buf_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         APP_TEST(keeps_the_connection_between_requests),
@@ -391,6 +448,7 @@ int main(void) {
         APP_TEST(a_half_closed_client_counts_as_gone),
         APP_TEST(a_half_closed_client_still_gets_an_answer_already_made),
         APP_TEST(leaving_is_noticed_while_nothing_is_read),
+        APP_TEST(survives_mutated_requests),
     };
     return cmocka_run_group_tests_name("server", tests, NULL, NULL);
 }
