@@ -28,8 +28,12 @@
 #define MIN_IDLE 0.6
 #define CALL_MS 15000U
 #define TERM_MS 500U
-#define ONE_TOKENS 24U      /* 1 stream */
-#define MANY_TOKENS 8U      /* each of several streams */
+/* Tokens of a measurement: of one stream, of each of several. Larger models take longer for each. */
+#define ONE_TOKENS 24U
+#define MANY_TOKENS 8U
+#define LARGE_MODEL_BYTES (512ULL << 20)
+#define LARGE_ONE_TOKENS 8U
+#define LARGE_MANY_TOKENS 3U
 #define CONTEXT_TOKENS 128U /* per slot: the prompt and the tokens fit twice */
 /* Under this nothing is established on a machine that others use too. */
 #define WORTH_A_CHANGE 1.10
@@ -255,12 +259,18 @@ static bool generate(struct calibration *c, struct stream *s, unsigned tokens) {
     return s->call != NULL;
 }
 
+static unsigned tokens_per_stream(const struct calibration *c) {
+    bool large = c->o.model_bytes > LARGE_MODEL_BYTES;
+    if (c->many) return large ? LARGE_MANY_TOKENS : MANY_TOKENS;
+    return large ? LARGE_ONE_TOKENS : ONE_TOKENS;
+}
+
 static void measure(struct calibration *c) {
     unsigned streams = c->many ? c->width : 1;
     c->tokens = 0;
     c->began_ns = uv_hrtime();
     for (unsigned i = 0; i < streams; i++)
-        if (generate(c, &c->streams[i], c->many ? MANY_TOKENS : ONE_TOKENS)) c->pending++;
+        if (generate(c, &c->streams[i], tokens_per_stream(c))) c->pending++;
     if (c->pending == 0) finish(c, "out of memory");
 }
 

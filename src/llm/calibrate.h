@@ -26,7 +26,7 @@ bool machine_cpu_time(uint64_t *idle, uint64_t *total);
 
 /* What is used without a finding: all cores, waiting awake. */
 struct engine_tuning calibrate_default(const struct machine *m);
-/* Worth trying here, the default first. Returns how many; 1: nothing to compare. */
+/* Worth trying here, first the one that bears other work on the cores best. Returns how many; 1: nothing to compare. */
 size_t calibrate_candidates(const struct machine *m,
                             struct engine_tuning out[CALIBRATE_MAX_CANDIDATES]);
 
@@ -48,8 +48,8 @@ int finding_save(const struct finding_key *k, const struct finding *f);
 
 /* --- finding it --- */
 
-/* Which of the measured candidates to use: the fastest, one caller and many counting alike; but the first one, the
- * default, unless another is clearly faster. Rates of 0: not measured. n when none was. */
+/* Which of the measured candidates to use: the fastest, one caller and many counting alike; but the first one unless
+ * another is clearly faster. Rates of 0: not measured. n when none was. */
 size_t calibrate_choose(const struct finding *measured, size_t n);
 
 struct calibration;

@@ -539,7 +539,7 @@ static void finding_that_is_damaged_is_not_used(void **state) {
 
 /* --- candidates --- */
 
-static void candidates_begin_with_the_default_and_never_repeat(void **state) {
+static void candidates_hold_the_default_and_never_repeat(void **state) {
     (void)state;
     struct engine_tuning t[CALIBRATE_MAX_CANDIDATES];
     for (unsigned cores = 1; cores <= 256; cores++) {
@@ -548,10 +548,11 @@ static void candidates_begin_with_the_default_and_never_repeat(void **state) {
             struct engine_tuning d = calibrate_default(&m);
             size_t n = calibrate_candidates(&m, t);
             assert_in_range(n, 1, CALIBRATE_MAX_CANDIDATES);
-            assert_true(t[0].threads == d.threads && t[0].batch_threads == d.batch_threads &&
-                        t[0].spin == d.spin);
             assert_true(cores == 1 ? n == 1 && d.spin == 0 : n >= 4 && d.spin > 0);
+            size_t same = 0;
             for (size_t i = 0; i < n; i++) {
+                same += t[i].threads == d.threads && t[i].batch_threads == d.batch_threads &&
+                        t[i].spin == d.spin;
                 assert_in_range(t[i].threads, 1, cores);
                 assert_in_range(t[i].batch_threads, 1, cores);
                 for (size_t k = 0; k < i; k++)
@@ -559,6 +560,7 @@ static void candidates_begin_with_the_default_and_never_repeat(void **state) {
                                  t[i].batch_threads == t[k].batch_threads &&
                                  t[i].spin == t[k].spin);
             }
+            assert_int_equal(same, 1);
         }
     }
 }
@@ -576,7 +578,7 @@ static void calibration_chooses_the_fastest_for_one_and_for_many(void **state) {
     assert_int_equal(choose((const double[][2]){{50, 50}, {100, 100}, {104, 104}}, 3), 2);
 }
 
-static void calibration_leaves_the_default_only_for_a_clear_gain(void **state) {
+static void calibration_leaves_the_first_only_for_a_clear_gain(void **state) {
     (void)state;
     assert_int_equal(choose((const double[][2]){{100, 100}, {108, 108}, {109, 109}}, 3), 0);
     assert_int_equal(choose((const double[][2]){{100, 100}, {120, 120}}, 2), 1);
@@ -622,9 +624,9 @@ int main(void) {
         TEST(finding_is_read_as_it_was_written),
         TEST(finding_of_another_engine_model_or_machine_is_not_used),
         TEST(finding_that_is_damaged_is_not_used),
-        TEST(candidates_begin_with_the_default_and_never_repeat),
+        TEST(candidates_hold_the_default_and_never_repeat),
         TEST(calibration_chooses_the_fastest_for_one_and_for_many),
-        TEST(calibration_leaves_the_default_only_for_a_clear_gain),
+        TEST(calibration_leaves_the_first_only_for_a_clear_gain),
         TEST(calibration_leaves_out_what_was_not_measured),
         TEST(machine_has_cores_and_memory),
     };
