@@ -66,7 +66,7 @@ struct session {
     bool idle;        /* no byte of the next head has come yet, on a kept connection */
     bool half_closed; /* the peer sent FIN after its whole request was answered */
     bool reset;       /* closing must not look like an end: RST */
-    bool refused, counted, loopback, tls;
+    bool refused, counted, loopback;
     struct net_timer timer; /* of the state */
     struct net_defer defer;
     struct buf in;     /* bytes read and not yet consumed */
