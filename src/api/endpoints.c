@@ -58,11 +58,14 @@ static const char *const priorities[] = {"throughput", "latency", NULL};
 
 #define MAX_TOKENS_LIMIT 1000000.0
 #define MAX_URLS 64U
+/* Twice what fills the largest context there is (2 million tokens of about 4 bytes). */
+#define PROMPT_MAX_BYTES (8U << 20)
 
 static const struct input_field any_llm_inputs[] = {
-    {"prompt", INPUT_STRING, true, 0, 0, NULL, "what the model is asked", set_prompt},
-    {"system_prompt", INPUT_STRING, false, 0, 0, NULL, "context or instructions for the model",
-     set_system_prompt},
+    {"prompt", INPUT_STRING, true, 0, PROMPT_MAX_BYTES, NULL, "what the model is asked",
+     set_prompt},
+    {"system_prompt", INPUT_STRING, false, 0, PROMPT_MAX_BYTES, NULL,
+     "context or instructions for the model", set_system_prompt},
     {"model", INPUT_MODEL, false, 0, 0, NULL,
      "id of the catalogue; premium models cost ten times as much", set_model},
     {"reasoning", INPUT_BOOL, false, 0, 0, NULL, "whether the reasoning is part of the answer",
@@ -152,8 +155,15 @@ static void field_fault(struct faults *f, const struct input_field *in, const ch
 /* --- checks, one per type; true when the value may be set */
 
 static bool check_string(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (yyjson_is_str(v)) return true;
-    field_fault(f, in, "Input should be a valid string", "string_type", NULL, v);
+    if (!yyjson_is_str(v)) {
+        field_fault(f, in, "Input should be a valid string", "string_type", NULL, v);
+        return false;
+    }
+    if (in->type != INPUT_STRING || yyjson_get_len(v) <= (size_t)in->max) return true;
+    char msg[96], ctx[64];
+    snprintf(msg, sizeof msg, "String should have at most %.0f bytes", in->max);
+    snprintf(ctx, sizeof ctx, "{\"max_length\":%.0f}", in->max);
+    field_fault(f, in, msg, "sequence_too_long", ctx, NULL);
     return false;
 }
 

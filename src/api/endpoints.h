@@ -22,7 +22,7 @@ struct input_field {
     const char *name;
     enum input_type type;
     bool required;
-    double min, max;           /* numbers; both 0: no bounds */
+    double min, max;           /* of a number; INPUT_STRING: max is its longest, in bytes */
     const char *const *values; /* INPUT_ENUM, NULL-terminated */
     const char *description;
     /* Puts the checked value into the request; NULL: accepted and ignored. */

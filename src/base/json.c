@@ -97,9 +97,16 @@ static enum json_fault many_repeat(yyjson_val *obj, size_t n) {
     return f;
 }
 
+static bool has_long_key(yyjson_val *obj) {
+    yyjson_obj_iter it = yyjson_obj_iter_with(obj);
+    for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) != NULL;)
+        if (yyjson_get_len(k) > JSON_MAX_KEY_BYTES) return true;
+    return false;
+}
+
 static enum json_fault check_keys(yyjson_val *obj) {
     size_t n = yyjson_obj_size(obj);
-    if (n > JSON_MAX_MEMBERS) return JSON_SYNTAX;
+    if (n > JSON_MAX_MEMBERS || has_long_key(obj)) return JSON_SYNTAX;
     if (n > FEW_KEYS) return many_repeat(obj, n);
     return n > 1 && few_repeat(obj) ? JSON_DUPLICATE : JSON_OK;
 }
@@ -146,7 +153,9 @@ yyjson_doc *json_parse(struct slice text, struct json_error *err) {
     if (doc == NULL) return refuse(text, &e, err);
     switch (check(doc)) {
     case JSON_DEPTH: too_deep(text, &at); return fault(err, doc, JSON_DEPTH, at, deep);
-    case JSON_SYNTAX: return fault(err, doc, JSON_SYNTAX, 0, "object of more than 65536 members");
+    case JSON_SYNTAX:
+        return fault(err, doc, JSON_SYNTAX, 0,
+                     "object of more than 65536 members, or a name of more than 65536 bytes");
     case JSON_DUPLICATE: return fault(err, doc, JSON_DUPLICATE, 0, "duplicate key");
     case JSON_MEMORY: return fault(err, doc, JSON_MEMORY, 0, "out of memory");
     default: return doc;

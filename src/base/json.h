@@ -12,10 +12,11 @@
 /* Members of one object: the table of their names must stay in the processor's cache, a million names in one object cost
  * a quarter of a second (measured). */
 #define JSON_MAX_MEMBERS 65536U
+#define JSON_MAX_KEY_BYTES 65536U
 
 enum json_fault {
     JSON_OK,
-    JSON_SYNTAX,    /* not JSON, more than one value, NaN, Infinity, over JSON_MAX_MEMBERS */
+    JSON_SYNTAX, /* not JSON, more than one value, NaN, Infinity, over JSON_MAX_MEMBERS or JSON_MAX_KEY_BYTES */
     JSON_UNICODE,   /* invalid UTF-8, lone surrogate, BOM */
     JSON_DEPTH,     /* nested deeper than JSON_MAX_DEPTH */
     JSON_DUPLICATE, /* an object names a key twice */
