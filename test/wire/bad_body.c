@@ -1,0 +1,706 @@
+/* reliability.md 2.3: bodies that are no good input, and T36: nothing of a body reaches the upstream by surprise. */
+#include "peer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct server server;
+static struct mock mock;
+
+#define RUN "/run/fal-ai/any-llm"
+#define QUEUE "/queue/fal-ai/any-llm"
+#define JSON "Content-Type: application/json\r\n"
+
+/* CPU time of the server for one large body. Sanitizers take their part. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CPU_MS 1500U
+#else
+#define CPU_MS 100U
+#endif
+
+static void expect_status(const char *what, const struct answer *a, unsigned status) {
+    if (a->status != status)
+        fail_msg("%s: %u instead of %u:\n%s%s", what, a->status, status, a->head.p,
+                 a->body.len > 0 ? a->body.p : "");
+}
+
+static void expect_says(const char *what, const struct answer *a, const char *says) {
+    if (says != NULL && !answer_says(a, says))
+        fail_msg("%s: does not say %s: %s", what, says, a->body.p);
+}
+
+/* --- the queue, as a caller sees it */
+
+static char *submitted_id(const struct answer *a) {
+    yyjson_doc *doc = answer_json("submit", a);
+    const char *id = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "request_id"));
+    assert_non_null(id);
+    char *copy = strdup(id);
+    yyjson_doc_free(doc);
+    return copy;
+}
+
+static struct answer result_of(const char *id) {
+    char path[160];
+    for (uint64_t end = now_ms() + PATIENCE_MS; now_ms() < end; sleep_ms(5)) {
+        snprintf(path, sizeof path, QUEUE "/requests/%s/status", id);
+        struct answer a = get(server.port, path);
+        bool done = a.status == 200;
+        answer_free(&a);
+        if (!done) continue;
+        snprintf(path, sizeof path, QUEUE "/requests/%s", id);
+        return get(server.port, path);
+    }
+    fail_msg("%s is never completed", id);
+    return (struct answer){0};
+}
+
+/* --- rows */
+
+/* What is refused at submit, what is accepted there and replayed as the result (field values, as fal does), and what is
+ * good. */
+enum when { AT_ONCE, AS_RESULT, GOOD };
+
+struct row {
+    const char *name, *body;
+    size_t len;
+    enum when when;
+    const char *says, *says_too; /* in the 422; NULL: anything */
+};
+
+/* clang-format off */
+#define ROW(name, body, when, says, too) {name, body, sizeof(body) - 1, when, says, too}
+#define NOT_JSON(name, body) ROW(name, body, AT_ONCE, "\"type\":\"json_invalid\"", "\"msg\":\"JSON decode error\"")
+#define NO_OBJECT(name, body) ROW(name, body, AT_ONCE, "\"loc\":[\"body\"]", NULL)
+#define UNICODE(name, body) ROW(name, body, AT_ONCE, "\"msg\":\"invalid unicode\"", NULL)
+#define FIELD(name, body, field, too) ROW(name, body, AS_RESULT, "\"loc\":[\"body\",\"" field "\"]", too)
+#define PROMPT(name, value) FIELD(name, "{\"prompt\":" value "}", "prompt", "\"type\":\"string_type\"")
+#define TEXT(name, bytes) UNICODE(name, "{\"prompt\":\"" bytes "\"}")
+#define WITH(rest) "{\"prompt\":\"x\"," rest "}"
+#define TEN(s) s s s s s s s s s s
+#define DEEP_63(open) TEN(open) TEN(open) TEN(open) TEN(open) TEN(open) TEN(open) open open open
+
+static const struct row rows[] = {
+    ROW("J0_a_good_body_is_200", "{\"prompt\":\"x\"}", GOOD, NULL, NULL),
+
+    NOT_JSON("J1_not_JSON_is_422", "hello"),
+    NOT_JSON("J1_truncated_is_422", "{\"prompt\":\"x\""),
+    NOT_JSON("J1_truncated_in_a_string_is_422", "{\"prompt\":\"x"),
+    NOT_JSON("J1_open_brace_is_422", "{"),
+    NOT_JSON("J1_trailing_comma_is_422", "{\"prompt\":\"x\",}"),
+    NOT_JSON("J1_single_quotes_are_422", "{'prompt':'x'}"),
+    NOT_JSON("J1_two_values_are_422", "{\"prompt\":\"x\"}{\"prompt\":\"y\"}"),
+    NOT_JSON("J1_words_behind_are_422", "{\"prompt\":\"x\"} y"),
+    NOT_JSON("J1_comment_is_422", "{\"prompt\":\"x\"/**/}"),
+    NOT_JSON("J1_unquoted_key_is_422", "{prompt:\"x\"}"),
+    NOT_JSON("J1_control_in_string_is_422", "{\"prompt\":\"x\ny\"}"),
+    NOT_JSON("J1_raw_NUL_is_422", "{\"prompt\":\"x\0y\"}"),
+    NOT_JSON("J1_NUL_behind_is_422", "{\"prompt\":\"x\"}\0"),
+    NOT_JSON("J1_blank_is_422", " \r\n\t "),
+    NOT_JSON("J1_form_is_422", "prompt=x"),
+    NO_OBJECT("J1_array_is_422", "[{\"prompt\":\"x\"}]"),
+    NO_OBJECT("J1_string_is_422", "\"x\""),
+    NO_OBJECT("J1_number_is_422", "1"),
+    NO_OBJECT("J1_null_is_422", "null"),
+    NO_OBJECT("J1_true_is_422", "true"),
+
+    ROW("J3_depth_64_is_200", WITH("\"a\":" DEEP_63("[") DEEP_63("]")), GOOD, NULL, NULL),
+    ROW("J3_depth_65_is_422", WITH("\"a\":[" DEEP_63("[") DEEP_63("]") "]"), AT_ONCE, "nesting deeper than 64", NULL),
+    ROW("J3_depth_65_of_objects_is_422", WITH("\"a\":[" DEEP_63("{\"a\":") "1" DEEP_63("}") "]"), AT_ONCE, "nesting deeper than 64", NULL),
+    ROW("J3_brackets_in_a_string_are_200", "{\"prompt\":\"[" DEEP_63("[") "[{\"}", GOOD, NULL, NULL),
+
+    PROMPT("J4_number_is_422", "1"),
+    PROMPT("J4_true_is_422", "true"),
+    PROMPT("J4_array_is_422", "[\"x\"]"),
+    PROMPT("J4_object_is_422", "{\"x\":\"y\"}"),
+    FIELD("J4_null_is_422", "{\"prompt\":null}", "prompt", NULL),
+    FIELD("J4_missing_is_422", "{}", "prompt", "\"type\":\"missing\""),
+    FIELD("J4_other_case_is_missing", "{\"Prompt\":\"x\"}", "prompt", "\"type\":\"missing\""),
+    FIELD("J4_system_prompt_number_is_422", WITH("\"system_prompt\":1"), "system_prompt", "\"type\":\"string_type\""),
+
+    ROW("J5_duplicate_key_is_422", "{\"prompt\":\"x\",\"prompt\":\"y\"}", AT_ONCE, "duplicate key", NULL),
+    ROW("J5_same_value_is_422", "{\"prompt\":\"x\",\"prompt\":\"x\"}", AT_ONCE, "duplicate key", NULL),
+    ROW("J5_duplicate_by_escape_is_422", "{\"prompt\":\"x\",\"\\u0070rompt\":\"y\"}", AT_ONCE, "duplicate key", NULL),
+    ROW("J5_duplicate_further_in_is_422", WITH("\"a\":[{\"b\":1,\"c\":2,\"b\":3}]"), AT_ONCE, "duplicate key", NULL),
+    ROW("J5_duplicate_of_an_unknown_key_is_422", WITH("\"z\":1,\"z\":2"), AT_ONCE, "duplicate key", NULL),
+    ROW("J5_empty_keys_are_422", WITH("\"\":1,\"\":2"), AT_ONCE, "duplicate key", NULL),
+
+    NOT_JSON("J6_NaN_is_422", WITH("\"temperature\":NaN")),
+    NOT_JSON("J6_Infinity_is_422", WITH("\"temperature\":Infinity")),
+    NOT_JSON("J6_minus_Infinity_is_422", WITH("\"temperature\":-Infinity")),
+    ROW("J6_1e400_is_422", WITH("\"temperature\":1e400"), AT_ONCE, NULL, NULL),
+    ROW("J6_1e400_elsewhere_is_422", WITH("\"a\":-1e400"), AT_ONCE, NULL, NULL),
+    NOT_JSON("J6_leading_zero_is_422", WITH("\"max_tokens\":01")),
+    NOT_JSON("J6_plus_is_422", WITH("\"max_tokens\":+1")),
+    NOT_JSON("J6_hexadecimal_is_422", WITH("\"max_tokens\":0x1")),
+    ROW("J6_minus_0_is_200", WITH("\"temperature\":-0"), GOOD, NULL, NULL),
+    ROW("J6_1_point_0_for_an_integer_is_200", WITH("\"max_tokens\":1.0"), GOOD, NULL, NULL),
+    FIELD("J6_1_point_5_for_an_integer_is_422", WITH("\"max_tokens\":1.5"), "max_tokens", NULL),
+    FIELD("J6_2_to_the_53_and_1_is_422", WITH("\"max_tokens\":9007199254740993"), "max_tokens", NULL),
+    FIELD("J6_2_to_the_64_is_422", WITH("\"max_tokens\":18446744073709551616"), "max_tokens", NULL),
+    ROW("J6_2_to_the_53_and_1_elsewhere_is_200", WITH("\"a\":9007199254740993"), GOOD, NULL, NULL),
+
+    TEXT("J7_lone_high_surrogate_is_422", "\\ud800"),
+    TEXT("J7_lone_low_surrogate_is_422", "\\udc00"),
+    TEXT("J7_high_surrogate_then_a_letter_is_422", "\\ud83dx"),
+    TEXT("J7_two_high_surrogates_are_422", "\\ud83d\\ud83d"),
+    TEXT("J7_swapped_surrogates_are_422", "\\ude00\\ud83d"),
+    TEXT("J7_byte_ff_is_422", "\xff"),
+    TEXT("J7_lone_continuation_is_422", "\x80"),
+    TEXT("J7_cut_sequence_is_422", "\xe2\x82"),
+    TEXT("J7_overlong_is_422", "\xc0\xaf"),
+    TEXT("J7_overlong_of_three_is_422", "\xe0\x80\xaf"),
+    TEXT("J7_surrogate_in_UTF_8_is_422", "\xed\xa0\x80"),
+    TEXT("J7_beyond_10FFFF_is_422", "\xf4\x90\x80\x80"),
+    UNICODE("J7_in_a_key_is_422", WITH("\"\xff\":1")),
+    UNICODE("J7_lone_surrogate_in_a_key_is_422", WITH("\"\\ud800\":1")),
+    ROW("J7_byte_order_mark_is_422", "\xef\xbb\xbf{\"prompt\":\"x\"}", AT_ONCE, NULL, NULL),
+    ROW("J7_utf_16_is_422", "\xff\xfe{\0}\0", AT_ONCE, NULL, NULL),
+    ROW("J7_a_pair_of_surrogates_is_200", "{\"prompt\":\"\\ud83d\\ude00 \xf0\x9f\x98\x80\"}", GOOD, NULL, NULL),
+
+    ROW("J8_escaped_NUL_is_200", "{\"prompt\":\"before\\u0000after\"}", GOOD, NULL, NULL),
+
+    FIELD("J10_unknown_model_is_422", WITH("\"model\":\"nobody/nothing\""), "model", "\"msg\":\"unknown model\""),
+    FIELD("J10_empty_model_is_422", WITH("\"model\":\"\""), "model", "\"msg\":\"unknown model\""),
+    FIELD("J10_star_is_422", WITH("\"model\":\"*\""), "model", "\"msg\":\"unknown model\""),
+    FIELD("J10_model_number_is_422", WITH("\"model\":1"), "model", "\"type\":\"string_type\""),
+    FIELD("J10_model_array_is_422", WITH("\"model\":[\"test/a\"]"), "model", "\"type\":\"string_type\""),
+
+    FIELD("J11_temperature_minus_1_is_422", WITH("\"temperature\":-1"), "temperature", "\"ctx\":{\"ge\":0"),
+    FIELD("J11_temperature_2_point_1_is_422", WITH("\"temperature\":2.1"), "temperature", "\"ctx\":{\"le\":2"),
+    FIELD("J11_temperature_text_is_422", WITH("\"temperature\":\"0.5\""), "temperature", NULL),
+    FIELD("J11_temperature_true_is_422", WITH("\"temperature\":true"), "temperature", NULL),
+    FIELD("J11_max_tokens_0_is_422", WITH("\"max_tokens\":0"), "max_tokens", "\"ctx\":{\"ge\":1"),
+    FIELD("J11_max_tokens_minus_1_is_422", WITH("\"max_tokens\":-1"), "max_tokens", "\"ctx\":{\"ge\":1"),
+    FIELD("J11_max_tokens_1e9_is_422", WITH("\"max_tokens\":1e9"), "max_tokens", "\"ctx\":{\"le\":"),
+    FIELD("J11_max_tokens_text_is_422", WITH("\"max_tokens\":\"5\""), "max_tokens", NULL),
+    FIELD("J11_reasoning_number_is_422", WITH("\"reasoning\":1"), "reasoning", NULL),
+    FIELD("J11_unknown_priority_is_422", WITH("\"priority\":\"money\""), "priority", "\"expected\":["),
+    FIELD("J11_image_urls_text_is_422", WITH("\"image_urls\":\"https://a.example/x.png\""), "image_urls", NULL),
+    FIELD("J11_image_url_of_a_file_is_422", WITH("\"image_url\":\"file:///etc/passwd\""), "image_url", NULL),
+    ROW("J11_bounds_are_200", WITH("\"temperature\":2,\"max_tokens\":1"), GOOD, NULL, NULL),
+    ROW("J11_null_is_not_given", WITH("\"temperature\":null,\"max_tokens\":null,\"model\":null"), GOOD, NULL, NULL),
+
+    ROW("K11_fields_of_the_server_are_ignored", WITH("\"user_id\":\"app2\",\"is_admin\":true,\"budget\":1e9,\"status\":\"COMPLETED\",\"owner\":\"x\",\"request_id\":\"x\""), GOOD, NULL, NULL),
+};
+/* clang-format on */
+
+#define NROWS (sizeof rows / sizeof *rows)
+
+static void expect_refused(const struct row *r, const struct answer *a) {
+    char value[16];
+    expect_status(r->name, a, 422);
+    expect_says(r->name, a, r->says);
+    expect_says(r->name, a, r->says_too);
+    assert_true(answer_header(a, "x-fal-retryable", value, sizeof value));
+    assert_string_equal(value, "false");
+    assert_true(answer_header(a, "x-fal-billable-units", value, sizeof value));
+    assert_string_equal(value, "0");
+}
+
+static void expect_run(const struct row *r, const char *path) {
+    struct answer a = post(server.port, path, JSON, r->body, r->len);
+    if (r->when == GOOD)
+        expect_status(r->name, &a, 200);
+    else
+        expect_refused(r, &a);
+    answer_free(&a);
+}
+
+/* What was accepted runs, and its result is what the direct call says. */
+static void expect_submit(const struct row *r) {
+    struct answer a = post(server.port, QUEUE, JSON, r->body, r->len);
+    if (r->when == AT_ONCE) {
+        expect_refused(r, &a);
+        answer_free(&a);
+        return;
+    }
+    expect_status(r->name, &a, 200);
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    a = result_of(id);
+    if (r->when == GOOD)
+        expect_status(r->name, &a, 200);
+    else
+        expect_refused(r, &a);
+    answer_free(&a);
+    free(id);
+}
+
+static void row_is_answered_as_written(void **state) {
+    const struct row *r = *state;
+    unsigned long before = metric(server.port, "anyllm_queue_submitted_total");
+    expect_run(r, RUN);
+    expect_run(r, RUN "/stream");
+    expect_run(r, "/fal-ai/any-llm");
+    expect_submit(r);
+    unsigned long stored = metric(server.port, "anyllm_queue_submitted_total") - before;
+    assert_int_equal(stored, r->when == AT_ONCE ? 0 : 1);
+}
+
+/* --- L12 */
+
+static void L12_POST_without_a_body_is_422(void **state) {
+    static const char *const heads[] = {"", "Content-Length: 0\r\n", JSON};
+    for (size_t i = 0; i < 3; i++) {
+        struct text t = {0};
+        text_printf(&t, "POST " RUN " HTTP/1.1\r\n" HOST "%s\r\n", heads[i]);
+        struct answer a = ask(server.port, t.p, t.len);
+        expect_status("L12", &a, 422);
+        expect_says("L12", &a, "\"type\":\"missing\"");
+        answer_free(&a);
+        text_free(&t);
+    }
+}
+
+/* --- J2, J8, J9: bodies that are made */
+
+static void expect_both_refuse(const char *name, const struct text *body, const char *says) {
+    static const char *const paths[] = {RUN, QUEUE};
+    for (size_t i = 0; i < 2; i++) {
+        unsigned long before = server_cpu_ms(&server);
+        struct answer a = post(server.port, paths[i], JSON, body->p, body->len);
+        unsigned long cpu = server_cpu_ms(&server) - before;
+        if (a.status != 413) expect_status(name, &a, 422);
+        expect_says(name, &a, says);
+        if (a.body.len > 4096) fail_msg("%s: an answer of %zu bytes", name, a.body.len);
+        if (cpu > CPU_MS) fail_msg("%s: %lu ms of CPU", name, cpu);
+        answer_free(&a);
+    }
+}
+
+static void J2_100000_brackets_are_422(void **state) {
+    static const char *const units[] = {"[", "{\"a\":", "[{\"a\":"};
+    for (size_t i = 0; i < 3; i++) {
+        struct text t = {0};
+        for (int n = 0; n < 100000; n++) text_puts(&t, units[i]);
+        expect_both_refuse(units[i], &t, "nesting deeper than 64");
+        text_free(&t);
+    }
+}
+
+static void J2_closed_brackets_are_422(void **state) {
+    struct text t = {0};
+    text_puts(&t, "{\"prompt\":\"x\",\"a\":");
+    text_fill(&t, '[', 100000);
+    text_fill(&t, ']', 100000);
+    text_puts(&t, "}");
+    expect_both_refuse("closed", &t, "nesting deeper than 64");
+    text_free(&t);
+}
+
+static size_t sent_prompt(char *out, size_t size) {
+    yyjson_doc *stats = mock_stats(&mock);
+    const char *text = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(stats), "last_body"));
+    assert_non_null(text);
+    yyjson_doc *body = yyjson_read(text, strlen(text), 0);
+    yyjson_val *messages = yyjson_obj_get(yyjson_doc_get_root(body), "messages");
+    yyjson_val *content = yyjson_obj_get(yyjson_arr_get_last(messages), "content");
+    size_t len = yyjson_get_len(content);
+    assert_true(len < size);
+    memcpy(out, yyjson_get_str(content), len);
+    yyjson_doc_free(body);
+    yyjson_doc_free(stats);
+    return len;
+}
+
+static void J8_escaped_NUL_is_stored_and_sent_whole(void **state) {
+    static const char want[] = "before\0after";
+    static const char body[] = "{\"prompt\":\"before\\u0000after\"}";
+    char got[64];
+    struct answer a = post_json(server.port, RUN, body);
+    expect_status("J8", &a, 200);
+    answer_free(&a);
+    assert_int_equal(sent_prompt(got, sizeof got), sizeof want - 1);
+    assert_memory_equal(got, want, sizeof want - 1);
+    mock_reset(&mock);
+    a = post_json(server.port, QUEUE, body);
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    a = result_of(id);
+    expect_status("J8 queued", &a, 200);
+    answer_free(&a);
+    free(id);
+    assert_int_equal(sent_prompt(got, sizeof got), sizeof want - 1);
+    assert_memory_equal(got, want, sizeof want - 1);
+}
+
+static void J9_a_prompt_of_10_MB_is_413_or_422(void **state) {
+    struct text t = {0};
+    text_puts(&t, "{\"prompt\":\"");
+    text_fill(&t, 'x', 10000000);
+    text_puts(&t, "\"}");
+    struct answer a = post(server.port, RUN, JSON, t.p, t.len);
+    if (a.status != 413) expect_status("J9", &a, 422);
+    if (a.body.len > 4096) fail_msg("an answer of %zu bytes", a.body.len);
+    answer_free(&a);
+    text_free(&t);
+}
+
+static void J9_a_million_keys_are_422(void **state) {
+    struct text t = {0};
+    text_puts(&t, "{\"prompt\":\"x\"");
+    for (int i = 0; i < 1000000; i++) text_printf(&t, ",\"%d\":0", i);
+    text_puts(&t, "}");
+    expect_both_refuse("a million keys", &t, NULL);
+    text_free(&t);
+}
+
+static void J9_a_key_of_1_MB_is_422(void **state) {
+    static const char *const before[] = {"{\"prompt\":\"x\",\"", "{\"prompt\":\"x\",\"a\":{\"",
+                                         "{\""};
+    static const char *const behind[] = {"\":1}", "\":1}}", "\":1,\"prompt\":\"x\"}"};
+    for (size_t i = 0; i < 3; i++) {
+        struct text t = {0};
+        text_puts(&t, before[i]);
+        text_fill(&t, 'k', 1000000);
+        text_puts(&t, behind[i]);
+        expect_both_refuse("a key of 1 MB", &t, NULL);
+        text_free(&t);
+    }
+}
+
+/* Every key has the same hash by the function of Java and its like: "Aa" and "BB" do, and so do their rows. */
+static void add_colliding_keys(struct text *t, unsigned bits, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        text_puts(t, ",\"");
+        for (unsigned b = 0; b < bits; b++) text_puts(t, i >> b & 1 ? "Aa" : "BB");
+        text_puts(t, "\":0");
+    }
+}
+
+static void J9_keys_that_collide_cost_no_more(void **state) {
+    struct text t = {0};
+    text_puts(&t, "{\"prompt\":\"x\"");
+    add_colliding_keys(&t, 17, 131072);
+    text_puts(&t, "}");
+    expect_both_refuse("131,072 colliding keys", &t, NULL);
+    t.len = 0;
+    text_puts(&t, "{\"prompt\":\"x\"");
+    add_colliding_keys(&t, 16, 60000);
+    text_puts(&t, "}");
+    unsigned long before = server_cpu_ms(&server);
+    struct answer a = post(server.port, RUN, JSON, t.p, t.len);
+    assert_true(server_cpu_ms(&server) - before <= CPU_MS);
+    answer_free(&a);
+    text_free(&t);
+}
+
+/* A refusal repeats no more of the input than is small. */
+static void a_422_does_not_repeat_large_values(void **state) {
+    struct text t = {0};
+    text_puts(&t, "{\"prompt\":\"x\",\"model\":\"");
+    text_fill(&t, 'm', 1000000);
+    text_puts(&t, "\",\"temperature\":\"");
+    text_fill(&t, 't', 1000000);
+    text_puts(&t, "\"}");
+    struct answer a = post(server.port, RUN, JSON, t.p, t.len);
+    expect_status("large values", &a, 422);
+    assert_true(a.body.len < 4096);
+    answer_free(&a);
+    text_free(&t);
+}
+
+/* --- J13, J14: what the body is said to be */
+
+static void J13_J14_content_types(void **state) {
+    static const struct {
+        const char *headers;
+        unsigned status;
+    } cases[] = {
+        {"", 200},
+        {"Content-Type: text/plain\r\n", 200},
+        {"Content-Type: text/plain; charset=utf-8\r\n", 200},
+        {"Content-Type: application/json\r\n", 200},
+        {"content-type: Application/JSON; Charset=\"UTF-8\"\r\n", 200},
+        {"Content-Type: application/json; charset=utf-16\r\n", 415},
+        {"Content-Type: application/json;charset=UTF-16LE\r\n", 415},
+        {"Content-Type: application/json; charset=iso-8859-1\r\n", 415},
+        {"Content-Type: application/x-www-form-urlencoded\r\n", 415},
+        {"Content-Type: multipart/form-data; boundary=x\r\n", 415},
+        {"Content-Type: text/html\r\n", 415},
+        {"Content-Type: application/xml\r\n", 415},
+        {"Content-Type: application/jsonx\r\n", 415},
+        {"Content-Type: application/json\r\nContent-Encoding: gzip\r\n", 415},
+        {"Content-Type: application/json\r\nContent-Encoding: br\r\n", 415},
+        {"Content-Type: application/json\r\nContent-Encoding: gzip, identity\r\n", 415},
+    };
+    static const char *const paths[] = {RUN, RUN "/stream", QUEUE};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t p = 0; p < 3; p++) {
+            struct answer a = post(server.port, paths[p], cases[i].headers, "{\"prompt\":\"x\"}",
+                                   14);
+            expect_status(cases[i].headers, &a, cases[i].status);
+            answer_free(&a);
+        }
+}
+
+/* --- J15: the query */
+
+static void J15_queries(void **state) {
+    static const struct {
+        const char *path;
+        unsigned status;
+        const char *says;
+    } cases[] = {
+        {QUEUE "?fal_webhook=https://a.example/&fal_webhook=https://b.example/", 422,
+         "[\"query\",\"fal_webhook\"]"},
+        {QUEUE "?fal_webhook=https://a.example/&fal_webhook=https://a.example/", 422,
+         "[\"query\",\"fal_webhook\"]"},
+        {QUEUE "?fal_webhook=ftp://a.example/", 422, "scheme must be http or https"},
+        {QUEUE "?fal_webhook=", 422, "[\"query\",\"fal_webhook\"]"},
+        {QUEUE "?fal_webhook=http%3A%2F%2F127.0.0.1%2F", 422, "[\"query\",\"fal_webhook\"]"},
+        {QUEUE "?fal_webhook=http://a.example/%", 422, "[\"query\",\"fal_webhook\"]"},
+        {QUEUE "?fal_max_queue_length=x", 422, "[\"query\",\"fal_max_queue_length\"]"},
+        {QUEUE "?fal_max_queue_length=-1", 422, "[\"query\",\"fal_max_queue_length\"]"},
+    };
+    unsigned long before = metric(server.port, "anyllm_queue_submitted_total");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct answer a = post_json(server.port, cases[i].path, "{\"prompt\":\"x\"}");
+        expect_status(cases[i].path, &a, cases[i].status);
+        expect_says(cases[i].path, &a, cases[i].says);
+        answer_free(&a);
+    }
+    assert_int_equal(metric(server.port, "anyllm_queue_submitted_total"), before);
+}
+
+static void J15_logs_in_the_query(void **state) {
+    static const struct {
+        const char *query;
+        unsigned status;
+        const char *says;
+    } cases[] = {{"", 200, "\"logs\":null"},
+                 {"?logs=", 200, "\"logs\":null"},
+                 {"?logs=0", 200, "\"logs\":null"},
+                 {"?logs=false", 200, "\"logs\":null"},
+                 {"?logs=1", 200, "\"logs\":["},
+                 {"?logs=true", 200, "\"logs\":["},
+                 {"?logs=2", 422, "[\"query\",\"logs\"]"},
+                 {"?logs=yes;drop", 422, "[\"query\",\"logs\"]"}};
+    struct answer a = post_json(server.port, QUEUE, "{\"prompt\":\"x\"}");
+    char *id = submitted_id(&a), path[160];
+    answer_free(&a);
+    a = result_of(id);
+    answer_free(&a);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(path, sizeof path, QUEUE "/requests/%s/status%s", id, cases[i].query);
+        a = get(server.port, path);
+        expect_status(cases[i].query, &a, cases[i].status);
+        expect_says(cases[i].query, &a, cases[i].says);
+        answer_free(&a);
+    }
+    free(id);
+}
+
+/* --- J12, T36 */
+
+/* Names that a body must not steer by, each at several depths. */
+static const char *const surprises[] = {
+    "api_base",
+    "base_url",
+    "api_key",
+    "apiKey",
+    "key",
+    "user_config",
+    "extra_headers",
+    "extra_body",
+    "extra_query",
+    "headers",
+    "default_headers",
+    "organization",
+    "custom_llm_provider",
+    "litellm_params",
+    "api_version",
+    "azure_endpoint",
+    "proxy",
+    "proxies",
+    "http_client",
+    "timeout",
+    "__proto__",
+    "constructor",
+    "prototype",
+    "messages",
+    "stream",
+    "stream_options",
+    "n",
+    "best_of",
+    "tools",
+    "tool_choice",
+    "functions",
+    "response_format",
+    "logit_bias",
+    "stop",
+    "user",
+    "metadata",
+    "provider",
+    "models",
+    "route",
+    "transforms",
+    "plugins",
+    "usage",
+    "Authorization",
+    "authorization",
+    "Host",
+    "host",
+    "upstream",
+    "endpoint",
+    "webhook",
+    "fal_webhook",
+};
+#define NSURPRISES (sizeof surprises / sizeof *surprises)
+
+static void add_surprise(struct text *t, const char *name, int shape) {
+    switch (shape) {
+    case 0: text_printf(t, ",\"%s\":\"http://evil.example/v1\"", name); break;
+    case 1:
+        text_printf(t,
+                    ",\"%s\":{\"in\":{\"%s\":\"http://evil.example\"},\"all\":[{\"%s\":\"evil\"}]}",
+                    name, name, name);
+        break;
+    case 2:
+        text_printf(
+            t,
+            ",\"%s\":[{\"model_name\":\"x\",\"litellm_params\":{\"%s\":\"http://evil.example\"}}]",
+            name, name);
+        break;
+    case 3: text_printf(t, ",\"%s\":true", name); break;
+    case 4: text_printf(t, ",\"%s\":7", name); break;
+    default: text_printf(t, ",\"%s\":null", name); break;
+    }
+}
+
+/* What the upstream got: path, headers and body as text. */
+static char *sent(void) {
+    yyjson_doc *doc = mock_stats(&mock);
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    char *headers = yyjson_val_write(yyjson_obj_get(root, "last_headers"), 0, NULL);
+    const char *path = yyjson_get_str(yyjson_obj_get(root, "last_path"));
+    const char *body = yyjson_get_str(yyjson_obj_get(root, "last_body"));
+    struct text t = {0};
+    if (path == NULL || headers == NULL || body == NULL) fail_msg("the mock has no last call");
+    text_printf(&t, "%s\n%s\n%s", path, headers, body);
+    free(headers);
+    yyjson_doc_free(doc);
+    return t.p;
+}
+
+static char *sent_for(const char *path, const char *body, size_t len) {
+    mock_reset(&mock);
+    struct answer a = post(server.port, path, JSON, body, len);
+    expect_status(path, &a, 200);
+    if (strncmp(path, QUEUE, strlen(QUEUE)) == 0) {
+        char *id = submitted_id(&a);
+        answer_free(&a);
+        a = result_of(id);
+        expect_status("the result", &a, 200);
+        free(id);
+    }
+    answer_free(&a);
+    return sent();
+}
+
+#define GOOD_FIELDS \
+    "{\"prompt\":\"x\",\"system_prompt\":\"y\",\"temperature\":0.5,\"max_tokens\":9,\"model\":\"test/a\""
+
+static void expect_same_bytes(const char *path, const char *what, const struct text *body) {
+    char *plain = sent_for(path, GOOD_FIELDS "}", sizeof GOOD_FIELDS),
+         *with = sent_for(path, body->p, body->len);
+    if (strcmp(plain, with) != 0)
+        fail_msg("%s: %s reaches the upstream:\n%s\n\n%s", path, what, plain, with);
+    assert_null(strstr(with, "evil"));
+    free(plain);
+    free(with);
+}
+
+static void T36_extra_keys_change_no_byte_sent_upstream(void **state) {
+    static const char *const paths[] = {RUN, RUN "/stream", QUEUE};
+    for (size_t p = 0; p < 3; p++)
+        for (int shape = 0; shape < 6; shape++) {
+            struct text t = {0};
+            text_puts(&t, GOOD_FIELDS);
+            for (size_t i = 0; i < NSURPRISES; i++) add_surprise(&t, surprises[i], shape);
+            text_puts(&t, "}");
+            expect_same_bytes(paths[p], "one of the extra keys", &t);
+            text_free(&t);
+        }
+}
+
+static void J12_each_extra_key_alone_changes_no_byte(void **state) {
+    for (size_t i = 0; i < NSURPRISES; i++)
+        for (int shape = 0; shape < 2; shape++) {
+            struct text t = {0};
+            text_puts(&t, GOOD_FIELDS);
+            add_surprise(&t, surprises[i], shape);
+            text_puts(&t, "}");
+            expect_same_bytes(RUN, surprises[i], &t);
+            text_free(&t);
+        }
+}
+
+/* The caller's own headers do not travel either. */
+static void T36_headers_of_the_caller_do_not_reach_the_upstream(void **state) {
+    static const char headers[] = JSON
+        "Authorization: Key evil:evil\r\nX-Api-Base: http://evil.example\r\nHTTP-Referer: http://evil.example\r\n"
+        "X-Title: evil\r\nOpenAI-Organization: evil\r\nCookie: evil=1\r\nX-Forwarded-For: 6.6.6.6\r\n"
+        "User-Agent: evil\r\nAccept-Encoding: evil\r\nX-Fal-Target-Url: http://evil.example\r\n";
+    char *plain = sent_for(RUN, GOOD_FIELDS "}", sizeof GOOD_FIELDS);
+    mock_reset(&mock);
+    struct answer a = post(server.port, RUN, headers, GOOD_FIELDS "}", sizeof GOOD_FIELDS);
+    expect_status("headers", &a, 200);
+    answer_free(&a);
+    char *with = sent();
+    assert_string_equal(plain, with);
+    free(plain);
+    free(with);
+}
+
+/* --- the suite */
+
+static int start(void **state) {
+    struct text config = {0};
+    mock_start(&mock);
+    text_printf(
+        &config,
+        "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s }\n",
+        mock.port, CANARY_UPSTREAM);
+    text_puts(
+        &config,
+        "routes:\n  - { model: \"google/*\", to: [up] }\n  - { model: \"test/*\", to: [up] }\n");
+    server_start_with(&server, config.p);
+    text_free(&config);
+    return 0;
+}
+
+static int stop(void **state) {
+    server_stop(&server);
+    mock_stop(&mock);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const struct CMUnitTest made[] = {
+        cmocka_unit_test(L12_POST_without_a_body_is_422),
+        cmocka_unit_test(J2_100000_brackets_are_422),
+        cmocka_unit_test(J2_closed_brackets_are_422),
+        cmocka_unit_test(J8_escaped_NUL_is_stored_and_sent_whole),
+        cmocka_unit_test(J9_a_prompt_of_10_MB_is_413_or_422),
+        cmocka_unit_test(J9_a_million_keys_are_422),
+        cmocka_unit_test(J9_a_key_of_1_MB_is_422),
+        cmocka_unit_test(J9_keys_that_collide_cost_no_more),
+        cmocka_unit_test(a_422_does_not_repeat_large_values),
+        cmocka_unit_test(J13_J14_content_types),
+        cmocka_unit_test(J15_queries),
+        cmocka_unit_test(J15_logs_in_the_query),
+        cmocka_unit_test(T36_extra_keys_change_no_byte_sent_upstream),
+        cmocka_unit_test(J12_each_extra_key_alone_changes_no_byte),
+        cmocka_unit_test(T36_headers_of_the_caller_do_not_reach_the_upstream),
+    };
+    enum { NMADE = sizeof made / sizeof *made };
+    static struct CMUnitTest tests[NROWS + NMADE];
+    for (size_t i = 0; i < NROWS; i++)
+        tests[i] = (struct CMUnitTest){rows[i].name, row_is_answered_as_written, NULL, NULL,
+                                       (void *)(uintptr_t)&rows[i]};
+    memcpy(tests + NROWS, made, sizeof made);
+    return suite_main(argc, argv, "bad_body", tests, NROWS + NMADE, start, stop);
+}
