@@ -4,7 +4,7 @@
 #   bench/run.sh [BUILD] [--short] [--only PART]
 #
 #   BUILD        the build folder (build)
-#   --short      a quick look, under a minute; writes nothing
+#   --short      a quick look, under a minute, without the local engine; writes nothing
 #   --only PART  gateway stream submit queue start memory size tokens; writes nothing
 #
 # The gateway runs on CPU 0, the mock upstream and the load on CPU 1, in interleaved rounds whose order rotates;
@@ -587,6 +587,7 @@ machine() {
     echo "- $CPUS × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(awk '/MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo) GiB"
     echo "- $( (. /etc/os-release; echo "$PRETTY_NAME")), Linux $(uname -r)"
     echo "- $(cc --version | head -n 1); $(nginx -v 2>&1 | sed 's/.*: //'); wrk $(wrk -v 2>&1 | sed -n 's/^wrk \([^ ]*\).*/\1/p')"
+    echo "- load average before the run $LOAD (the figures want a machine with nothing else to do)"
     echo "- commit $COMMIT, $(date -u +%Y-%m-%d)"
 }
 
@@ -635,10 +636,12 @@ verdict() {
 
 COMMIT=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null || echo unknown)
 git -C "$ROOT" diff --quiet HEAD -- src include 2>/dev/null || COMMIT="$COMMIT with changes"
-RATIO64='' GATEWAY_MEMORY=''
+RATIO64='' GATEWAY_MEMORY='' LOAD=$(cut -d' ' -f1 /proc/loadavg)
+awk -v load="$LOAD" 'BEGIN { exit load > 0.7 }' || say "bench: the load average is $LOAD: others are working, the figures will suffer"
 : >"$TMP/table"
 prepare
 for part in gateway stream submit queue start memory size tokens; do
+    [ "$part$SHORT$ONLY" != tokens1 ] || continue
     ! wanted $part || part_$part
 done
 page >"$TMP/page"
