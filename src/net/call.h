@@ -52,19 +52,17 @@ struct net_call {
     struct net_call_options opt;
     struct link *link;
     enum call_state state;
-    struct net_timer deadline; /* of the state */
-    struct net_timer total;
-    struct net_defer defer; /* a failure or a resumption for when the caller has returned */
+    uint64_t due_ms, total_ms; /* deadlines of the state and of the whole, by the loop's clock */
+    struct net_timer timer;    /* for the earlier one */
+    struct net_defer defer;    /* a failure or a resumption for when the caller has returned */
     struct net_call_end end;
-    size_t address;   /* next to try */
-    int error;        /* of the last address */
-    uint64_t last_ms; /* when something of the body came */
+    size_t address; /* next to try */
+    int error;      /* of the last address */
     struct h1_body framing;
     void *head; /* struct h1_head, as small as it can be, and the bytes it points into */
     size_t head_bytes;
     unsigned informational;
     bool repeated, paused, got_bytes, keep_alive;
-    bool timed; /* the deadline between bytes is armed */
 };
 
 struct net_origin {
@@ -99,6 +97,8 @@ void call_end(struct net_call *c, enum net_fault fault, const char *detail);
 void call_end_later(struct net_call *c, enum net_fault fault, const char *detail);
 /* Writes the request on its link; ends the call when that fails. */
 void call_send(struct net_call *c);
+/* The state's deadline from now. */
+void call_deadline(struct net_call *c, uint64_t after_ms);
 /* The link broke. */
 void call_broken(struct net_call *c, int status);
 void origin_maybe_release(struct net_origin *o);

@@ -91,26 +91,35 @@ void net_origin_free(struct net_origin *o) {
 
 /* --- calls --- */
 
-static void on_deadline(struct net_timer *t) {
-    struct net_call *c = (struct net_call *)((char *)t - offsetof(struct net_call, deadline));
-    uint64_t idle_ms = net_now_ms(c->origin->loop) - c->last_ms;
+static void arm(struct net_call *c) {
+    uint64_t now_ms = net_now_ms(c->origin->loop),
+             due_ms = c->due_ms < c->total_ms ? c->due_ms : c->total_ms;
+    net_timer_start(c->origin->loop, &c->timer, due_ms > now_ms ? due_ms - now_ms : 0);
+}
+
+void call_deadline(struct net_call *c, uint64_t after_ms) {
+    c->due_ms = net_now_ms(c->origin->loop) + after_ms;
+    arm(c);
+}
+
+static void on_timer(struct net_timer *t) {
+    struct net_call *c = (struct net_call *)((char *)t - offsetof(struct net_call, timer));
+    uint64_t now_ms = net_now_ms(c->origin->loop);
+    if (now_ms >= c->total_ms) {
+        call_end(c, NET_TOTAL_TIMEOUT, "not complete in time");
+        return;
+    }
+    if (now_ms < c->due_ms) {
+        arm(c);
+        return;
+    }
     switch (c->state) {
     case RESOLVING: call_end(c, NET_CONNECT_TIMEOUT, "name not resolved in time"); break;
     case CONNECTING: call_end(c, NET_CONNECT_TIMEOUT, "not connected in time"); break;
     case HEAD: call_end(c, NET_FIRST_BYTE_TIMEOUT, "no answer in time"); break;
-    case BODY: /* armed when the body began; what came since moves it */
-        if (idle_ms < c->opt.deadlines.idle_ms)
-            net_timer_start(c->origin->loop, t, c->opt.deadlines.idle_ms - idle_ms);
-        else
-            call_end(c, NET_IDLE_TIMEOUT, "silent for too long");
-        break;
+    case BODY: call_end(c, NET_IDLE_TIMEOUT, "silent for too long"); break;
     case ENDED: break;
     }
-}
-
-static void on_total(struct net_timer *t) {
-    struct net_call *c = (struct net_call *)((char *)t - offsetof(struct net_call, total));
-    call_end(c, NET_TOTAL_TIMEOUT, "not complete in time");
 }
 
 static void on_deferred(struct net_defer *d) {
@@ -134,8 +143,7 @@ static struct net_call *take_call(struct net_origin *o) {
         return NULL;
     }
     *c = (struct net_call){.origin = o, .head = head, .head_bytes = head_bytes, .next = o->calls};
-    c->deadline.fire = on_deadline;
-    c->total.fire = on_total;
+    c->timer.fire = on_timer;
     c->defer.run = on_deferred;
     if (o->calls != NULL) o->calls->prev = c;
     o->calls = c;
@@ -145,8 +153,7 @@ static struct net_call *take_call(struct net_origin *o) {
 /* Off the books: no timer, no hook reaches it any more. */
 static void unhook(struct net_call *c) {
     struct net_origin *o = c->origin;
-    net_timer_stop(o->loop, &c->deadline);
-    net_timer_stop(o->loop, &c->total);
+    net_timer_stop(o->loop, &c->timer);
     net_defer_cancel(o->loop, &c->defer);
     c->state = ENDED;
     if (c->prev != NULL)
@@ -228,7 +235,7 @@ void call_send(struct net_call *c) {
         uv_buf_init((char *)(uintptr_t)c->opt.body.ptr, (unsigned)c->opt.body.len)};
     c->state = HEAD;
     c->end.sent = true;
-    net_timer_start(o->loop, &c->deadline, c->opt.deadlines.first_byte_ms);
+    call_deadline(c, c->opt.deadlines.first_byte_ms);
     int r = net_conn_write(&c->link->conn, parts, c->opt.body.len > 0 ? 2 : 1);
     if (r < 0) call_broken(c, r);
 }
@@ -252,7 +259,7 @@ struct net_call *net_call_start(struct net_origin *o, const struct net_call_opti
     struct net_call *c = o->freed ? NULL : take_call(o);
     if (c == NULL) return NULL;
     c->opt = *opt;
-    net_timer_start(o->loop, &c->total, opt->deadlines.total_ms);
+    c->total_ms = net_now_ms(o->loop) + opt->deadlines.total_ms;
     struct link *k = link_take(o);
     if (k == NULL) {
         call_dial(c);
@@ -269,8 +276,7 @@ void net_call_pause(struct net_call *c) {
     if (c->paused || c->state == ENDED) return;
     c->paused = true;
     if (c->state != BODY) return; /* the answer's head is still waited for */
-    c->timed = false;
-    net_timer_stop(c->origin->loop, &c->deadline);
+    c->due_ms = UINT64_MAX;       /* the timer finds out when it fires */
     if (c->link != NULL) net_conn_stop(&c->link->conn);
 }
 

@@ -86,9 +86,9 @@ void dial_connected(struct link *k, int status) {
 
 /* The address gets its share of the time that is left, so that one that swallows packets does not use up all of it. */
 static void share_time(struct net_call *c, struct link *k, size_t left) {
-    uint64_t now_ms = net_now_ms(c->origin->loop), due_ms = c->deadline.due_ms;
-    if (left > 1 && due_ms > now_ms)
-        net_timer_start(c->origin->loop, &k->timer, (due_ms - now_ms) / left);
+    uint64_t now_ms = net_now_ms(c->origin->loop);
+    if (left > 1 && c->due_ms > now_ms)
+        net_timer_start(c->origin->loop, &k->timer, (c->due_ms - now_ms) / left);
 }
 
 /* Addresses of the origin: the file of a Unix socket, or what the name stands for. */
@@ -154,7 +154,7 @@ void call_dial(struct net_call *c) {
     struct net_origin *o = c->origin;
     c->address = 0;
     c->error = UV_ECONNREFUSED;
-    net_timer_start(o->loop, &c->deadline, c->opt.deadlines.connect_ms);
+    call_deadline(c, c->opt.deadlines.connect_ms);
     bool known = o->unix_path != NULL || o->literal ||
                  (o->resolved_ms > 0 && net_now_ms(o->loop) - o->resolved_ms < ORIGIN_NAME_MS);
     if (known)

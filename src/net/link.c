@@ -20,7 +20,6 @@ static void leave_idle(struct link *k) {
         o->idle = k->below;
     if (k->below != NULL) k->below->above = k->above;
     k->above = k->below = NULL;
-    net_timer_stop(o->loop, &k->timer);
 }
 
 void link_keep(struct link *k) {
@@ -164,10 +163,7 @@ static void await_more(struct link *k, struct net_call *c) {
         ended(k, c, k->end_status);
         return;
     }
-    c->last_ms = net_now_ms(c->origin->loop);
-    if (c->timed) return;
-    c->timed = true;
-    net_timer_start(c->origin->loop, &c->deadline, c->opt.deadlines.idle_ms);
+    call_deadline(c, c->opt.deadlines.idle_ms);
 }
 
 /* Consumes what it can of the view; what is left stays in k->in. */
@@ -242,7 +238,7 @@ static void on_flushed(struct net_conn *conn) {
     struct net_call *c = k->call;
     /* A request that took its time to send: the wait for the answer begins now. */
     if (c != NULL && c->state == HEAD && net_conn_queued(conn) == 0)
-        net_timer_start(k->origin->loop, &c->deadline, c->opt.deadlines.first_byte_ms);
+        call_deadline(c, c->opt.deadlines.first_byte_ms);
 }
 
 static void on_closed(struct net_conn *conn) {
@@ -260,10 +256,10 @@ static void on_connected(struct net_conn *conn, int status) {
 
 static void on_timer(struct net_timer *t) {
     struct link *k = (struct link *)((char *)t - offsetof(struct link, timer));
-    if (k->call != NULL)
-        dial_timer(k);
-    else
+    if (k->idle) /* else it was taken meanwhile: the timer was not stopped for that */
         link_close(k);
+    else if (k->call != NULL && k->call->state == CONNECTING)
+        dial_timer(k);
 }
 
 static const struct net_conn_hooks hooks = {.on_connected = on_connected,

@@ -11,14 +11,37 @@ struct net_post {
 };
 
 /* --- timers ---
- * A timer due at D lies in the slot of tick ceil(D / NET_TICK_MS), modulo the number of slots: when that tick has
- * come, D has. Timers of later turns lie in the same lists and stay there when their slot is visited. */
+ * A timer lies in the slot of a tick (of NET_TICK_MS), modulo the number of slots. When it is armed that is the first
+ * tick at which its time has come; armed again for later it stays where it lies, and is moved on when its slot is
+ * visited. So are timers of later turns, which lie in the same lists. */
 
 static uint64_t slot_of(uint64_t tick) {
     return tick % NET_WHEEL_SLOTS;
 }
 
 static void set_tick(struct net_loop *l, uint64_t at_ms);
+
+static uint64_t tick_of(const struct net_loop *l, uint64_t due_ms) {
+    uint64_t tick = (due_ms + NET_TICK_MS - 1) / NET_TICK_MS;
+    return tick > l->wheel_tick ? tick : l->wheel_tick + 1;
+}
+
+static void link_timer(struct net_loop *l, struct net_timer *t) {
+    t->tick = tick_of(l, t->due_ms);
+    uint64_t slot = slot_of(t->tick);
+    struct net_timer *head = &l->wheel[slot];
+    t->prev = head->prev;
+    t->next = head;
+    head->prev->next = t;
+    head->prev = t;
+    l->used[slot / 64] |= 1ULL << (slot % 64);
+}
+
+static void unlink_timer(struct net_timer *t) {
+    t->prev->next = t->next;
+    t->next->prev = t->prev;
+    t->prev = t->next = NULL;
+}
 
 static void fire_slot(struct net_loop *l, uint64_t slot, uint64_t now_ms) {
     struct net_timer *head = &l->wheel[slot], turn;
@@ -30,17 +53,11 @@ static void fire_slot(struct net_loop *l, uint64_t slot, uint64_t now_ms) {
     head->next = head->prev = head;
     while (turn.next != &turn) {
         struct net_timer *t = turn.next;
-        t->prev->next = t->next;
-        t->next->prev = t->prev;
+        unlink_timer(t);
         if (t->due_ms > now_ms) {
-            t->prev = head->prev;
-            t->next = head;
-            head->prev->next = t;
-            head->prev = t;
-            l->used[slot / 64] |= 1ULL << (slot % 64);
+            link_timer(l, t);
             continue;
         }
-        t->prev = t->next = NULL;
         if (--l->armed == 0) uv_unref((uv_handle_t *)&l->tick);
         t->fire(t);
     }
@@ -83,28 +100,22 @@ static void set_tick(struct net_loop *l, uint64_t at_ms) {
 }
 
 void net_timer_start(struct net_loop *l, struct net_timer *t, uint64_t after_ms) {
-    net_timer_stop(l, t);
     t->due_ms = net_now_ms(l) + after_ms;
-    uint64_t tick = (t->due_ms + NET_TICK_MS - 1) / NET_TICK_MS;
-    if (tick <= l->wheel_tick) tick = l->wheel_tick + 1;
-    uint64_t slot = slot_of(tick);
-    struct net_timer *head = &l->wheel[slot];
-    t->prev = head->prev;
-    t->next = head;
-    head->prev->next = t;
-    head->prev = t;
-    l->used[slot / 64] |= 1ULL << (slot % 64);
-    if (l->armed++ == 0) uv_ref((uv_handle_t *)&l->tick);
+    if (net_timer_armed(t)) {
+        if (tick_of(l, t->due_ms) >= t->tick) return;
+        unlink_timer(t);
+    } else if (l->armed++ == 0) {
+        uv_ref((uv_handle_t *)&l->tick);
+    }
+    link_timer(l, t);
     /* A slot that comes round earlier than the timer's turn costs one look at it, no more. */
-    uint64_t turn = tick - l->wheel_tick > NET_WHEEL_SLOTS ? l->wheel_tick + NET_WHEEL_SLOTS : tick;
-    set_tick(l, turn * NET_TICK_MS);
+    uint64_t last = l->wheel_tick + NET_WHEEL_SLOTS;
+    set_tick(l, (t->tick < last ? t->tick : last) * NET_TICK_MS);
 }
 
 void net_timer_stop(struct net_loop *l, struct net_timer *t) {
     if (!net_timer_armed(t)) return;
-    t->prev->next = t->next;
-    t->next->prev = t->prev;
-    t->prev = t->next = NULL;
+    unlink_timer(t);
     if (--l->armed == 0) uv_unref((uv_handle_t *)&l->tick);
 }
 

@@ -8,14 +8,15 @@
 #include <uv.h>
 
 /* A wheel of coarse timers: deadlines are armed and disarmed several times per request, so both are O(1) and touch
- * no heap. A timer fires at its time or up to NET_TICK_MS later, never before. The kernel's timer is set for the first
- * slot in use, so a loop with nothing due sleeps. */
+ * no heap; arming again for later only notes the new time. A timer fires at its time or up to NET_TICK_MS later, never
+ * before. The kernel's timer is set for the first slot in use, so a loop with nothing due sleeps. */
 #define NET_TICK_MS 20U
 #define NET_WHEEL_SLOTS 512U
 
 struct net_timer {
     struct net_timer *prev, *next; /* NULL when not armed */
     uint64_t due_ms;
+    uint64_t tick; /* under which it lies in the wheel: not after due_ms */
     void (*fire)(struct net_timer *
                      t); /* the timer is disarmed before the call and may be armed or freed in it */
 };

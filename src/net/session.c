@@ -8,10 +8,6 @@ static void set_timer(struct session *s, uint64_t after_ms) {
     net_timer_start(s->server->loop, &s->timer, after_ms);
 }
 
-static void stop_timer(struct session *s) {
-    net_timer_stop(s->server->loop, &s->timer);
-}
-
 /* --- answers --- */
 
 /* A body that is still to come: read and dropped when that is little and certain to come, else the connection ends. */
@@ -21,7 +17,6 @@ void session_answering(struct session *s) {
                    !s->x.head->expect_continue;
     if (!b->done && !certain) s->x.keep = false;
     if (s->server->draining) s->x.keep = false;
-    stop_timer(s);
     s->state = ANSWER;
 }
 
@@ -48,6 +43,7 @@ void session_fault(struct session *s, unsigned status, const char *reason) {
 
 static void wait_for_head(struct session *s) {
     s->state = HEAD;
+    s->guarded = false;
     s->scan = (struct h1_scan){0};
     s->idle = s->view.len == 0;
     if (!s->idle)
@@ -76,7 +72,6 @@ static bool on_head(struct session *s, const struct h1_head *head, size_t used) 
     if (body > 0)
         x->framing = (struct h1_body){.mode = H1_BODY_LENGTH, .total = body, .done = true};
     s->view = slice_from(s->view, used + body);
-    stop_timer(s);
     exchange_begin(s);
     server->hooks.on_head(x, server->user);
     if (s->state == CLOSED) return false;
@@ -105,7 +100,6 @@ static bool read_head(struct session *s) {
 
 static bool request_whole(struct session *s) {
     struct net_server *server = s->server;
-    stop_timer(s);
     s->state = ANSWER;
     server->hooks.on_request(&s->x, server->user);
     return s->state != CLOSED;
@@ -321,7 +315,7 @@ static void on_end(struct net_conn *c, int status) {
 static void on_flushed(struct net_conn *c) {
     struct session *s = (struct session *)c;
     struct net_server *server = s->server;
-    if (s->state == ANSWER || s->state == FLUSH) stop_timer(s);
+    s->guarded = false;
     if (net_conn_queued(c) > 0) session_guard(s);
     if (s->state == ANSWER && s->x.paused &&
         net_conn_queued(c) <= server->limits.write_high_bytes / 2) {
@@ -364,12 +358,17 @@ static void body_late(struct session *s) {
     session_fault(s, 408, "Request body too slow");
 }
 
-/* Armed when something has to wait, again with every byte taken: when it fires, none was for that long. */
+/* The timer is set when something has to wait, again with every byte taken: when it fires, none was for that long.
+ * A session whose answer is being made and that has nothing to send has no deadline: the timer of the state before is left
+ * as it is (stopping and starting it would cost every request) and means nothing. */
 void session_guard(struct session *s) {
-    if (!net_timer_armed(&s->timer)) set_timer(s, s->server->limits.write_stall_ms);
+    if (s->guarded || (s->state != ANSWER && s->state != FLUSH)) return;
+    s->guarded = true;
+    set_timer(s, s->server->limits.write_stall_ms);
 }
 
 static void stalled(struct session *s) {
+    if (!s->guarded) return;
     s->reset = true;
     session_close(s);
 }
@@ -442,7 +441,7 @@ void session_begin(struct session *s) {
 void session_close(struct session *s) {
     if (s->state == CLOSED) return;
     s->state = CLOSED;
-    stop_timer(s);
+    net_timer_stop(s->server->loop, &s->timer);
     net_defer_cancel(s->server->loop, &s->defer);
     if (s->reset)
         net_conn_reset(&s->conn);

@@ -63,6 +63,7 @@ struct session {
     enum session_state state;
     uint32_t slot;
     bool running;     /* in session_run: answers given meanwhile are seen by it */
+    bool guarded;     /* the timer watches over what waits to be sent */
     bool idle;        /* no byte of the next head has come yet, on a kept connection */
     bool half_closed; /* the peer sent FIN after its whole request was answered */
     bool reset;       /* closing must not look like an end: RST */

@@ -218,13 +218,13 @@ static void each_deadline_ends_the_call_and_the_connection(void **state) {
 
 static void bytes_now_and_then_move_the_deadline_between_them(void **state) {
     struct up *u = *state;
-    u->deadlines.idle_ms = 200;
+    u->deadlines.idle_ms = 1000;
     struct record *r = up_post(u, 0);
     int fd = up_accept(u);
     up_answer(u, fd, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
     for (int i = 0; i < 10; i++) {
         wire_sends(&u->loop, fd, "x");
-        wire_turn_for(&u->loop, 50);
+        wire_turn_for(&u->loop, 150);
     }
     up_end(u, r, NET_OK);
     close(fd);

@@ -86,6 +86,32 @@ static void a_timer_armed_again_counts_from_then(void **state) {
     assert_true(a.fired_ms >= a.wanted_ms);
 }
 
+static void a_timer_armed_again_for_earlier_fires_then(void **state) {
+    struct fixture *f = *state;
+    struct alarm a = {0};
+    arm(f, &a, 3600000);
+    arm(f, &a, 3600001);
+    arm(f, &a, 30);
+    arm(f, &a, 60);
+    net_loop_run(&f->loop);
+    assert_int_equal(a.fired, 1);
+    assert_true(a.fired_ms >= a.wanted_ms);
+}
+
+static void a_timer_put_off_again_and_again_fires_once_at_last(void **state) {
+    struct fixture *f = *state;
+    struct alarm a = {0};
+    for (int i = 0; i < 30; i++) {
+        arm(f, &a, 1000);
+        uv_sleep(5);
+        uv_run(&f->loop.uv, UV_RUN_NOWAIT);
+        assert_int_equal(a.fired, 0);
+    }
+    net_loop_run(&f->loop);
+    assert_int_equal(a.fired, 1);
+    assert_true(a.fired_ms >= a.wanted_ms);
+}
+
 static void a_timer_may_stop_or_arm_another_of_its_slot(void **state) {
     struct fixture *f = *state;
     struct alarm a = {0}, b = {0}, c = {0};
@@ -234,6 +260,8 @@ int main(void) {
         T(timers_fire_once_and_never_early),
         T(a_stopped_timer_never_fires_and_keeps_no_loop),
         T(a_timer_armed_again_counts_from_then),
+        T(a_timer_armed_again_for_earlier_fires_then),
+        T(a_timer_put_off_again_and_again_fires_once_at_last),
         T(a_timer_may_stop_or_arm_another_of_its_slot),
         T(a_timer_may_arm_itself),
         T(a_timer_beyond_one_turn_waits_for_its_own),
