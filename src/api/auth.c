@@ -107,12 +107,18 @@ static bool host_ok(const struct config *c, struct slice host) {
            listed(c->allowed_hosts, c->nallowed_hosts, host);
 }
 
+/* scheme://name[:port] and nothing more: http://localhost:1@evil.example is none. */
 static bool origin_ok(const struct config *c, struct slice origin) {
+    uint64_t port;
     if (listed(c->allowed_origins, c->nallowed_origins, origin)) return true;
     struct slice host = slice_starts(origin, SLICE("http://"))    ? slice_from(origin, 7)
                         : slice_starts(origin, SLICE("https://")) ? slice_from(origin, 8)
                                                                   : SLICE("");
-    return is_loopback_name(without_port(host));
+    struct slice name = without_port(host), rest = slice_from(host, name.len);
+    if (rest.len > 0 &&
+        (rest.ptr[0] != ':' || !slice_to_range(slice_from(rest, 1), 1, 65535, &port)))
+        return false;
+    return is_loopback_name(name);
 }
 
 static enum auth_verdict check_open(const struct keyring *k, const struct net_exchange *x,
@@ -121,7 +127,7 @@ static enum auth_verdict check_open(const struct keyring *k, const struct net_ex
     size_t n;
     struct slice origin = h1_get(h, SLICE("origin"), &n);
     if (!host_ok(k->config, h->host)) return AUTH_HOST;
-    if (n > 0 && !origin_ok(k->config, origin)) return AUTH_ORIGIN;
+    if (n > 1 || (n == 1 && !origin_ok(k->config, origin))) return AUTH_ORIGIN;
     *out = (struct identity){
         .owner = SLICE("local"), .key_id = SLICE("local"), .scope = SCOPE_ADMIN};
     return AUTH_OK;
