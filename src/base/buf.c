@@ -26,7 +26,7 @@ static bool fail(struct buf *b) {
     return false;
 }
 
-bool buf_reserve(struct buf *b, size_t bytes) {
+bool buf_grow(struct buf *b, size_t bytes) {
     if (b->failed) return false;
     size_t len = buf_len(b);
     if (bytes > b->max_bytes || len > b->max_bytes - bytes) return fail(b);
@@ -45,21 +45,6 @@ bool buf_reserve(struct buf *b, size_t bytes) {
     b->base = base;
     b->cap = cap;
     return true;
-}
-
-bool buf_add(struct buf *b, struct slice s) {
-    if (!buf_reserve(b, s.len)) return false;
-    if (s.len > 0) memcpy(b->base + b->end, s.ptr, s.len);
-    b->end += s.len;
-    return true;
-}
-
-bool buf_addc(struct buf *b, char c) {
-    return buf_add(b, slice_make(&c, 1));
-}
-
-bool buf_puts(struct buf *b, const char *s) {
-    return buf_add(b, slice_of(s));
 }
 
 /* Most lines fit what is there: formatted once then, twice only when the buffer has to grow. */

@@ -28,10 +28,31 @@ static inline struct slice buf_slice(const struct buf *b) {
 }
 
 /* Room for at least `bytes` more at the end; false (and failed) when that passes the maximum. */
-bool buf_reserve(struct buf *b, size_t bytes);
-bool buf_add(struct buf *b, struct slice s);
-bool buf_addc(struct buf *b, char c);
-bool buf_puts(struct buf *b, const char *s);
+bool buf_grow(struct buf *b, size_t bytes); /* the slow half of buf_reserve */
+
+/* What the memory holds is within the maximum: cap is at most max_bytes + 1, the one for buf_take's NUL. */
+static inline bool buf_reserve(struct buf *b, size_t bytes) {
+    return (!b->failed && b->cap - b->end > bytes) || buf_grow(b, bytes);
+}
+
+static inline bool buf_add(struct buf *b, struct slice s) {
+    if (!buf_reserve(b, s.len)) return false;
+    if (s.len > 0) memcpy(b->base + b->end, s.ptr, s.len);
+    b->end += s.len;
+    return true;
+}
+
+static inline bool buf_addc(struct buf *b, char c) {
+    if (!buf_reserve(b, 1)) return false;
+    b->base[b->end++] = c;
+    return true;
+}
+
+/* Inline, so that the length of a literal is known when it is compiled. */
+static inline bool buf_puts(struct buf *b, const char *s) {
+    return buf_add(b, slice_of(s));
+}
+
 bool buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool buf_u64(struct buf *b, uint64_t v);
 void buf_consume(struct buf *b, size_t bytes);

@@ -219,20 +219,19 @@ static bool is_plain(unsigned char c) {
     return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
-/* How many bytes from p on need no escape. Eight at a time: most text is one long run, and this is the direct path. The
- * sums set a byte's top bit for a control character, a quote, a backslash, DEL or anything outside ASCII; a carry may flag
- * the byte above a flagged one too, so the exact end is then found byte by byte. */
+/* Sixteen bytes at a time, in the compiler's own vectors: SSE2, NEON or plain words, as the machine has it. */
+typedef signed char lanes __attribute__((vector_size(16)));
+typedef uint64_t halves __attribute__((vector_size(16)));
+
+/* How many bytes from p on need no escape. Most text is one long run, and this is the direct path. */
 static size_t plain_run(const unsigned char *p, size_t len) {
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
     size_t i = 0;
-    for (; i + 8 <= len; i += 8) {
-        uint64_t v, quote, slash, del;
+    for (; i + sizeof(lanes) <= len; i += sizeof(lanes)) {
+        lanes v;
         memcpy(&v, p + i, sizeof v);
-        quote = v ^ (ones * '"');
-        slash = v ^ (ones * '\\');
-        del = v ^ (ones * 0x7f);
-        if (((v | (v - ones * 0x20) | (quote - ones) | (slash - ones) | (del - ones)) & tops) != 0)
-            break;
+        /* as signed numbers, control characters and everything outside ASCII are below a space */
+        halves odd = (halves)((v < 0x20) | (v == '"') | (v == '\\') | (v == 0x7f));
+        if ((odd[0] | odd[1]) != 0) break;
     }
     while (i < len && is_plain(p[i])) i++;
     return i;
