@@ -98,17 +98,23 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
     keep(q, c);
 }
 
-/* The lowest shown is kept: one of higher priority may come before it later. */
-static uint32_t position_of(struct item *i) {
-    uint32_t rank = i->step == STEP_WAITING ? order_rank(i) : 0;
-    if (rank < i->shown) i->shown = rank;
+/* Those in the queue that start before it, with those being claimed; what callers have seen in progress is not counted,
+ * so a restart, which puts it into the order again, lets no position rise. The lowest shown is kept: one of higher
+ * priority may come before it later. */
+static uint32_t position_of(struct queue *q, struct item *i) {
+    size_t begun = q->at[STEP_LOST] + q->at[STEP_READY] + q->at[STEP_HELD], before = q->claiming;
+    if (i->step == STEP_WAITING)
+        before += order_rank(i) - begun;
+    else if (before > 0)
+        before--;
+    if (before < i->shown) i->shown = (uint32_t)before;
     return i->shown;
 }
 
-static struct queue_reply reply_of(struct item *i) {
+static struct queue_reply reply_of(struct queue *q, struct item *i) {
     struct queue_reply r = {.code = QUEUE_OK, .id = i->id, .endpoint = item_endpoint(i)};
     r.state = i->started ? STORE_IN_PROGRESS : STORE_IN_QUEUE;
-    if (!i->started) r.position = position_of(i);
+    if (!i->started) r.position = position_of(q, i);
     return r;
 }
 
@@ -117,6 +123,9 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     struct item *i = t->item;
     t->item = NULL;
     if (r->status != STORE_OK) {
+        if (log_allow(&q->refused_log, 5))
+            log_request(LOG_WARN, t->id, "submit_refused", "store=\"%s\"",
+                        store_status_name(r->status));
         q->at[STEP_NEW]--;
         free(i);
         call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
@@ -127,7 +136,7 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     table_add(&q->items, i);
     wait_in_order(q, i);
     q->stats.submitted++;
-    struct queue_reply reply = reply_of(i);
+    struct queue_reply reply = reply_of(q, i);
     call_answer(q, t->call, &reply);
 }
 
@@ -188,7 +197,7 @@ static bool belongs(const struct call *c, struct slice endpoint, struct slice ow
 }
 
 static void answer_unfinished(struct queue *q, struct call *c, struct item *i) {
-    struct queue_reply r = reply_of(i);
+    struct queue_reply r = reply_of(q, i);
     if (c->kind == CALL_CANCEL) {
         cancel_item(q, i, c);
         return;

@@ -13,6 +13,7 @@ enum step {
     STEP_WAITING,  /* in order */
     STEP_LOST,     /* in order: IN_PROGRESS without a holder, since its server ended */
     STEP_CLAIMING, /* claim given */
+    STEP_HELD,     /* in order: claimed, and the runner has no room any more */
     STEP_RUNNING,
     STEP_BACKOFF,     /* between two attempts, until run->due_ms */
     STEP_READY,       /* in order: the next attempt waits for room */

@@ -3,6 +3,7 @@
 #define ANYLLM_QUEUE_INSIDE_H
 
 #include "base/arena.h"
+#include "base/log.h"
 #include "queue/index.h"
 #include "queue/queue.h"
 #include "queue/slots.h"
@@ -100,7 +101,8 @@ struct queue {
     struct slots run_ids, tickets;
     struct item *stuck; /* steps that wait for the store to write again, linked by `left` */
     size_t at[STEP_COUNT];
-    size_t starting; /* claims and retries given, not yet answered */
+    size_t starting; /* claims and retries given, not yet answered … */
+    size_t claiming; /* … of these, claims of requests that callers see in the queue */
 
     /* Life. */
     bool started, draining, abandoned;
@@ -123,6 +125,7 @@ struct queue {
     uint64_t timer_due_ms; /* UINT64_MAX: not armed */
 
     struct queue_stats stats;
+    struct log_rate refused_log;
 };
 
 static inline uint64_t now_ms(const struct queue *q) {

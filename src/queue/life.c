@@ -203,8 +203,9 @@ void queue_drain(struct queue *q, void (*idle)(void *user), void *user) {
     for (struct run *r = q->runs, *next; r != NULL; r = next) {
         struct item *i = r->item;
         next = r->next;
-        if (i->step == STEP_READY) order_remove(&q->order, i);
-        if (i->step == STEP_READY || i->step == STEP_BACKOFF) give_back(q, i);
+        bool in_order = i->step == STEP_READY || i->step == STEP_HELD;
+        if (in_order) order_remove(&q->order, i);
+        if (in_order || i->step == STEP_BACKOFF) give_back(q, i);
     }
     soon(q);
 }
@@ -269,5 +270,6 @@ void queue_get_stats(const struct queue *q, struct queue_stats *out) {
     *out = q->stats;
     out->waiting = q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
     out->running = q->at[STEP_RUNNING] + q->at[STEP_BACKOFF] + q->at[STEP_READY] +
-                   q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST];
+                   q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST] +
+                   q->at[STEP_HELD];
 }

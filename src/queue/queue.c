@@ -7,7 +7,8 @@
  *                     |  +-store failed---+  |            |       (ENDING: as before)
  *                     |                      v            |       forgotten               COMPLETED
  *   (restart) LOST --claim--> CLAIMING --> RUNNING --done--> SETTLING --complete--> forgotten
- *               |                           |    ^            ^   ^ stuck: the store cannot write
+ *               |              (HELD while  |    ^            ^   ^ stuck: the store cannot write
+ *               |               no room)    |    |            |
  *               |                 retryable |    | retry      |   |
  *               |                           v    |            |
  *               |                       BACKOFF -> READY -> RETRYING
@@ -27,7 +28,7 @@
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
  *     what waits to be written is tried again.
  *  7. In order: what callers have seen IN_PROGRESS, then priority, then age. An item is in the order exactly in the
- *     steps WAITING, LOST and READY. */
+ *     steps WAITING, LOST, HELD and READY. */
 #include "queue/inside.h"
 
 #include "base/log.h"
@@ -38,9 +39,9 @@
 /* --- steps */
 
 void set_step(struct queue *q, struct item *i, enum step step) {
-    static const char *const names[STEP_COUNT] = {"new",      "waiting", "lost",       "claiming",
-                                                  "running",  "backoff", "ready",      "retrying",
-                                                  "settling", "ending",  "giving_back"};
+    static const char *const names[STEP_COUNT] = {"new",      "waiting",  "lost",    "claiming",
+                                                  "held",     "running",  "backoff", "ready",
+                                                  "retrying", "settling", "ending",  "giving_back"};
     q->at[i->step]--;
     q->at[step]++;
     i->step = (uint8_t)step;
@@ -135,7 +136,10 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     i->has_webhook = row->webhook.len > 0;
     bool kept = run_keep_input(r, row->input);
     if (kept && !i->cancel_requested && !q->draining) {
-        begin(q, i);
+        if (q->o.runner.capacity(q->o.runner.user) > 0)
+            begin(q, i);
+        else
+            put_in_order(q, i, STEP_HELD); /* its room was taken while the store wrote */
         return;
     }
     drop_run_id(q, r);
@@ -161,6 +165,7 @@ static bool claim(struct queue *q, struct item *i) {
     order_remove(&q->order, i);
     set_step(q, i, STEP_CLAIMING);
     q->starting++;
+    q->claiming += !i->started;
     q->o.store->backend->claim(q->o.store, ticket, i->id, i->attempt, &lease, wall_ms(q));
     return true;
 }
@@ -168,6 +173,7 @@ static bool claim(struct queue *q, struct item *i) {
 /* CLAIMING -> RUNNING, or back into the order when the store could not. */
 static void claim_answered(struct queue *q, struct item *i, const struct store_reply *r) {
     q->starting--;
+    q->claiming -= !i->started;
     if (r->status == STORE_OK) {
         q->stats.claimed++;
         q->stats.recovered += i->started;
@@ -233,14 +239,30 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
         put_in_order(q, i, STEP_READY);
 }
 
+/* HELD -> RUNNING. */
+static bool begin_held(struct queue *q, struct item *i) {
+    order_remove(&q->order, i);
+    begin(q, i);
+    return true;
+}
+
+static bool start_one(struct queue *q, struct item *i) {
+    switch ((enum step)i->step) {
+    case STEP_HELD: return begin_held(q, i);
+    case STEP_READY: return retry(q, i);
+    default: return claim(q, i);
+    }
+}
+
 /* As many as the runner takes; those whose start the store has not answered yet count as started. */
 void start_what_may(struct queue *q) {
     const struct queue_runner *runner = &q->o.runner;
     struct item *i;
     if (!q->started || q->draining || now_ms(q) < q->paused_until_ms) return;
     while ((i = order_first(&q->order)) != NULL && q->starting < runner->capacity(runner->user)) {
-        if (i->step != STEP_READY && q->at[STEP_BACKOFF] >= QUEUE_MAX_BACKOFF) return;
-        if (i->step == STEP_READY ? retry(q, i) : claim(q, i)) continue;
+        bool fresh = i->step == STEP_WAITING || i->step == STEP_LOST;
+        if (fresh && q->at[STEP_BACKOFF] >= QUEUE_MAX_BACKOFF) return;
+        if (start_one(q, i)) continue;
         pause_claims(q);
         return;
     }
@@ -315,8 +337,8 @@ void cancel_item(struct queue *q, struct item *i, struct call *call) {
     if (i->given) return;
     i->cancel_requested = true;
     if (step == STEP_RUNNING) cancel_running(q, i);
-    if (step == STEP_READY) order_remove(&q->order, i);
-    if (step == STEP_READY || step == STEP_BACKOFF) settle(q, i);
+    if (step == STEP_READY || step == STEP_HELD) order_remove(&q->order, i);
+    if (step == STEP_READY || step == STEP_HELD || step == STEP_BACKOFF) settle(q, i);
 }
 
 /* --- the store's answers */

@@ -1,0 +1,283 @@
+/* Random walks over everything that can happen, with the invariants checked after each step. A seed repeats a walk:
+ * test_queue_walk SEED [STEPS]. Also the order's own walk against a plain array. */
+#include "queue/world.h"
+
+#include "queue/index.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct known {
+    char id[STORE_ID_BYTES];
+    uint64_t position; /* lowest shown */
+    enum store_state state;
+    bool cancelled; /* a cancel was answered with CANCELLATION_REQUESTED */
+};
+
+struct walk {
+    struct world *w;
+    struct known known[MAX_ROWS];
+    size_t nknown;
+    uint64_t pending[4096]; /* calls not yet looked at */
+    enum { SUBMITTED, STATUS, RESULT, CANCELLED } what[4096];
+    size_t npending;
+    bool crashes, failures;
+};
+
+static struct known *find(struct walk *k, const char *id) {
+    for (size_t n = 0; n < k->nknown; n++)
+        if (strcmp(k->known[n].id, id) == 0) return &k->known[n];
+    return NULL;
+}
+
+static void note(struct walk *k, uint64_t call, int what) {
+    assert_true(k->npending < 4096);
+    k->pending[k->npending] = call;
+    k->what[k->npending++] = what;
+}
+
+static void look_at_submit(struct walk *k, const struct answer *a) {
+    if (a->code != QUEUE_OK) return;
+    struct known *n = &k->known[k->nknown++];
+    memset(n, 0, sizeof *n);
+    memcpy(n->id, a->id, sizeof n->id);
+    n->position = a->position;
+    assert_non_null(row_of(k->w, n->id)); /* answered only when durable */
+}
+
+static void look_at_status(struct walk *k, const struct answer *a) {
+    assert_int_equal(a->code, QUEUE_OK);
+    struct known *n = find(k, a->id);
+    assert_true(a->state >= n->state);
+    n->state = a->state;
+    if (a->state == STORE_COMPLETED) assert_int_equal(row_of(k->w, a->id)->state, STORE_COMPLETED);
+    if (a->state != STORE_IN_QUEUE) return;
+    assert_true(a->position <= n->position);
+    n->position = a->position;
+}
+
+static void look_at(struct walk *k, const struct answer *a, int what) {
+    if (what == SUBMITTED) look_at_submit(k, a);
+    if (what == STATUS) look_at_status(k, a);
+    if (what == RESULT && a->code == QUEUE_OK)
+        assert_int_equal(row_of(k->w, a->id)->state, STORE_COMPLETED);
+    if (what == CANCELLED && a->code == QUEUE_ALREADY_COMPLETED)
+        assert_int_equal(row_of(k->w, a->id)->state, STORE_COMPLETED);
+    if (what == CANCELLED && a->code == QUEUE_OK) find(k, a->id)->cancelled = true;
+    if (what == CANCELLED) assert_true(a->code == QUEUE_OK || a->code == QUEUE_ALREADY_COMPLETED);
+}
+
+static void look_at_answers(struct walk *k) {
+    size_t left = 0;
+    for (size_t n = 0; n < k->npending; n++) {
+        const struct answer *a = &k->w->answers[k->pending[n]];
+        if (a->times == 0) {
+            k->pending[left] = k->pending[n];
+            k->what[left++] = k->what[n];
+        } else {
+            look_at(k, a, k->what[n]);
+        }
+    }
+    k->npending = left;
+}
+
+static const char *any_id(struct walk *k) {
+    size_t recent = k->nknown < 40 ? k->nknown : 40;
+    return k->known[k->nknown - 1 - draw(k->w, recent)].id;
+}
+
+static void end_any_run(struct walk *k) {
+    struct world *w = k->w;
+    if (w->nruns == 0) return;
+    struct run_seen *r = &w->runs[draw(w, w->nruns)];
+    struct queue_outcome o = draw(w, 3) == 0 ? retryable((unsigned)draw(w, 5)) : good();
+    if (draw(w, 10) == 0) o.retry_after_ms = (int64_t)draw(w, 2000);
+    end_run(w, r->run, &o);
+}
+
+static void crash(struct walk *k) {
+    struct world *w = k->w;
+    world_crash(w);
+    k->npending = 0; /* nobody waits for those any more */
+    w->fail_next = w->fail_percent = 0;
+    for (size_t n = 0; n < k->nknown; n++) k->known[n].position = UINT64_MAX; /* not kept on disk */
+    world_start(w);
+    settle_world(w);
+    assert_true(w->ready_ok);
+}
+
+static void step(struct walk *k) {
+    struct world *w = k->w;
+    unsigned dice = (unsigned)draw(w, 100);
+    if (dice < 12 && w->nrows + 10 < MAX_ROWS && w->calls + 10 < MAX_CALLS) {
+        note(k, submit(w, (int)draw(w, 2), draw(w, 10) == 0), SUBMITTED);
+    } else if (dice < 30 && k->nknown > 0) {
+        note(k, status(w, any_id(k), draw(w, 2)), STATUS);
+    } else if (dice < 33 && k->nknown > 0) {
+        note(k, result(w, any_id(k)), RESULT);
+    } else if (dice < 37 && k->nknown > 0) {
+        note(k, cancel(w, any_id(k)), CANCELLED);
+    } else if (dice < 55) {
+        store_step(w);
+    } else if (dice < 75) {
+        queue_tick(w->queue);
+    } else if (dice < 87) {
+        end_any_run(k);
+    } else if (dice < 92) {
+        w->mono_ms += draw(w, 3000);
+    } else if (dice < 94 && w->nruns > 0) {
+        queue_run_log(w->queue, w->runs[draw(w, w->nruns)].run, "INFO", SLICE("a line"));
+    } else if (dice < 95) {
+        w->capacity = draw(w, 6);
+        queue_wake(w->queue);
+    } else if (dice < 97 && k->failures) {
+        w->fail_percent = draw(w, 2) ? 0 : (unsigned)draw(w, 100);
+        w->fail_with = draw(w, 2) ? STORE_UNAVAILABLE : STORE_MEMORY;
+    } else if (dice < 98 && k->failures) {
+        queue_store_health(w->queue, draw(w, 4) > 0, "a fault");
+    } else if (dice == 99 && k->crashes && draw(w, 3) == 0) {
+        crash(k);
+    }
+}
+
+/* Everything accepted ends, and as it was promised. */
+static void bring_to_its_end(struct walk *k) {
+    struct world *w = k->w;
+    w->fail_percent = w->fail_next = 0;
+    w->capacity = 5;
+    queue_store_health(w->queue, true, "");
+    for (unsigned n = 0; n < 100000; n++) {
+        struct queue_outcome o = good();
+        pass(w, 200);
+        while (w->nruns > 0) end_run(w, w->runs[0].run, &o);
+        struct queue_stats s = stats_of(w);
+        if (n % 64 == 63 && s.waiting + s.running == 0) break;
+    }
+    settle_world(w);
+    look_at_answers(k);
+    assert_int_equal(k->npending, 0);
+    for (size_t n = 0; n < k->nknown; n++) {
+        const struct fake_row *row = row_of(w, k->known[n].id);
+        assert_int_equal(row->state, STORE_COMPLETED);
+        if (k->known[n].cancelled && !(k->crashes && k->failures))
+            assert_string_equal(row->error_type, "client_cancelled");
+    }
+}
+
+static void walk(uint64_t seed, unsigned steps, bool crashes, bool failures) {
+    struct walk *k = calloc(1, sizeof *k);
+    k->w = world_new(seed);
+    k->crashes = crashes;
+    k->failures = failures;
+    for (unsigned n = 0; n < steps; n++) {
+        step(k);
+        look_at_answers(k);
+        if (n % 16 == 0) check_world(k->w);
+    }
+    bring_to_its_end(k);
+    check_world(k->w);
+    assert_true(k->nknown > 0);
+    world_free(k->w);
+    free(k);
+}
+
+static unsigned walk_steps = 10000;
+static uint64_t first_seed = 1;
+
+static void a_random_walk_keeps_every_rule(void **state) {
+    walk(first_seed, walk_steps, false, false);
+}
+
+static void a_random_walk_with_a_failing_store_keeps_every_rule(void **state) {
+    walk(first_seed, walk_steps, false, true);
+}
+
+static void a_random_walk_with_crashes_keeps_every_rule(void **state) {
+    walk(first_seed, walk_steps, true, false);
+}
+
+static void a_random_walk_with_crashes_and_failures_keeps_every_rule(void **state) {
+    walk(first_seed, walk_steps, true, true);
+}
+
+static void many_short_walks_keep_every_rule(void **state) {
+    for (uint64_t seed = 100; seed < 300; seed++) walk(first_seed + seed, 600, seed & 1, seed & 2);
+}
+
+/* --- the order */
+
+static void the_order_agrees_with_a_plain_array(void **state) {
+    enum { N = 400 };
+    static struct item items[N];
+    bool in[N] = {false};
+    struct order o = {NULL, 12345};
+    uint64_t x = 88172645463325252ULL;
+    for (unsigned n = 0; n < N; n++) {
+        items[n].seq = n;
+        items[n].priority = n % 3 == 0;
+        items[n].started = n % 7 == 0;
+    }
+    for (unsigned turn = 0; turn < 20000; turn++) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        unsigned n = (unsigned)(x % N), rank = 0, first = N;
+        if (in[n])
+            order_remove(&o, &items[n]);
+        else
+            order_add(&o, &items[n]);
+        in[n] = !in[n];
+        n = (unsigned)(x >> 32) % N;
+#define KEY(i)                                                                 \
+    ((unsigned)(!items[i].started) << 24 | (unsigned)items[i].priority << 16 | \
+     (unsigned)items[i].seq)
+        for (unsigned i = 0; i < N; i++) {
+            if (in[i] && KEY(i) < KEY(n)) rank++;
+            if (in[i] && (first == N || KEY(i) < KEY(first))) first = i;
+        }
+        if (in[n]) assert_int_equal(order_rank(&items[n]), rank);
+        assert_ptr_equal(order_first(&o), first == N ? NULL : &items[first]);
+    }
+}
+
+static void a_hundred_thousand_are_found_and_placed(void **state) {
+    enum { N = 100000 };
+    struct item **items = calloc(N, sizeof *items);
+    struct table t;
+    struct order o = {NULL, 1};
+    assert_true(table_init(&t));
+    for (unsigned n = 0; n < N; n++) {
+        char id[STORE_ID_BYTES];
+        snprintf(id, sizeof id, "%08x-0000-4000-8000-000000000000", n * 2654435761U);
+        items[n] = item_new(id, SLICE("fal-ai/any-llm"), SLICE("app1"));
+        items[n]->seq = n;
+        table_add(&t, items[n]);
+        order_add(&o, items[n]);
+    }
+    for (unsigned n = 0; n < N; n += 37) {
+        assert_int_equal(order_rank(items[n]), n);
+        assert_ptr_equal(table_find(&t, slice_of(items[n]->id)), items[n]);
+    }
+    for (unsigned n = 0; n < N; n++) {
+        assert_ptr_equal(order_first(&o), items[n]);
+        order_remove(&o, items[n]);
+        table_remove(&t, items[n]);
+        free(items[n]);
+    }
+    assert_int_equal(t.count, 0);
+    table_free(&t, NULL);
+    free(items);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_random_walk_keeps_every_rule),
+        cmocka_unit_test(a_random_walk_with_a_failing_store_keeps_every_rule),
+        cmocka_unit_test(a_random_walk_with_crashes_keeps_every_rule),
+        cmocka_unit_test(a_random_walk_with_crashes_and_failures_keeps_every_rule),
+        cmocka_unit_test(many_short_walks_keep_every_rule),
+        cmocka_unit_test(the_order_agrees_with_a_plain_array),
+        cmocka_unit_test(a_hundred_thousand_are_found_and_placed),
+    };
+    if (argc > 1) first_seed = strtoull(argv[1], NULL, 10);
+    if (argc > 2) walk_steps = (unsigned)strtoul(argv[2], NULL, 10);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

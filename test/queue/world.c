@@ -1,0 +1,618 @@
+#include "queue/world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- clock and random */
+
+static uint64_t mono(void *user) {
+    return ((struct world *)user)->mono_ms;
+}
+
+static int64_t wall(void *user) {
+    return ((struct world *)user)->wall_ms;
+}
+
+static uint64_t next_random(struct world *w) {
+    uint64_t z = w->seed += 0x9e3779b97f4a7c15ULL;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+    return z ^ z >> 31;
+}
+
+uint64_t draw(struct world *w, uint64_t below) {
+    return next_random(w) % below;
+}
+
+static void fill(void *user, void *out, size_t bytes) {
+    for (size_t k = 0; k < bytes; k++) ((unsigned char *)out)[k] = (unsigned char)next_random(user);
+}
+
+/* --- the store */
+
+enum kind { SUBMIT, CLAIM, RETRY, RELEASE, COMPLETE, FINISH, CANCEL, LOG, GET, LOGS, PENDING };
+
+struct fake_op {
+    struct fake_op *next;
+    enum kind kind;
+    uint64_t ticket;
+    struct fake_row row; /* submit; a result in http_status … inference_ms */
+    uint32_t attempt;
+    uint64_t token, next_token;
+    char boot[16];
+    bool usage;
+    int64_t at_ms;
+    unsigned parts;
+    struct fake_log *logs;
+    size_t nlogs;
+};
+
+static void copy(char *out, size_t size, struct slice s) {
+    assert_true(s.len < size);
+    if (s.len > 0) memcpy(out, s.ptr, s.len);
+    out[s.len] = '\0';
+}
+
+#define COPY(field, s) copy(field, sizeof field, s)
+
+static struct fake_op *give(struct store *s, enum kind kind, uint64_t ticket, const char *id) {
+    struct world *w = (struct world *)s;
+    struct fake_op *op = calloc(1, sizeof *op);
+    op->kind = kind;
+    op->ticket = ticket;
+    if (id != NULL) COPY(op->row.id, slice_of(id));
+    *w->last = op;
+    w->last = &op->next;
+    return op;
+}
+
+static void give_submit(struct store *s, uint64_t ticket, const struct store_submit *in) {
+    struct fake_op *op = give(s, SUBMIT, ticket, in->id);
+    COPY(op->row.endpoint, in->endpoint);
+    COPY(op->row.owner, in->owner);
+    COPY(op->row.input, in->input);
+    COPY(op->row.webhook, in->webhook);
+    op->row.priority = in->priority;
+    op->row.no_retry = in->no_retry;
+    op->row.created_ms = in->created_ms;
+}
+
+static void give_claim(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                       const struct store_lease *lease, int64_t started_ms) {
+    struct fake_op *op = give(s, CLAIM, ticket, id);
+    op->attempt = attempt;
+    op->next_token = lease->token;
+    op->at_ms = started_ms;
+    COPY(op->boot, slice_of(lease->boot));
+}
+
+static void give_retry(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                       uint64_t token, const struct store_lease *lease,
+                       const struct store_usage *usage, int64_t at_ms) {
+    struct fake_op *op = give(s, RETRY, ticket, id);
+    op->attempt = attempt;
+    op->token = token;
+    op->next_token = lease->token;
+    op->usage = usage->present;
+}
+
+static void give_release(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
+                         uint64_t token, const struct store_usage *usage, int64_t at_ms) {
+    struct fake_op *op = give(s, RELEASE, ticket, id);
+    op->attempt = attempt;
+    op->token = token;
+    op->usage = usage->present;
+}
+
+static void take_logs(struct fake_op *op, const struct store_log *lines, size_t n) {
+    op->logs = calloc(n + 1, sizeof *op->logs);
+    op->nlogs = n;
+    for (size_t k = 0; k < n; k++) {
+        size_t len = lines[k].message.len < sizeof op->logs[k].text ? lines[k].message.len
+                                                                    : sizeof op->logs[k].text - 1;
+        memcpy(op->logs[k].text, lines[k].message.ptr, len);
+    }
+}
+
+static struct fake_op *give_end(struct store *s, enum kind kind, uint64_t ticket,
+                                const struct store_complete *in) {
+    struct fake_op *op = give(s, kind, ticket, in->id);
+    op->attempt = in->attempt;
+    op->token = in->token;
+    op->usage = in->usage.present;
+    op->at_ms = in->completed_ms;
+    COPY(op->boot, slice_of(in->boot));
+    op->row.http_status = in->http_status;
+    COPY(op->row.body, in->body);
+    COPY(op->row.error, in->error);
+    COPY(op->row.error_type, in->error_type);
+    op->row.inference_ms = in->inference_ms;
+    take_logs(op, in->logs, in->nlogs);
+    return op;
+}
+
+static void give_complete(struct store *s, uint64_t ticket, const struct store_complete *in) {
+    give_end(s, COMPLETE, ticket, in);
+}
+
+static void give_finish(struct store *s, uint64_t ticket, const struct store_complete *in) {
+    give_end(s, FINISH, ticket, in);
+}
+
+static void give_cancel(struct store *s, uint64_t ticket, const char *id, int64_t at_ms) {
+    give(s, CANCEL, ticket, id);
+}
+
+static void give_log(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n) {
+    take_logs(give(s, LOG, ticket, lines[0].id), lines, n);
+}
+
+static void give_get(struct store *s, uint64_t ticket, const char *id, unsigned parts) {
+    give(s, GET, ticket, id)->parts = parts;
+}
+
+static void give_logs(struct store *s, uint64_t ticket, const char *id) {
+    give(s, LOGS, ticket, id);
+}
+
+static void give_pending(struct store *s, uint64_t ticket) {
+    give(s, PENDING, ticket, NULL);
+}
+
+static const struct store_backend backend = {
+    .name = "fake",
+    .submit = give_submit,
+    .claim = give_claim,
+    .retry = give_retry,
+    .release = give_release,
+    .complete = give_complete,
+    .finish_waiting = give_finish,
+    .request_cancel = give_cancel,
+    .log = give_log,
+    .get = give_get,
+    .logs = give_logs,
+    .pending = give_pending,
+};
+
+struct fake_row *row_of(struct world *w, const char *id) {
+    for (size_t k = w->nrows; k-- > 0;)
+        if (strcmp(w->rows[k].id, id) == 0) return &w->rows[k];
+    return NULL;
+}
+
+static void add_logs(struct fake_row *row, const struct fake_op *op) {
+    row->logs = realloc(row->logs, (row->nlogs + op->nlogs + 1) * sizeof *row->logs);
+    if (op->nlogs > 0) memcpy(row->logs + row->nlogs, op->logs, op->nlogs * sizeof *row->logs);
+    row->nlogs += op->nlogs;
+}
+
+static enum store_status end_row(struct fake_row *row, const struct fake_op *op, bool guard) {
+    if (!guard) return STORE_STALE;
+    assert_int_not_equal(row->state, STORE_COMPLETED);
+    row->state = STORE_COMPLETED;
+    row->completed_ms = op->at_ms;
+    row->http_status = op->row.http_status;
+    row->inference_ms = op->row.inference_ms;
+    memcpy(row->body, op->row.body, sizeof row->body);
+    memcpy(row->error, op->row.error, sizeof row->error);
+    memcpy(row->error_type, op->row.error_type, sizeof row->error_type);
+    row->results++;
+    row->usages += op->usage;
+    row->outbox += row->webhook[0] != '\0';
+    add_logs(row, op);
+    return STORE_OK;
+}
+
+static enum store_status lease_row(struct fake_row *row, const struct fake_op *op, bool guard) {
+    if (!guard) return STORE_STALE;
+    row->state = STORE_IN_PROGRESS;
+    row->attempt++;
+    row->token = op->next_token;
+    if (op->boot[0] != '\0') memcpy(row->boot, op->boot, sizeof row->boot);
+    if (row->started_ms == 0) row->started_ms = op->at_ms;
+    row->usages += op->usage;
+    return STORE_OK;
+}
+
+static enum store_status release_row(struct fake_row *row, const struct fake_op *op, bool guard) {
+    if (!guard) return STORE_STALE;
+    row->boot[0] = '\0';
+    row->token = 0;
+    row->usages += op->usage;
+    return STORE_OK;
+}
+
+static enum store_status submit_row(struct world *w, const struct fake_op *op,
+                                    struct store_reply *r) {
+    assert_true(w->nrows < MAX_ROWS);
+    assert_null(row_of(w, op->row.id));
+    w->rows[w->nrows] = op->row;
+    w->rows[w->nrows].inference_ms = -1;
+    r->seq = w->rows[w->nrows++].seq = ++w->next_seq;
+    return STORE_OK;
+}
+
+static enum store_status apply(struct world *w, const struct fake_op *op, struct store_reply *r) {
+    struct fake_row *row = row_of(w, op->row.id);
+    if (op->kind == SUBMIT) return submit_row(w, op, r);
+    if (op->kind == PENDING) return STORE_OK;
+    if (row == NULL) return STORE_NOT_FOUND;
+    bool held = row->attempt == op->attempt && row->token == op->token &&
+                row->state == STORE_IN_PROGRESS;
+    bool loose = row->attempt == op->attempt && row->state != STORE_COMPLETED &&
+                 strcmp(row->boot, op->boot) != 0;
+    switch (op->kind) {
+    case CLAIM:
+        if (loose && row->state == STORE_IN_PROGRESS && row->boot[0] != '\0') row->crashes++;
+        return lease_row(row, op, loose);
+    case RETRY: return lease_row(row, op, held);
+    case RELEASE: return release_row(row, op, held);
+    case COMPLETE: return end_row(row, op, held);
+    case FINISH: return end_row(row, op, loose);
+    case LOG: add_logs(row, op); return STORE_OK;
+    case CANCEL:
+        r->state = row->state;
+        if (row->state != STORE_COMPLETED) row->cancel_requested = true;
+        return STORE_OK;
+    default: return STORE_OK;
+    }
+}
+
+static struct store_row real_row(const struct fake_row *row) {
+    struct store_row out = {
+        .endpoint = slice_of(row->endpoint),
+        .owner = slice_of(row->owner),
+        .input = slice_of(row->input),
+        .webhook = slice_of(row->webhook),
+        .state = row->state,
+        .priority = row->priority,
+        .no_retry = row->no_retry,
+        .cancel_requested = row->cancel_requested,
+        .attempt = row->attempt,
+        .seq = row->seq,
+        .created_ms = row->created_ms,
+        .started_ms = row->started_ms,
+        .completed_ms = row->completed_ms,
+        .http_status = row->http_status,
+        .body = slice_of(row->body),
+        .error = slice_of(row->error),
+        .error_type = slice_of(row->error_type),
+        .inference_ms = row->inference_ms,
+    };
+    memcpy(out.id, row->id, sizeof out.id);
+    return out;
+}
+
+static struct store_pending *real_pending(struct world *w, size_t *n) {
+    struct store_pending *out = calloc(w->nrows + 1, sizeof *out);
+    for (size_t k = 0; k < w->nrows; k++) {
+        const struct fake_row *row = &w->rows[k];
+        if (row->state == STORE_COMPLETED) continue;
+        struct store_pending *p = &out[(*n)++];
+        *p = (struct store_pending){
+            .state = row->state,
+            .attempt = row->attempt,
+            .crashes = row->crashes,
+            .seq = row->seq,
+            .priority = row->priority,
+            .no_retry = row->no_retry,
+            .cancel_requested = row->cancel_requested,
+            .has_webhook = row->webhook[0] != '\0',
+            .released = row->state == STORE_IN_PROGRESS && row->boot[0] == '\0',
+            .endpoint = slice_of(row->endpoint),
+            .owner = slice_of(row->owner),
+            .created_ms = row->created_ms,
+        };
+        memcpy(p->id, row->id, sizeof p->id);
+    }
+    return out;
+}
+
+static struct store_log *real_logs(const struct fake_row *row) {
+    struct store_log *out = calloc(row->nlogs + 1, sizeof *out);
+    for (size_t k = 0; k < row->nlogs; k++)
+        out[k] = (struct store_log){row->id, 1, SLICE("INFO"), slice_of(row->logs[k].text)};
+    return out;
+}
+
+static void answer_op(struct world *w, const struct fake_op *op, struct store_reply *r) {
+    struct fake_row *row = row_of(w, op->row.id);
+    struct store_row real = {.state = STORE_IN_QUEUE};
+    struct store_pending *pending = NULL;
+    struct store_log *logs = NULL;
+    if (r->status == STORE_OK && row != NULL) real = real_row(row);
+    if (r->status == STORE_OK && (op->kind == CLAIM || op->kind == RETRY || op->kind == GET))
+        r->row = &real;
+    if (r->status == STORE_OK && op->kind == PENDING)
+        r->pending = pending = real_pending(w, &r->npending);
+    if (r->status == STORE_OK && row != NULL &&
+        (op->kind == LOGS || (op->kind == GET && op->parts & STORE_LOGS))) {
+        r->logs = logs = real_logs(row);
+        r->nlogs = row->nlogs;
+    }
+    queue_store_done(w->queue, op->ticket, r);
+    free(pending);
+    free(logs);
+}
+
+static void free_op(struct fake_op *op) {
+    free(op->logs);
+    free(op);
+}
+
+bool store_step(struct world *w) {
+    struct fake_op *op = w->first;
+    if (op == NULL) return false;
+    w->first = op->next;
+    if (w->first == NULL) w->last = &w->first;
+    struct store_reply r = {.status = STORE_OK};
+    bool fails = op->kind < GET &&
+                 (w->fail_next > 0 || (w->fail_percent > 0 && draw(w, 100) < w->fail_percent));
+    if (fails && w->fail_next > 0) w->fail_next--;
+    r.status = fails ? w->fail_with : apply(w, op, &r);
+    answer_op(w, op, &r);
+    free_op(op);
+    return true;
+}
+
+size_t store_waiting(const struct world *w) {
+    size_t n = 0;
+    for (const struct fake_op *op = w->first; op != NULL; op = op->next) n++;
+    return n;
+}
+
+/* --- the runner */
+
+static size_t capacity(void *user) {
+    struct world *w = user;
+    return w->capacity > w->nruns ? w->capacity - w->nruns : 0;
+}
+
+static void start(void *user, const struct queue_job *job) {
+    struct world *w = user;
+    assert_true(w->nruns < w->capacity);
+    assert_null(run_of(w, job->request_id));
+    struct run_seen *r = &w->runs[w->nruns++];
+    *r = (struct run_seen){.run = job->run, .attempt = job->attempt};
+    COPY(r->id, slice_of(job->request_id));
+    COPY(r->input, job->input);
+    w->started++;
+    assert_int_equal(row_of(w, r->id)->state, STORE_IN_PROGRESS);
+    assert_int_equal(row_of(w, r->id)->attempt, job->attempt);
+}
+
+static void stop(void *user, uint64_t run) {
+    struct world *w = user;
+    w->cancels++;
+    for (size_t k = 0; k < w->nruns; k++) {
+        if (w->runs[k].run != run) continue;
+        assert_false(w->runs[k].cancelled);
+        w->runs[k].cancelled = true;
+        return;
+    }
+    fail_msg("cancel of a run that is not");
+}
+
+struct run_seen *run_of(struct world *w, const char *id) {
+    for (size_t k = 0; k < w->nruns; k++)
+        if (strcmp(w->runs[k].id, id) == 0) return &w->runs[k];
+    return NULL;
+}
+
+void end_run(struct world *w, uint64_t run, const struct queue_outcome *o) {
+    for (size_t k = 0; k < w->nruns; k++) {
+        if (w->runs[k].run != run) continue;
+        w->runs[k] = w->runs[--w->nruns];
+        break;
+    }
+    queue_run_done(w->queue, run, o);
+}
+
+struct queue_outcome good(void) {
+    return (struct queue_outcome){.http_status = 200,
+                                  .body = SLICE("{\"output\":\"42\"}"),
+                                  .retry_after_ms = -1,
+                                  .has_usage = true,
+                                  .upstream = SLICE("lab"),
+                                  .model = SLICE("m")};
+}
+
+struct queue_outcome retryable(unsigned max_attempts) {
+    return (struct queue_outcome){.http_status = 503,
+                                  .body = SLICE("{}"),
+                                  .error = SLICE("upstream busy"),
+                                  .error_type = SLICE("runner_connection_error"),
+                                  .retryable = true,
+                                  .max_attempts = max_attempts,
+                                  .retry_after_ms = -1,
+                                  .has_usage = true};
+}
+
+/* --- callers */
+
+static void keep_reply(struct answer *a, const struct queue_reply *r) {
+    a->code = r->code;
+    a->state = r->state;
+    a->position = r->position;
+    COPY(a->id, slice_of(r->id));
+    a->nlogs = r->nlogs;
+    if (r->nlogs > 0) {
+        snprintf(a->first_log, sizeof a->first_log, "%.*s", SLICE_ARG(r->logs[0].message));
+        snprintf(a->last_log, sizeof a->last_log, "%.*s", SLICE_ARG(r->logs[r->nlogs - 1].message));
+    }
+    assert_true((r->row != NULL) == (r->code == QUEUE_OK && r->state == STORE_COMPLETED) ||
+                r->code == QUEUE_ALREADY_COMPLETED);
+    if (r->row == NULL) return;
+    a->http_status = r->row->http_status;
+    COPY(a->error_type, r->row->error_type);
+    COPY(a->body, r->row->body);
+}
+
+static void on_done(void *user, uint64_t ticket, const struct queue_reply *r) {
+    struct world *w = user;
+    assert_false(w->in_call);
+    assert_in_range(ticket, 1, w->calls);
+    assert_int_equal(++w->answers[ticket].times, 1);
+    keep_reply(&w->answers[ticket], r);
+}
+
+static struct queue_done next_call(struct world *w) {
+    assert_true(w->calls + 1 < MAX_CALLS);
+    w->in_call = true;
+    return (struct queue_done){on_done, w, ++w->calls};
+}
+
+uint64_t submit_in(struct world *w, const struct queue_submit *in) {
+    queue_submit(w->queue, in, next_call(w));
+    w->in_call = false;
+    return w->calls;
+}
+
+uint64_t submit(struct world *w, int priority, bool no_retry) {
+    struct queue_submit in = {.endpoint = SLICE("fal-ai/any-llm"),
+                              .owner = SLICE("app1"),
+                              .input = SLICE("{\"prompt\":\"x\"}"),
+                              .priority = priority,
+                              .no_retry = no_retry};
+    return submit_in(w, &in);
+}
+
+const char *submitted(struct world *w, int priority, bool no_retry) {
+    uint64_t n = submit(w, priority, no_retry);
+    settle_world(w);
+    assert_int_equal(w->answers[n].code, QUEUE_OK);
+    return w->answers[n].id;
+}
+
+static struct queue_find find(const char *id) {
+    return (struct queue_find){slice_of(id), SLICE("app1"), SLICE("fal-ai/any-llm")};
+}
+
+uint64_t status(struct world *w, const char *id, bool logs) {
+    struct queue_find f = find(id);
+    queue_status(w->queue, &f, logs, next_call(w));
+    w->in_call = false;
+    return w->calls;
+}
+
+uint64_t status_find(struct world *w, const struct queue_find *f) {
+    queue_status(w->queue, f, false, next_call(w));
+    w->in_call = false;
+    return w->calls;
+}
+
+uint64_t result(struct world *w, const char *id) {
+    struct queue_find f = find(id);
+    queue_result(w->queue, &f, next_call(w));
+    w->in_call = false;
+    return w->calls;
+}
+
+uint64_t cancel(struct world *w, const char *id) {
+    struct queue_find f = find(id);
+    queue_cancel(w->queue, &f, next_call(w));
+    w->in_call = false;
+    return w->calls;
+}
+
+struct queue_stats stats_of(struct world *w) {
+    struct queue_stats s;
+    queue_get_stats(w->queue, &s);
+    return s;
+}
+
+/* --- the world */
+
+void settle_world(struct world *w) {
+    unsigned turns = 0;
+    do {
+        assert_true(turns++ < 100000);
+        while (queue_tick(w->queue) == 0) assert_true(turns++ < 100000);
+    } while (store_step(w));
+}
+
+void pass(struct world *w, uint64_t ms) {
+    settle_world(w);
+    w->mono_ms += ms;
+    w->wall_ms += (int64_t)ms;
+    settle_world(w);
+}
+
+static void on_ready(void *user, bool ok) {
+    struct world *w = user;
+    w->ready = true;
+    w->ready_ok = ok;
+}
+
+void world_start(struct world *w) {
+    static unsigned boots;
+    snprintf(w->boot, sizeof w->boot, "boot-%u", ++boots);
+    struct queue_options o = {
+        .clock = &w->clock,
+        .random = &w->random,
+        .store = &w->store,
+        .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = w},
+        .node = "node",
+        .boot = w->boot,
+    };
+    w->queue = queue_new(&o);
+    assert_non_null(w->queue);
+    w->ready = w->idle = false;
+    queue_start(w->queue, on_ready, w);
+}
+
+struct world *world_new(uint64_t seed) {
+    struct world *w = calloc(1, sizeof *w);
+    w->store.backend = &backend;
+    w->seed = seed;
+    w->clock = (struct clock){mono, wall, w};
+    w->random = (struct random){fill, w};
+    w->mono_ms = 1000000;
+    w->wall_ms = 1700000000000;
+    w->last = &w->first;
+    w->capacity = 4;
+    w->fail_with = STORE_UNAVAILABLE;
+    world_start(w);
+    settle_world(w);
+    assert_true(w->ready && w->ready_ok);
+    return w;
+}
+
+static void drop_ops(struct world *w) {
+    for (struct fake_op *op = w->first, *next; op != NULL; op = next) {
+        next = op->next;
+        free_op(op);
+    }
+    w->first = NULL;
+    w->last = &w->first;
+}
+
+void world_crash(struct world *w) {
+    drop_ops(w);
+    queue_free(w->queue);
+    w->queue = NULL;
+    w->nruns = 0;
+}
+
+void world_free(struct world *w) {
+    world_crash(w);
+    for (size_t k = 0; k < w->nrows; k++) free(w->rows[k].logs);
+    free(w);
+}
+
+/* --- invariants */
+
+void check_world(struct world *w) {
+    for (size_t k = 0; k < w->nrows; k++) {
+        const struct fake_row *row = &w->rows[k];
+        assert_int_equal(row->results, row->state == STORE_COMPLETED);
+        assert_int_equal(row->outbox, row->state == STORE_COMPLETED && row->webhook[0] != '\0');
+        assert_true(row->usages <= row->attempt);
+    }
+    for (size_t k = 0; k < w->nruns; k++) {
+        const struct fake_row *row = row_of(w, w->runs[k].id);
+        assert_int_equal(row->state, STORE_IN_PROGRESS);
+        assert_int_equal(row->attempt, w->runs[k].attempt);
+        for (size_t j = 0; j < k; j++) assert_string_not_equal(w->runs[j].id, w->runs[k].id);
+    }
+}

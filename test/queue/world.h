@@ -1,0 +1,131 @@
+/* A queue in a world of its own: a store in memory that answers when it is told to, a clock that stands still, seeded
+ * random, a runner whose runs end when the test says so. */
+#ifndef TEST_QUEUE_WORLD_H
+#define TEST_QUEUE_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "queue/queue.h"
+
+#define MAX_ROWS 6000U
+#define MAX_CALLS 60000U
+#define MAX_RUNS 512U
+
+struct fake_log {
+    char text[64];
+};
+
+/* A row as the store keeps it. */
+struct fake_row {
+    char id[STORE_ID_BYTES];
+    char endpoint[48], owner[24], input[64], webhook[32];
+    enum store_state state;
+    int priority;
+    bool no_retry, cancel_requested;
+    uint32_t attempt, crashes;
+    uint64_t seq, token;
+    char boot[16];
+    int64_t created_ms, started_ms, completed_ms;
+    unsigned http_status;
+    char body[160], error[80], error_type[32];
+    int64_t inference_ms;
+    unsigned results, usages, outbox; /* how often written */
+    struct fake_log *logs;
+    size_t nlogs;
+};
+
+struct fake_op;
+
+struct run_seen {
+    uint64_t run;
+    char id[STORE_ID_BYTES], input[64];
+    uint32_t attempt;
+    bool cancelled;
+};
+
+struct answer {
+    unsigned times;
+    enum queue_code code;
+    char id[STORE_ID_BYTES];
+    enum store_state state;
+    uint64_t position;
+    unsigned http_status;
+    char error_type[32], body[160];
+    size_t nlogs;
+    char last_log[96], first_log[96];
+};
+
+struct world {
+    struct store store; /* first: the queue's backend calls come with it */
+    struct queue *queue;
+    /* clock, random */
+    struct clock clock;
+    struct random random;
+    uint64_t mono_ms, seed;
+    int64_t wall_ms;
+    /* store */
+    struct fake_row rows[MAX_ROWS];
+    size_t nrows;
+    uint64_t next_seq;
+    struct fake_op *first, **last; /* given, not yet applied */
+    unsigned fail_next;            /* so many of the next writes fail */
+    unsigned fail_percent;
+    enum store_status fail_with;
+    bool can_write;
+    /* runner */
+    size_t capacity;
+    struct run_seen runs[MAX_RUNS];
+    size_t nruns;
+    unsigned started, cancels;
+    char boot[16];
+    /* callers */
+    struct answer answers[MAX_CALLS];
+    uint64_t calls;
+    bool in_call;
+    bool ready, ready_ok, idle;
+};
+
+struct world *world_new(uint64_t seed);
+void world_free(struct world *w);
+/* A new queue over what the store holds, as after a restart; loads it. */
+void world_start(struct world *w);
+/* The process dies: what was given to the store and not applied is lost, runs are gone. */
+void world_crash(struct world *w);
+
+uint64_t draw(struct world *w, uint64_t below);
+
+/* The store applies and answers the next operation. False when there is none. */
+bool store_step(struct world *w);
+size_t store_waiting(const struct world *w);
+/* Everything that can happen without time passing or a run ending. */
+void settle_world(struct world *w);
+/* The same, and the clock goes on. */
+void pass(struct world *w, uint64_t ms);
+
+/* Each gives the number of its answer. */
+uint64_t submit(struct world *w, int priority, bool no_retry);
+uint64_t submit_in(struct world *w, const struct queue_submit *in);
+uint64_t status(struct world *w, const char *id, bool logs);
+uint64_t status_find(struct world *w, const struct queue_find *f);
+uint64_t result(struct world *w, const char *id);
+uint64_t cancel(struct world *w, const char *id);
+/* Submits, settles, and returns the id (in the answer). */
+const char *submitted(struct world *w, int priority, bool no_retry);
+
+struct fake_row *row_of(struct world *w, const char *id);
+/* The run of this request, or NULL. */
+struct run_seen *run_of(struct world *w, const char *id);
+void end_run(struct world *w, uint64_t run, const struct queue_outcome *o);
+struct queue_outcome good(void);
+struct queue_outcome retryable(unsigned max_attempts);
+struct queue_stats stats_of(struct world *w);
+
+/* What must hold at any moment. */
+void check_world(struct world *w);
+
+#endif
