@@ -31,7 +31,8 @@ group_packages() {
         python3 -m pip --version >/dev/null 2>&1 || echo python3 python3-pip ;;
     test)
         echo "$TEST"
-        have python3 || echo python3 python3-venv
+        [ -e "$(dirname "$0")/../.deps/venv/.complete" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
+            echo python3 python3-venv
         have node || echo nodejs
         have npm || echo npm ;;
     lint) echo "$LINT" ;;

@@ -89,7 +89,7 @@ count_meson() {
 run_node() {
     set -- "$ROOT"/test/wire/*.test.mjs
     [ -e "$1" ] || return 0
-    node=$("$ROOT/scripts/wire-setup.sh") || { note failed node set-up 'the JavaScript client could not be fetched'; return; }
+    node=$("$ROOT/scripts/wire-setup.sh" node) || { note failed node set-up 'the JavaScript client could not be fetched'; return; }
     (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$node" --test --test-timeout=300000 \
         ${T:+--test-name-pattern="$T"} --test-reporter=spec --test-reporter-destination=stdout \
         --test-reporter=tap --test-reporter-destination="$OUT/node.tap" "$@") || :
@@ -127,9 +127,7 @@ count_node() {
 run_python() {
     set -- "$ROOT"/test/wire/test_*.py
     [ -e "$1" ] || return 0
-    "$ROOT/scripts/wire-setup.sh" >/dev/null || { note failed python set-up 'the Python client could not be fetched'; return; }
-    python=$ROOT/.deps/venv/bin/python
-    [ -x "$python" ] || python=python3
+    python=$("$ROOT/scripts/wire-setup.sh" python) || { note failed python set-up 'the Python client could not be fetched'; return; }
     (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$python" -B -m unittest discover -v -p 'test_*.py' \
         ${T:+-k "$T"}) >"$OUT/python.out" 2>&1
     cat "$OUT/python.out"

@@ -1,6 +1,10 @@
 #!/bin/sh
-# Brings fal's official clients for the wire tests into test/wire (and .deps for Python); prints the path of a
-# Node of version 22 or later. Silent and without the network when everything is there.
+# Brings fal's official clients for the wire tests here, and prints the path of the program that runs them.
+#
+#   scripts/wire-setup.sh node      into test/wire/node_modules; a Node of version 22 or later
+#   scripts/wire-setup.sh python    into .deps/venv; its Python
+#
+# Silent and without the network when everything is there.
 set -eu
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 WIRE=$ROOT/test/wire
@@ -48,6 +52,12 @@ set_up_python() {
     touch "$VENV/.complete"
 }
 
-set_up_node
-set_up_python
-if system_node_is_new; then command -v node; else own_node; fi
+case ${1:-} in
+node)
+    set_up_node
+    if system_node_is_new; then command -v node; else own_node; fi ;;
+python)
+    set_up_python
+    if [ -e "$VENV/.complete" ]; then echo "$VENV/bin/python"; else command -v python3; fi ;;
+*) say 'usage: wire-setup.sh node|python'; exit 2 ;;
+esac
