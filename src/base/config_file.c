@@ -348,7 +348,7 @@ static bool read_pair(struct reader *r, struct fy_node *key, struct fy_node *val
 static bool read_root(struct reader *r, struct fy_node *root) {
     if (root == NULL || fy_node_is_null(root)) return true; /* an empty file changes nothing */
     if (!fy_node_is_mapping(root))
-        return config_fail(r->l, 78, r->path, "wants keys and values, like log_level: info");
+        return config_fail(r->l, 78, where(r, root), "wants keys and values, like log_level: info");
     void *it = NULL;
     for (struct fy_node_pair *p; (p = fy_node_mapping_iterate(root, &it)) != NULL;)
         if (!read_pair(r, fy_node_pair_key(p), fy_node_pair_value(p))) return false;

@@ -48,7 +48,7 @@ struct server {
     struct net_timer grace, drained;
     enum ending ending;
     bool queue_idle;
-    int lock_fd, exit_code;
+    int lock_fd;
     char node[UUID_BYTES], boot[UUID_BYTES], self[4096];
 };
 
@@ -294,15 +294,27 @@ static void on_capacity(void *user) {
     if (s->queue != NULL && s->ending == RUNNING) queue_wake(s->queue);
 }
 
+static int store_exit(enum store_fault f) {
+    switch (f) {
+    case STORE_FAULT_FOLDER:
+    case STORE_FAULT_BUSY: return EXIT_DATA;
+    case STORE_FAULT_SYSTEM: return EXIT_SYSTEM;
+    default:
+        return EXIT_CONFIG; /* another store, another program's, a newer one's, a damaged one */
+    }
+}
+
 static int open_store(struct server *s) {
     char reason[512];
+    enum store_fault fault = STORE_FAULT_NONE;
     struct store_options o = {.url = s->config->store_url,
                               .dir = s->config->data_dir,
                               .loop = s->loop,
                               .user = s,
+                              .fault = &fault,
                               .hooks = {.on_done = on_store_done, .on_health = on_store_health}};
     s->store = store_open(&o, reason, sizeof reason);
-    return s->store != NULL ? 0 : refuse(EXIT_CONFIG, "%s", reason);
+    return s->store != NULL ? 0 : refuse(store_exit(fault), "%s", reason);
 }
 
 static int open_models(struct server *s) {
@@ -353,17 +365,24 @@ static int open_http(struct server *s) {
     if (net_server_trust(s->http, c->trusted_proxies, c->ntrusted_proxies) != 0)
         return refuse(EXIT_CONFIG, "trusted_proxies wants addresses such as 10.0.0.0/8");
     api_set_server(s->api, s->http);
-    return listen_all(s);
+    return 0;
 }
 
+/* Callers are let in when the queue knows its requests: the first submit is not refused, no status is unknown. Nothing
+ * was claimed yet, so a port in use still ends a start that left no trace. */
 static void on_queue_ready(void *user, bool ok) {
     struct server *s = user;
-    if (ok) return;
-    refuse(
-        EXIT_DATA,
-        "the database cannot be read; restore it from a backup or choose another folder with --data");
-    s->exit_code = EXIT_DATA;
-    _exit(EXIT_DATA);
+    if (s->ending != RUNNING) return;
+    int code = ok ? listen_all(s)
+                  : refuse(EXIT_DATA,
+                           "the database cannot be read; restore it from a backup or choose "
+                           "another folder with --data");
+    if (code != 0) _exit(code);
+    char how[512];
+    llm_describe(s->llm, how, sizeof how);
+    log_line(LOG_INFO, "started", "version=%s data=%s %s", ANYLLM_VERSION, s->config->data_dir,
+             how);
+    llm_start_engines(s->llm);
 }
 
 static void start_signals(struct server *s) {
@@ -388,13 +407,8 @@ static int start(struct server *s) {
     if (code == 0) code = open_queue(s);
     if (code == 0) code = open_http(s);
     if (code != 0) return code;
-    char how[512];
-    llm_describe(s->llm, how, sizeof how);
-    log_line(LOG_INFO, "started", "version=%s data=%s %s", ANYLLM_VERSION, s->config->data_dir,
-             how);
     start_signals(s);
     queue_start(s->queue, on_queue_ready, s);
-    llm_start_engines(s->llm);
     return 0;
 }
 
@@ -418,8 +432,7 @@ static int run(struct server *s) {
     if (code != 0) return code; /* the process ends: nothing was promised to anybody yet */
     net_loop_run(s->loop);
     net_loop_close(s->loop);
-    code = s->exit_code;
-    log_line(LOG_INFO, "stopped", "exit=%d", code);
+    log_line(LOG_INFO, "stopped", "exit=0");
     free_all(s);
     return code;
 }
