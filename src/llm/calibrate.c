@@ -102,7 +102,7 @@ static struct finding finding_of(const struct runner *r) {
 
 /* NULL: nothing was measured. */
 static const struct runner *winner(const struct calibration *c) {
-    struct finding f[CALIBRATE_MAX_CANDIDATES];
+    struct finding f[CALIBRATE_MAX_CANDIDATES] = {0};
     for (size_t i = 0; i < c->count; i++) f[i] = finding_of(&c->runners[i]);
     size_t w = calibrate_choose(f, c->count);
     return w < c->count ? &c->runners[w] : NULL;

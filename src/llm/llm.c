@@ -115,6 +115,7 @@ static bool make_engine(struct upstream *up, struct config_error *err) {
                                 .data_dir = o->config->data_dir,
                                 .self = o->self,
                                 .slots = up->cfg->concurrency,
+                                .number = (unsigned)(up - up->m->upstreams),
                                 .calibrate = o->config->calibrate,
                                 .on_state = on_engine,
                                 .user = up};
