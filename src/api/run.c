@@ -11,6 +11,16 @@ static void names_headers(struct call *c, struct slice upstream, struct slice mo
     if (upstream.len > 0) net_header(c->x, SLICE("x-anyllm-upstream"), upstream);
 }
 
+/* Said where waiting helps: as the upstream told, and always with a 429, the one status that every client repeats. */
+static void say_retry_after(struct call *c, const struct llm_error *err,
+                            const struct llm_fault_info *info) {
+    if (!info->retryable) return;
+    if (err->retry_after_ms >= 0)
+        call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
+    else if (info->http_status == 429)
+        call_header_u64(c, "retry-after", 1);
+}
+
 static void answer_model_error(struct call *c, const struct llm_error *err) {
     const struct llm_fault_info *info = llm_fault_info(err->fault);
     struct buf *b = call_scratch(c);
@@ -23,8 +33,7 @@ static void answer_model_error(struct call *c, const struct llm_error *err) {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
-    if (err->retry_after_ms >= 0)
-        call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
+    say_retry_after(c, err, info);
     call_json(c, info->http_status, buf_slice(b));
 }
 
