@@ -25,7 +25,7 @@ deps: ## install what is missing of the packages the build needs (Debian 12 and 
 
 build: $(BUILD)/build.ninja ## build/anyllm and build/libfal.*
 	@scripts/deps.sh build
-	@ninja -C $(BUILD) --quiet
+	@scripts/ninja.sh $(BUILD)
 
 test: ## install what the tests need, run them all; the last line counts them
 	@$(MAKE) --no-print-directory build-tests
@@ -42,7 +42,7 @@ wire: ## the tests through sockets, with fal's official clients; T=NAME as above
 	@T='$(T)' $(RUN) $(BUILD) wire
 
 asan: build-asan/build.ninja ## the tests of the rooms under AddressSanitizer and UndefinedBehaviorSanitizer
-	@ninja -C build-asan --quiet
+	@scripts/ninja.sh build-asan
 	@T='$(T)' $(RUN) build-asan unit
 
 gdb: ## one test function under gdb: make gdb T=NAME
@@ -66,8 +66,9 @@ engine-from-source: ## build llama-server from llama.cpp's source into the cache
 	@scripts/engine-from-source.sh
 
 install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, manual pages
-	@meson configure $(BUILD) -Dprefix='$(abspath $(PREFIX))'
-	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --quiet
+	@meson setup --reconfigure $(BUILD) -Dprefix='$(abspath $(PREFIX))' >$(BUILD)/setup.log
+	@scripts/ninja.sh $(BUILD)
+	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild --quiet
 
 clean: ## remove everything that was built here (the cache folder with engine and model stays)
 	@rm -rf $(BUILD) build-asan .deps test/wire/node_modules
@@ -78,7 +79,7 @@ build-tests: $(BUILD)/build.ninja
 	@scripts/deps.sh build test
 	@grep -q '"cmocka"' $(BUILD)/meson-info/intro-dependencies.json || \
 	    meson setup --reconfigure $(BUILD) >$(BUILD)/setup.log
-	@ninja -C $(BUILD) --quiet
+	@scripts/ninja.sh $(BUILD)
 
 $(BUILD)/build.ninja:
 	@scripts/deps.sh build

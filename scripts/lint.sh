@@ -99,12 +99,17 @@ check_options() {
     sed -n 's/^ *{"\([a-z_]*\)", FIELD_[A-Z0-9_]*, \(USE_[A-Z_| ]*\),.*/\1 \2/p' src/base/*.c >"$TMP/options"
     [ -s "$TMP/options" ] || { echo 'src/base: no option table found (lines that begin {"name", FIELD_…, USE_…)'; return; }
     while read -r key use; do
-        flag=$(printf %s "$key" | tr _ -)
         grep -qwE -- "$key" docs/configuration.md 2>/dev/null || echo "docs/configuration.md: the key $key is not documented"
-        [ "$use" = USE_FILE ] ||
-            sed 's/\\-/-/g' man/anyllm.1 2>/dev/null | grep -qE -- "--(no-)?$flag([^a-z-]|\$)" ||
-            echo "man/anyllm.1: --$flag is not documented"
+        [ "$use" = USE_FILE ] || in_man_page "$(printf %s "$key" | tr _ -)"
     done <"$TMP/options"
+    # The client commands' options: {"name", "VALUE" or NULL, the commands …
+    sed -n 's/^ *{"\([a-z-]*\)", \(NULL\|"[^"]*"\), [A-Z_| ]*,.*/\1/p' src/cli/client_common.c >"$TMP/options"
+    [ -s "$TMP/options" ] || echo 'src/cli/client_common.c: no option table found'
+    while read -r flag; do in_man_page "$flag"; done <"$TMP/options"
+}
+
+in_man_page() {
+    sed 's/\\-/-/g' man/anyllm.1 | grep -qE -- "--(no-)?$1([^a-z-]|\$)" || echo "man/anyllm.1: --$1 is not documented"
 }
 
 # Our layout puts a function's head and its closing brace into column 1, so its length is the distance.
