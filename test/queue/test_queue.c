@@ -271,6 +271,19 @@ static void a_retryable_failure_is_tried_again_with_a_new_token(void **state) {
     assert_int_equal(stats_of(w).retried, 1);
 }
 
+static void an_attempts_usage_is_given_once(void **state) {
+    struct world *w = *state;
+    const char *id = submitted(w, 0, false);
+    finish(w, id, retryable(4));
+    w->mono_ms += QUEUE_BACKOFF_MS;
+    while (queue_tick(w->queue) == 0) continue;
+    assert_int_equal(store_waiting(w), 1); /* the retry, with the first attempt's usage */
+    assert_int_equal(ask_cancelled(w, id), QUEUE_OK);
+    assert_int_equal(row_of(w, id)->state, STORE_COMPLETED);
+    assert_int_equal(row_of(w, id)->usages, 1);
+    assert_int_equal(w->started, 1);
+}
+
 static void attempts_end_at_their_maximum(void **state) {
     struct world *w = *state;
     const char *id = submitted(w, 0, false);
@@ -783,6 +796,7 @@ int main(void) {
         T(position_counts_those_before_and_never_rises),
         T(more_room_is_used_when_woken),
         T(a_retryable_failure_is_tried_again_with_a_new_token),
+        T(an_attempts_usage_is_given_once),
         T(attempts_end_at_their_maximum),
         T(no_retry_is_never_tried_again),
         T(retry_after_is_a_floor_and_has_a_cap),
