@@ -1,7 +1,7 @@
 /* An upstream's answer on its way to the sink: whole, as a stream of chunks, or as an error.
  *
- * Deltas that came in one read are given as one. A stream is whole when [DONE] came, or when it ended properly after a
- * finish_reason: everything else is a cut (reliability.md U13). */
+ * Deltas that came in one read are given as one. A stream is whole when a finish_reason and [DONE] came: without either it
+ * was cut, however politely the connection ended. */
 #include "llm/inner.h"
 
 #include <stdio.h>
@@ -173,12 +173,21 @@ static void succeed(struct llm_call *c, struct llm_result *r) {
     if (c->state != CALL_OVER) call_finish(c, r);
 }
 
+/* Some servers end with "data: [DONE]" and no blank line behind it. */
+static bool done_is_pending(struct llm_call *c) {
+    struct sse_event e;
+    size_t used;
+    return c->streamed && sse_pending(&c->sse) &&
+           sse_feed(&c->sse, "\n\n", 2, &used, &e) == SSE_EVENT && slice_is(e.data, "[DONE]");
+}
+
 /* What the end of a stream means when nothing broke. */
-static enum llm_fault stream_verdict(const struct llm_call *c, enum net_fault f) {
-    if (c->saw_done && c->saw_chunk) return LLM_OK;
+static enum llm_fault stream_verdict(struct llm_call *c, enum net_fault f) {
+    if (f == NET_OK && !c->saw_done) c->saw_done = done_is_pending(c);
+    if (c->saw_finish && c->saw_done)
+        return LLM_OK; /* what the connection does after that is its own affair */
     if (f != NET_OK) return fault_of_net(f);
-    if (c->saw_chunk) return c->saw_finish ? LLM_OK : LLM_CUT;
-    return LLM_BAD_ANSWER; /* no chunk at all */
+    return c->saw_chunk ? LLM_CUT : LLM_BAD_ANSWER;
 }
 
 static void end_stream(struct llm_call *c, const struct net_call_end *end) {
