@@ -231,8 +231,8 @@ static void unknown_model_is_refused_at_once(void **state) {
 /* --- cancel and back-pressure */
 
 static void no_hook_after_cancel(void **state) {
-    static const char *const paths[] = {"/silent/v1", "/delay/20/v1",
-                                        "/sse-interval/1/tokens/1000/v1"};
+    static const char *const paths[] = {"/silent/v1", "/delay/5000/v1",
+                                        "/sse-interval/1/tokens/100000/v1"};
     for (size_t i = 0; i < 3; i++) {
         struct rig r;
         struct llm_error err;
