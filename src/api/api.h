@@ -23,6 +23,7 @@ struct api *api_new(const struct api_options *o); /* NULL when out of memory */
 void api_set_llm(struct api *a, struct llm *m);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */
 void api_set_queue(struct api *a, struct queue *q);
+/* NULL before the server is closed: answers of the queue that come later find nobody. */
 void api_set_server(struct api *a, struct net_server *s);
 struct net_server_hooks api_hooks(void); /* their user is the api */
 struct queue_runner api_runner(struct api *a);

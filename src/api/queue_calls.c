@@ -91,7 +91,7 @@ static void status_json(struct buf *b, const struct call *c, const struct queue_
 /* --- completions: by id, because the caller may have left */
 
 static struct call *call_of(struct api *a, uint64_t ticket) {
-    struct net_exchange *x = net_exchange_find(a->server, ticket);
+    struct net_exchange *x = a->server != NULL ? net_exchange_find(a->server, ticket) : NULL;
     return x != NULL ? net_get_user(x) : NULL;
 }
 
