@@ -30,7 +30,7 @@ void answer_free(struct answer_reader *r);
 
 enum answer_kind { ANSWER_WHOLE, ANSWER_CHUNK };
 
-/* False: not what the wire allows (reliability.md U12). *out lives until the next call or answer_done. */
+/* False: not what the wire allows (docs/bad-input.md U12). *out lives until the next call or answer_done. */
 bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind kind,
                  struct answer *out);
 /* Gives the memory of an unusually large answer back. */

@@ -293,7 +293,7 @@ static bool unseen(const struct llm_call *c) {
            !(c->started && c->sink->on_start != NULL);
 }
 
-/* reliability.md U12: an answer that is none (200, but HTML, empty, no choices) is asked for once more. */
+/* docs/bad-input.md U12: an answer that is none (200, but HTML, empty, no choices) is asked for once more. */
 static bool worth_repeating(const struct llm_call *c, enum llm_fault f) {
     return f == LLM_BAD_ANSWER && c->status == 200 && !c->again;
 }

@@ -10,7 +10,7 @@ struct fault_row {
 };
 
 /* fal names no infrastructure type for 502 but runner_incomplete_response, so a failing upstream is a
- * runner_server_error with the status of reliability.md 2.6. BAD_ANSWER was already tried twice by the relay. */
+ * runner_server_error with the status of docs/bad-input.md. BAD_ANSWER was already tried twice by the relay. */
 static const struct fault_row rows[] = {
     [LLM_OK] = {{200, "", false, false, 1}, false, false, "ok", ""},
     [LLM_BUSY] = {{429, "concurrent_requests_limit", false, true, 10},

@@ -2,7 +2,7 @@
  *
  * llhttp reads the header lines; our own code reads start lines and judges framing, and closes what llhttp 9.2 lets
  * through (leading zeros in Content-Length, codings before chunked, TE on HTTP/1.0, double spaces, other versions,
- * fragments, missing Host, RTSP and ICE methods …): reliability.md 2.1 rows H1–H45 are the tests.
+ * fragments, missing Host, RTSP and ICE methods …): docs/bad-input.md rows H1–H45 are the tests.
  * What is wrong is refused as soon as the byte that makes it wrong is seen (header lines: when the head is whole), with
  * the same verdict however the bytes arrive; the scan for the end of a head is linear. */
 #ifndef ANYLLM_NET_H1_H

@@ -1,4 +1,4 @@
-/* Calls over sockets against the scripted upstream: the rows of reliability.md 2.6 this room decides. */
+/* Calls over sockets against the scripted upstream: the rows of docs/bad-input.md this room decides. */
 #include "call_rig.h"
 
 #include <stdlib.h>

@@ -81,7 +81,7 @@ static void transport_faults_are_classified(void **state) {
         assert_int_equal(fault_of_net((enum net_fault)f), want[f]);
 }
 
-/* reliability.md 2.6: what the caller gets and whether the queue tries again. */
+/* docs/bad-input.md: what the caller gets and whether the queue tries again. */
 static const struct {
     enum llm_fault fault;
     unsigned status, attempts;

@@ -1,4 +1,4 @@
-/* reliability.md 2.3: bodies that are no good input, and T36: nothing of a body reaches the upstream by surprise. */
+/* docs/bad-input.md: bodies that are no good input, and T36: nothing of a body reaches the upstream by surprise. */
 #include "peer.h"
 
 #include <stdio.h>

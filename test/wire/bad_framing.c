@@ -1,4 +1,4 @@
-/* reliability.md 2.1: bytes that are not HTTP as it should be. */
+/* docs/bad-input.md: bytes that are not HTTP as it should be. */
 #include "bad_framing.h"
 
 #include "waits.h"

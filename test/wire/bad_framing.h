@@ -1,4 +1,4 @@
-/* reliability.md 2.1 as data: what a peer sends, the status it gets, and whether the connection goes on. Each row is sent
+/* docs/bad-input.md as data: what a peer sends, the status it gets, and whether the connection goes on. Each row is sent
  * whole, one byte at a time, and as the second request of a pipelined pair; each time another request follows, which
  * must not be answered where the connection is to end. */
 #ifndef ANYLLM_TEST_WIRE_BAD_FRAMING_H

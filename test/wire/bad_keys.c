@@ -1,4 +1,4 @@
-/* reliability.md 2.4: who may call, and whose requests are whose; and a server without keys, which no web page may use. */
+/* docs/bad-input.md: who may call, and whose requests are whose; and a server without keys, which no web page may use. */
 #include "peer.h"
 
 #include <stdio.h>

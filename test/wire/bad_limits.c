@@ -1,4 +1,4 @@
-/* reliability.md 2.2: what is too much. What is too slow is in bad_slow.c. */
+/* docs/bad-input.md: what is too much. What is too slow is in bad_slow.c. */
 #include "peer.h"
 
 #include <poll.h>

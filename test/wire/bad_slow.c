@@ -1,4 +1,4 @@
-/* reliability.md 2.2, L5-L7: peers that are too slow. All at once, in one run of about 35 s; the tests then look at what
+/* docs/bad-input.md, L5-L7: peers that are too slow. All at once, in one run of about 35 s; the tests then look at what
  * became of each. Of times only this is asserted: not before half of the deadline, and at all. */
 #include "peer.h"
 

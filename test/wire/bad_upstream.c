@@ -1,4 +1,4 @@
-/* reliability.md 2.6: what goes wrong upstream, as the caller of a direct call and of a stream sees it. */
+/* docs/bad-input.md: what goes wrong upstream, as the caller of a direct call and of a stream sees it. */
 #include "peer.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-/* The rows of reliability.md 2.1-2.4 whose surface does not exist yet, and what each waits for. A row leaves this table
+/* The rows of docs/bad-input.md whose surface does not exist yet, and what each waits for. A row leaves this table
  * when its surface comes, and becomes a test. */
 #ifndef ANYLLM_TEST_WIRE_WAITS_H
 #define ANYLLM_TEST_WIRE_WAITS_H
