@@ -220,6 +220,14 @@ static void expect_no_canary(const struct server *s) {
     fail_msg("a key leaked into a file; the folder %s is left", s->dir);
 }
 
+/* A sanitizer that goes on after what it found says it here only. */
+static void expect_no_sanitizer(const struct server *s) {
+    char *log = file_text(s->err, NULL);
+    if (strstr(log, "runtime error: ") != NULL || strstr(log, "Sanitizer: ") != NULL)
+        fail_msg("a sanitizer found fault:\n%s", log);
+    free(log);
+}
+
 void server_stop(struct server *s) {
     if (s->pid == 0) return;
     kill(s->pid, SIGTERM);
@@ -227,6 +235,7 @@ void server_stop(struct server *s) {
     if (code == INT32_MIN) kill_now(s->pid);
     s->pid = 0;
     if (code != 0) fail_msg("the server ended with %d:\n%s", code, file_text(s->err, NULL));
+    expect_no_sanitizer(s);
     expect_no_canary(s);
     scratch_remove(s->dir);
 }
