@@ -79,17 +79,13 @@ void queue_wake(struct queue *q) {
     soon(q);
 }
 
+/* Who joins the rooms says it in the log. */
 void queue_store_health(void *queue, bool can_write, const char *reason) {
     struct queue *q = queue;
-    char quoted[LOG_QUOTE_BYTES];
     q->stats.can_write = can_write;
-    if (can_write) {
-        log_line(LOG_INFO, "store_writes_again", "waiting=%zu", order_count(&q->order));
-        q->paused_until_ms = q->stuck_due_ms = 0;
-        soon(q);
-    } else {
-        log_line(LOG_ERROR, "store_cannot_write", "reason=%s", log_quote(quoted, slice_of(reason)));
-    }
+    if (!can_write) return;
+    q->paused_until_ms = q->stuck_due_ms = 0;
+    soon(q);
 }
 
 /* --- start */

@@ -1,8 +1,6 @@
 /* Connections, the schema and its migrations, the statements. */
 #include "store/sqlite.h"
 
-#include "base/random.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -270,23 +268,6 @@ static int prepare(struct opening *o, sqlite3 *db, enum statement from, enum sta
     return 0;
 }
 
-/* Draws the id of this server once and keeps it. */
-static int take_node(struct opening *o, sqlite3 *db) {
-    char *node = o->store->base.node, text[128];
-    sqlite3_stmt *st;
-    random_uuid(&random_system, node);
-    snprintf(text, sizeof text, "INSERT OR IGNORE INTO meta VALUES('node', '%s')", node);
-    int rc = sqlite3_exec(db, text, NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key = 'node'", -1, &st, NULL);
-    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
-    rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW)
-        snprintf(node, STORE_ID_BYTES, "%s", (const char *)sqlite3_column_text(st, 0));
-    sqlite3_finalize(st);
-    return rc == SQLITE_ROW ? 0 : fail_sqlite(o, db, rc);
-}
-
 /* The ledger outlives requests: its seq must not be given again. */
 static int take_seq(struct opening *o, sqlite3 *db) {
     int64_t last = 0;
@@ -304,7 +285,7 @@ static int open_writer(struct opening *o) {
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
-    if (migrate(o, *db, version) != 0 || take_node(o, *db) != 0 || take_seq(o, *db) != 0) return -1;
+    if (migrate(o, *db, version) != 0 || take_seq(o, *db) != 0) return -1;
     return prepare(o, *db, 0, ST_WRITER);
 }
 

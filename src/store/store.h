@@ -170,7 +170,6 @@ struct store_backend {
 
 struct store {
     const struct store_backend *backend;
-    char node[STORE_ID_BYTES]; /* this server's id for leases: drawn once, kept with the data */
 };
 
 /* Why store_open failed; what it means for the exit code is the caller's. */

@@ -122,7 +122,7 @@ static void open_service(struct service *s) {
                                .random = &unpooled,
                                .store = s->store,
                                .runner = {capacity, start, stop, s},
-                               .node = s->store->node,
+                               .node = "node",
                                .boot = boot};
     s->queue = queue_new(&qo);
     assert_non_null(s->queue);

@@ -74,7 +74,7 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
     id_text(n, id);
     if (ticket % 4 == 0) b->submits++;
     if (ticket % 4 == 0 && !b->submits_only) {
-        struct store_lease lease = {.node = b->store->node, .boot = "boot", .token = n + 1};
+        struct store_lease lease = {.node = "node", .boot = "boot", .token = n + 1};
         b->store->backend->claim(b->store, ticket + 1, id, 0, &lease, 1);
         return;
     }

@@ -172,15 +172,13 @@ uint64_t give_id(struct fixture *f, const char *id) {
 
 uint64_t give_claim(struct fixture *f, const char *id, uint32_t attempt, const char *boot,
                     uint64_t token) {
-    struct store_lease lease = {
-        .node = f->store->node, .boot = boot, .token = token, .until_ms = 31000};
+    struct store_lease lease = {.node = "node", .boot = boot, .token = token, .until_ms = 31000};
     GIVE(f, claim, id, attempt, &lease, 2000);
 }
 
 uint64_t give_retry(struct fixture *f, const char *id, uint32_t attempt, uint64_t token,
                     uint64_t next, const struct store_usage *usage) {
-    struct store_lease lease = {
-        .node = f->store->node, .boot = "boot-1", .token = next, .until_ms = 32000};
+    struct store_lease lease = {.node = "node", .boot = "boot-1", .token = next, .until_ms = 32000};
     static const struct store_usage none;
     GIVE(f, retry, id, attempt, token, &lease, usage != NULL ? usage : &none, 2500);
 }

@@ -398,16 +398,6 @@ static void pending_of_an_empty_store_is_nothing(void **state) {
     assert_int_equal(f->npending, 0);
 }
 
-static void node_stays_over_reopening(void **state) {
-    struct fixture *f = *state;
-    char node[STORE_ID_BYTES];
-    memcpy(node, f->store->node, sizeof node);
-    assert_int_equal(strlen(node), 36);
-    fixture_close(f);
-    fixture_open(f);
-    assert_string_equal(f->store->node, node);
-}
-
 /* --- order, batches, threads */
 
 static void a_failing_operation_fails_alone(void **state) {
@@ -530,7 +520,6 @@ int store_suite_run(const struct suite_backend *backend) {
         T(logs_of_a_stale_completion_are_not_written),
         T(pending_after_reopening_is_what_is_unfinished_in_order),
         T(pending_of_an_empty_store_is_nothing),
-        T(node_stays_over_reopening),
         T(a_failing_operation_fails_alone),
         T(two_thousand_operations_are_applied_and_answered_in_order),
         T(a_read_sees_every_write_answered_before),
