@@ -58,6 +58,7 @@ static void a_request_is_submitted_claimed_run_and_completed(void **state) {
     struct world *w = *state;
     const char *id = submitted(w, 0, false);
     assert_int_equal(strlen(id), 36);
+    assert_true(id[14] == '7' && strncmp(id, "018bcfe5-6800", 13) == 0); /* 1700000000000 ms */
     struct run_seen *r = run_of(w, id);
     assert_non_null(r);
     assert_string_equal(r->input, "{\"prompt\":\"x\"}");
