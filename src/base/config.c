@@ -10,19 +10,28 @@
 #include <unistd.h>
 
 #define CONFIG_MAX_BYTES (16U << 20)
+#define ALIAS_MAX_BYTES 200U
 #define MODEL_FILE_NAME "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-static const char *xdg(struct config *c, const char *variable, const char *below_home) {
-    const char *base = getenv(variable), *home = getenv("HOME");
-    if (base != NULL && base[0] == '/') return arena_printf(&c->arena, "%s/anyllm", base);
-    return arena_printf(&c->arena, "%s/%s/anyllm", home != NULL && home[0] != '\0' ? home : "/tmp",
-                        below_home);
+/* A variable set to nothing counts as not set. */
+static const char *environment(const char *name) {
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-static void set_defaults(struct config *c) {
+/* NULL without the variable and a home folder. */
+static const char *xdg(struct config_loader *l, const char *variable, const char *below_home) {
+    const char *base = getenv(variable), *home;
+    if (base != NULL && base[0] == '/') return arena_printf(&l->config->arena, "%s/anyllm", base);
+    home = config_home(l);
+    return home != NULL ? arena_printf(&l->config->arena, "%s/%s/anyllm", home, below_home) : NULL;
+}
+
+static void set_defaults(struct config_loader *l) {
     static const char *const store = "sqlite:anyllm.db";
-    c->data_dir = xdg(c, "XDG_DATA_HOME", ".local/share");
-    c->cache_dir = xdg(c, "XDG_CACHE_HOME", ".cache");
+    struct config *c = l->config;
+    c->data_dir = xdg(l, "XDG_DATA_HOME", ".local/share");
+    c->cache_dir = xdg(l, "XDG_CACHE_HOME", ".cache");
     c->store_url = store;
     c->log_level = LOG_INFO;
     c->grace_s = 30;
@@ -49,47 +58,6 @@ void config_upstream_defaults(struct config_upstream *u) {
     u->x_title = SLICE("anyllm");
 }
 
-static bool split_port(struct slice *host, uint16_t *port) {
-    struct slice tail = *host;
-    if (host->len > 0 && host->ptr[0] == '[') {
-        ptrdiff_t end = slice_find(*host, ']');
-        if (end < 0) return false;
-        tail = slice_from(*host, (size_t)end + 1);
-        *host = slice_make(host->ptr + 1, (size_t)end - 1);
-        if (tail.len == 0) return true;
-        if (tail.ptr[0] != ':') return false;
-        tail = slice_from(tail, 1);
-    } else {
-        *host = slice_cut(*host, ':', &tail);
-        if (tail.ptr == NULL) return true;
-    }
-    uint64_t n;
-    if (!slice_to_range(tail, 1, 65535, &n)) return false;
-    *port = (uint16_t)n;
-    return true;
-}
-
-bool config_set_base_url(struct config_loader *l, struct config_upstream *u, struct slice url,
-                         const char *where) {
-    struct slice rest;
-    u->tls = slice_starts(url, SLICE("https://"));
-    if (!u->tls && !slice_starts(url, SLICE("http://")))
-        return config_fail(l, 78, where, "base_url wants http://HOST[:PORT]/PATH or https://…");
-    url = slice_from(url, u->tls ? 8 : 7);
-    struct slice host = slice_cut(url, '/', &rest);
-    u->port = u->tls ? 443 : 80;
-    if (!split_port(&host, &u->port) || host.len == 0 || slice_find(url, '@') >= 0 ||
-        slice_find(url, '?') >= 0)
-        return config_fail(
-            l, 78, where, "base_url wants http://HOST[:PORT]/PATH without user, password or query");
-    while (rest.len > 0 && rest.ptr[rest.len - 1] == '/') rest.len--;
-    char *path = arena_printf(&l->config->arena, "%s%.*s", rest.len > 0 ? "/" : "",
-                              SLICE_ARG(rest));
-    u->base_path = slice_of(path);
-    u->host = arena_dup(&l->config->arena, host);
-    return (path != NULL && u->host != NULL) || config_fail(l, 71, where, "out of memory");
-}
-
 bool config_add_key(struct config_loader *l, const struct config_key *key) {
     struct config *c = l->config;
     struct config_key *keys = c->keys;
@@ -106,18 +74,16 @@ bool config_add_key(struct config_loader *l, const struct config_key *key) {
 }
 
 bool config_add_key_text(struct config_loader *l, struct slice text, const char *where) {
-    struct slice rest;
     struct arena *a = &l->config->arena;
-    while (text.ptr != NULL && text.len > 0) {
-        struct slice one = slice_trim(slice_cut(text, ',', &rest)), secret;
+    do {
+        struct slice one = slice_trim(slice_cut(text, ',', &text)), secret;
         struct slice id = slice_cut(one, ':', &secret);
         struct config_key k = {.id = arena_copy(a, id), .owner = arena_copy(a, id)};
-        if (id.len == 0 || secret.ptr == NULL || secret.len == 0)
+        if (!config_id_ok(id) || secret.len == 0)
             return config_fail(l, 78, where, "wants ID:SECRET, several separated by commas");
         if (!secret_sha256(one, k.sha256)) return config_fail(l, 71, where, "out of memory");
         if (!config_add_key(l, &k)) return false;
-        text = rest;
-    }
+    } while (text.ptr != NULL);
     return true;
 }
 
@@ -139,7 +105,7 @@ static bool read_environment(struct config_loader *l) {
         char name[64];
         int n = snprintf(name, sizeof name, "ANYLLM_%s", f->name);
         for (int k = 0; k < n; k++) name[k] = (char)toupper((unsigned char)name[k]);
-        const char *value = (f->use & USE_ENV) != 0 ? getenv(name) : NULL;
+        const char *value = (f->use & USE_ENV) != 0 ? environment(name) : NULL;
         if (value == NULL) continue;
         struct slice rest = slice_of(value), v;
         bool list = f->type == FIELD_TEXTS || f->type == FIELD_SLICES, first = true;
@@ -149,7 +115,7 @@ static bool read_environment(struct config_loader *l) {
             first = false;
         } while (list && rest.ptr != NULL);
     }
-    const char *keys = getenv("ANYLLM_KEYS");
+    const char *keys = getenv("ANYLLM_KEYS"); /* whoever sets it to nothing did not mean: no keys */
     return keys == NULL || config_add_key_text(l, slice_of(keys), "ANYLLM_KEYS");
 }
 
@@ -177,6 +143,7 @@ static bool read_flag(struct config_loader *l, int argc, char **argv, int *i, bo
     const struct field *f = find_flag(flag, &negated);
     if (f == NULL) return config_fail(l, 64, argv[*i], "unknown option; see anyllm serve --help");
     if (f->type == FIELD_BOOL) {
+        if (negated && value.ptr != NULL) return config_fail(l, 64, argv[*i], "takes no value");
         if (value.ptr == NULL) value = negated ? SLICE("false") : SLICE("true");
     } else if (value.ptr == NULL) {
         if (*i + 1 >= argc) return config_fail(l, 64, argv[*i], "wants a value");
@@ -215,14 +182,14 @@ static bool find_file(struct config_loader *l, int argc, char **argv) {
         if (i + 1 >= argc) return config_fail(l, 64, "--config", "wants a file");
         c->file = argv[++i];
     }
-    if (c->file == NULL) c->file = getenv("ANYLLM_CONFIG");
+    if (c->file == NULL) c->file = environment("ANYLLM_CONFIG");
     if (c->file != NULL) {
         c->file = arena_dup(&c->arena, slice_of(c->file));
         return config_read_file(l, c->file);
     }
-    const char *places[] = {
-        arena_printf(&c->arena, "%s/anyllm.yaml", xdg(c, "XDG_CONFIG_HOME", ".config")),
-        "/etc/anyllm/anyllm.yaml"};
+    const char *own = xdg(l, "XDG_CONFIG_HOME", ".config");
+    const char *places[] = {own != NULL ? arena_printf(&c->arena, "%s/anyllm.yaml", own) : NULL,
+                            "/etc/anyllm/anyllm.yaml"};
     for (size_t i = 0; i < 2; i++) {
         if (places[i] == NULL || access(places[i], F_OK) != 0) continue;
         c->file = places[i];
@@ -248,9 +215,13 @@ static struct slice alias_of(struct config *c, const char *file) {
     if (slice_ends(stem, SLICE(".gguf"))) stem.len -= 5;
     ptrdiff_t dot = slice_find(stem, '.');
     if (dot > 0 && stem.ptr[dot + 1] == 'Q') stem.len = (size_t)dot;
+    if (stem.len > ALIAS_MAX_BYTES) stem.len = ALIAS_MAX_BYTES;
     char *alias = arena_printf(&c->arena, "local/%.*s", SLICE_ARG(stem));
     if (alias == NULL) return SLICE("local/model");
-    for (char *p = alias; *p != '\0'; p++) *p = (char)tolower((unsigned char)*p);
+    for (char *p = alias; *p != '\0'; p++) {
+        *p = (char)tolower((unsigned char)*p);
+        if (strchr("abcdefghijklmnopqrstuvwxyz0123456789-_./", *p) == NULL) *p = '-';
+    }
     return slice_of(alias);
 }
 
@@ -260,54 +231,71 @@ static const char *model_at_hand(struct config *c) {
     return cached != NULL && access(cached, R_OK) == 0 ? cached : NULL;
 }
 
-static bool finish_local(struct config *c) {
-    bool has_local = false;
-    for (size_t i = 0; i < c->nupstreams; i++) {
-        struct config_upstream *u = &c->upstreams[i];
-        if (u->kind != UPSTREAM_LOCAL) continue;
-        has_local = true;
-        if (u->model_file == NULL || c->local_model != NULL) u->model_file = model_at_hand(c);
-        if (u->model_file != NULL && u->alias.len == 0) u->alias = alias_of(c, u->model_file);
-    }
-    return has_local;
+/* Model and engine of flag and environment win over the upstream's own. */
+static bool finish_local(struct config_loader *l, struct config_upstream *u) {
+    struct config *c = l->config;
+    const char *engine = environment("ANYLLM_ENGINE");
+    if (engine != NULL) u->engine = arena_dup(&c->arena, slice_of(engine));
+    if (u->model_file == NULL || c->local_model != l->file_model) u->model_file = model_at_hand(c);
+    if (u->model_file == NULL)
+        return config_fail(l, 66, "upstreams",
+                           "%.*s has no model: run `make demo` once, or name one with model: FILE",
+                           SLICE_ARG(u->name));
+    if (u->alias.len == 0) u->alias = alias_of(c, u->model_file);
+    return true;
 }
 
-static bool finish_upstreams(struct config_loader *l) {
+static bool add_local(struct config_loader *l) {
     struct config *c = l->config;
-    const char *key = getenv("OPENROUTER_API_KEY");
-    if (key != NULL && key[0] == '\0') key = NULL;
-    bool configured = c->nupstreams > 0;
-    if (!configured && key != NULL && !add_openrouter(l, key)) return false;
-    for (size_t i = 0; i < c->nupstreams && key != NULL; i++)
-        if (c->upstreams[i].kind == UPSTREAM_OPENROUTER && !secret_is_set(&c->upstreams[i].key))
-            if (!secret_set(&c->upstreams[i].key, slice_of(key)))
-                return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
-    if (finish_local(c)) return true;
-    const char *model = model_at_hand(c);
     bool wanted = c->local_model != NULL || c->nupstreams == 0 || c->fallback_model.len > 0;
-    if (!wanted || model == NULL) return true;
-    struct config_upstream u = {.name = SLICE("local"),
-                                .kind = UPSTREAM_LOCAL,
-                                .model_file = model,
-                                .alias = alias_of(c, model)};
+    if (!wanted || model_at_hand(c) == NULL) return true;
+    struct config_upstream u = {.name = SLICE("local"), .kind = UPSTREAM_LOCAL};
     config_upstream_defaults(&u);
     return config_add_upstream(l, &u);
 }
 
-static bool finish_listen(struct config_loader *l) {
-    static const char *standard = "127.0.0.1:8787";
+static bool finish_upstreams(struct config_loader *l) {
+    struct config *c = l->config;
+    const char *key = environment("OPENROUTER_API_KEY");
+    bool has_local = false;
+    if (c->nupstreams == 0 && key != NULL && !add_openrouter(l, key)) return false;
+    for (size_t i = 0; i < c->nupstreams; i++) {
+        struct config_upstream *u = &c->upstreams[i];
+        has_local = has_local || u->kind == UPSTREAM_LOCAL;
+        if (u->kind == UPSTREAM_OPENROUTER && key != NULL && !secret_is_set(&u->key) &&
+            !secret_set(&u->key, slice_of(key)))
+            return config_fail(l, 71, "OPENROUTER_API_KEY", "out of memory");
+    }
+    if (!has_local && !add_local(l)) return false;
+    for (size_t i = 0; i < c->nupstreams; i++)
+        if (c->upstreams[i].kind == UPSTREAM_LOCAL && !finish_local(l, &c->upstreams[i]))
+            return false;
+    return true;
+}
+
+static bool finish_folders(struct config_loader *l) {
+    struct config *c = l->config;
+    if (c->data_dir == NULL)
+        return config_fail(l, 78, "data", "there is no home folder; name one with --data DIR");
+    if (c->cache_dir == NULL) c->cache_dir = arena_printf(&c->arena, "%s/cache", c->data_dir);
+    return true;
+}
+
+static bool finish(struct config_loader *l) {
+    static const char *standard[] = {"127.0.0.1:8787"};
     struct config *c = l->config;
     if (c->nlisten == 0) {
-        c->listen = arena_alloc(&c->arena, sizeof *c->listen);
-        if (c->listen == NULL) return config_fail(l, 71, "listen", "out of memory");
-        c->listen[0] = standard;
+        c->listen = standard;
         c->nlisten = 1;
     }
-    const char *engine = getenv("ANYLLM_ENGINE");
-    for (size_t i = 0; i < c->nupstreams && engine != NULL && engine[0] != '\0'; i++)
-        if (c->upstreams[i].kind == UPSTREAM_LOCAL && c->upstreams[i].engine == NULL)
-            c->upstreams[i].engine = arena_dup(&c->arena, slice_of(engine));
+    if (!finish_folders(l) || !finish_upstreams(l)) return false;
     return !c->arena.failed || config_fail(l, 71, "configuration", "out of memory");
+}
+
+static bool read_all(struct config_loader *l, int argc, char **argv) {
+    if (!find_file(l, argc, argv)) return false;
+    l->file_model = l->config->local_model;
+    return read_environment(l) && read_flags(l, argc, argv) && finish(l);
 }
 
 struct config *config_load(int argc, char **argv, bool *help, struct config_error *err) {
@@ -323,10 +311,8 @@ struct config *config_load(int argc, char **argv, bool *help, struct config_erro
         return NULL;
     }
     arena_init(&c->arena, CONFIG_MAX_BYTES);
-    set_defaults(c);
-    if (find_file(&l, argc, argv) && read_environment(&l) && read_flags(&l, argc, argv) &&
-        finish_upstreams(&l) && finish_listen(&l))
-        return c;
+    set_defaults(&l);
+    if (read_all(&l, argc, argv)) return c;
     config_free(c);
     return NULL;
 }

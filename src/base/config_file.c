@@ -16,6 +16,8 @@
 struct reader {
     struct config_loader *l;
     const char *path;
+    bool exposed;  /* everybody can read the file */
+    bool replaced; /* the last value came, in part, from the environment */
 };
 
 /* "anyllm.yaml:3:5" of a node, in one static buffer: it goes into an error at once. */
@@ -46,35 +48,47 @@ static struct slice scalar(struct fy_node *n) {
     return p != NULL ? slice_make(p, len) : SLICE("");
 }
 
+static bool is_name(struct slice s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (!isalnum((unsigned char)s.ptr[i]) && s.ptr[i] != '_') return false;
+    return s.len > 0;
+}
+
+/* The NAME of the next $(NAME) in s, *before what stands in front of it, *after what follows. False: there is none. */
+static bool next_name(struct slice s, struct slice *before, struct slice *name,
+                      struct slice *after) {
+    for (size_t i = 0; i + 2 < s.len; i++) {
+        if (s.ptr[i] != '$' || s.ptr[i + 1] != '(') continue;
+        *name = slice_cut(slice_from(s, i + 2), ')', after);
+        *before = slice_make(s.ptr, i);
+        if (after->ptr != NULL && is_name(*name)) return true;
+    }
+    return false;
+}
+
 /* ${NAME} in any value is the environment's; a name that is not set is an error, not an empty key. YAML does not
  * allow braces in an unquoted value of { key: value }, where keys are mostly written, so protect() has made them
  * parentheses, which it does allow, before the text was parsed. */
 static bool expand(struct reader *r, struct fy_node *n, struct slice *out) {
-    struct slice s = scalar(n);
+    struct slice s = scalar(n), before, name, after;
     struct buf b;
+    *out = s;
+    r->replaced = next_name(s, &before, &name, &after);
+    if (!r->replaced) return true;
     buf_init(&b, FILE_MAX_BYTES);
-    if (s.len < 3 || memmem(s.ptr, s.len, "$(", 2) == NULL) {
-        *out = s;
-        return true;
-    }
-    while (s.len > 0) {
-        const char *at = memmem(s.ptr, s.len, "$(", 2);
-        size_t before = at != NULL ? (size_t)(at - s.ptr) : s.len;
-        buf_add(&b, slice_make(s.ptr, before));
-        s = slice_from(s, before);
-        if (s.len == 0) break;
-        struct slice rest, inside = slice_cut(slice_from(s, 2), ')', &rest);
-        char *name = arena_dup(&r->l->config->arena, inside);
-        const char *value = name != NULL && rest.ptr != NULL ? getenv(name) : NULL;
+    for (; next_name(s, &before, &name, &after); s = after) {
+        char *variable = arena_dup(&r->l->config->arena, name);
+        const char *value = variable != NULL ? getenv(variable) : NULL;
         if (value == NULL) {
             buf_free(&b);
             return config_fail(r->l, 78, where(r, n), "the environment has no variable %.*s",
-                               SLICE_ARG(inside));
+                               SLICE_ARG(name));
         }
+        buf_add(&b, before);
         buf_puts(&b, value);
-        s = rest;
     }
-    *out = arena_copy(&r->l->config->arena, buf_slice(&b));
+    buf_add(&b, s);
+    *out = b.failed ? SLICE_NONE : arena_copy(&r->l->config->arena, buf_slice(&b));
     secret_wipe(b.base, b.cap);
     buf_free(&b);
     return out->ptr != NULL || config_fail(r->l, 71, r->path, "out of memory");
@@ -86,9 +100,33 @@ static bool want_scalar(struct reader *r, struct fy_node *n, const char *name, s
     return expand(r, n, out);
 }
 
+/* Wiped by wipe_secret when it has been used. */
+static bool want_secret(struct reader *r, struct fy_node *n, const char *name, struct slice *out) {
+    if (!want_scalar(r, n, name, out)) return false;
+    if (!r->exposed || r->replaced || out->len == 0) return true;
+    return config_fail(r->l, 78, where(r, n),
+                       "everybody can read this file and the %s in it; chmod o-r it, or write "
+                       "${NAME} and set that variable",
+                       name);
+}
+
+/* Of the copy in the arena; the file's own text is wiped when all is read. */
+static void wipe_secret(bool replaced, struct slice s) {
+    if (replaced) secret_wipe((char *)(uintptr_t)s.ptr, s.len);
+}
+
+static bool set_secret(struct reader *r, const struct field *f, void *target, struct fy_node *n) {
+    struct slice v;
+    if (!want_secret(r, n, f->name, &v)) return false;
+    bool ok = config_set(r->l, f, target, v, true, where(r, n));
+    wipe_secret(r->replaced, v);
+    return ok;
+}
+
 static bool set_field(struct reader *r, const struct field *f, void *target, struct fy_node *n) {
     struct slice v;
     bool list = f->type == FIELD_TEXTS || f->type == FIELD_SLICES, first = true;
+    if (f->type == FIELD_SECRET) return set_secret(r, f, target, n);
     if (!list || fy_node_is_scalar(n))
         return want_scalar(r, n, f->name, &v) && config_set(r->l, f, target, v, true, where(r, n));
     if (!fy_node_is_sequence(n))
@@ -131,14 +169,18 @@ static bool hex32(struct slice s, unsigned char *out) {
 
 struct key_text {
     struct slice id, secret, sha256, scope, owner;
+    bool replaced; /* of the secret */
 };
 
 static bool key_field(struct reader *r, struct fy_node_pair *p, struct key_text *k) {
     struct slice name = scalar(fy_node_pair_key(p)), *at = NULL;
+    if (slice_is(name, "secret")) {
+        bool ok = want_secret(r, fy_node_pair_value(p), "secret", &k->secret);
+        k->replaced = r->replaced;
+        return ok;
+    }
     if (slice_is(name, "id"))
         at = &k->id;
-    else if (slice_is(name, "secret"))
-        at = &k->secret;
     else if (slice_is(name, "sha256"))
         at = &k->sha256;
     else if (slice_is(name, "scope"))
@@ -154,8 +196,9 @@ static bool add_key(struct reader *r, struct fy_node *n, const struct key_text *
     struct arena *a = &r->l->config->arena;
     struct config_key k = {.id = arena_copy(a, t->id),
                            .owner = arena_copy(a, t->owner.len > 0 ? t->owner : t->id)};
-    if (t->id.len == 0 || slice_find(t->id, ':') >= 0)
-        return config_fail(r->l, 78, where(r, n), "a key wants an id without a colon");
+    if (!config_id_ok(t->id) || slice_find(t->id, ':') >= 0)
+        return config_fail(r->l, 78, where(r, n),
+                           "a key wants an id of visible ASCII without colon and quotes");
     if ((t->secret.len > 0) == (t->sha256.len > 0))
         return config_fail(r->l, 78, where(r, n), "key %.*s wants either secret or sha256",
                            SLICE_ARG(t->id));
@@ -172,6 +215,7 @@ static bool add_key(struct reader *r, struct fy_node *n, const struct key_text *
         if (joined == NULL || !secret_sha256(slice_of(joined), k.sha256))
             return config_fail(r->l, 71, r->path, "out of memory");
         secret_wipe(joined, strlen(joined));
+        wipe_secret(t->replaced, t->secret);
     }
     return config_add_key(r->l, &k);
 }
@@ -189,7 +233,9 @@ static bool read_keys(struct reader *r, struct fy_node *n) {
             if (!key_field(r, p, &t)) return false;
         if (!add_key(r, item, &t)) return false;
     }
-    return true;
+    return r->l->config->nkeys > 0 ||
+           config_fail(r->l, 78, where(r, n),
+                       "keys is empty; leave it out to serve loopback without keys");
 }
 
 static bool set_kind(struct reader *r, struct config_upstream *u, struct fy_node *n) {
@@ -215,8 +261,20 @@ static bool upstream_field(struct reader *r, struct config_upstream *u, struct f
     return f != NULL ? set_field(r, f, u, value) : unknown(r, key, "an upstream");
 }
 
+/* It stands in headers, labels and log lines. */
+static bool upstream_name_ok(struct slice s) {
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (!isalnum((unsigned char)c) && c != '-' && c != '_' && c != '.') return false;
+    }
+    return s.len > 0 && s.len <= 64;
+}
+
 static bool read_upstream(struct reader *r, struct fy_node *key, struct fy_node *n) {
     struct config_upstream u = {.name = arena_copy(&r->l->config->arena, scalar(key))};
+    if (!upstream_name_ok(u.name))
+        return config_fail(r->l, 78, where(r, key),
+                           "the name of an upstream wants letters, digits, '-', '_' and '.'");
     if (!fy_node_is_mapping(n))
         return config_fail(r->l, 78, where(r, key), "an upstream wants { kind: …, … }");
     struct fy_node *kind = fy_node_mapping_lookup_by_string(n, "kind", (size_t)-1);
@@ -380,12 +438,6 @@ static bool read_text(struct reader *r, struct slice text) {
     return ok;
 }
 
-static bool is_name(struct slice s) {
-    for (size_t i = 0; i < s.len; i++)
-        if (!isalnum((unsigned char)s.ptr[i]) && s.ptr[i] != '_') return false;
-    return s.len > 0;
-}
-
 /* Columns stay as they are: one character for one. */
 static void protect(char *text, size_t len) {
     for (size_t i = 0; i + 2 < len; i++) {
@@ -410,6 +462,7 @@ bool config_read_file(struct config_loader *l, const char *path) {
         close(fd);
         return config_fail(l, 78, path, "is not a file of at most 1 MiB");
     }
+    r.exposed = (st.st_mode & S_IROTH) != 0;
     char *text = calloc(1, (size_t)st.st_size + 1);
     ssize_t n = text != NULL ? read(fd, text, (size_t)st.st_size) : -1;
     close(fd);

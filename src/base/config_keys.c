@@ -1,10 +1,12 @@
 /* The table of configuration keys, and the one function that sets a field from text. */
 #include "base/config_keys.h"
 
+#include <pwd.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define AT(f) offsetof(struct config, f), 0
 #define LIST(f, n) offsetof(struct config, f), offsetof(struct config, n)
@@ -14,7 +16,7 @@ const struct field config_fields[] = {
      "address to serve on; may repeat; port 0 lets the system choose"},
     {"data", FIELD_PATH, USE_ALL, AT(data_dir), 0, 0, "$XDG_DATA_HOME/anyllm", "DIR",
      "folder of the database and the lock"},
-    {"public_url", FIELD_TEXT, USE_ALL, AT(public_url), 0, 0, "the Host of each request", "URL",
+    {"public_url", FIELD_URL, USE_ALL, AT(public_url), 0, 0, "the Host of each request", "URL",
      "how callers reach this server, for the URLs in its answers"},
     {"store", FIELD_TEXT, USE_ALL, AT(store_url), 0, 0, "sqlite:anyllm.db", "URL",
      "where the queue is kept"},
@@ -24,7 +26,7 @@ const struct field config_fields[] = {
      "FILE", "GGUF file that the local engine serves"},
     {"calibrate", FIELD_BOOL, USE_ALL, AT(calibrate), 0, 0, "true", NULL,
      "measure the best way to start the local engine, once per machine"},
-    {"fallback_model", FIELD_SLICE, USE_ALL, AT(fallback_model), 0, 0, "none", "ID",
+    {"fallback_model", FIELD_ID, USE_ALL, AT(fallback_model), 0, 0, "none", "ID",
      "answers what no upstream has, and says so"},
     {"log_level", FIELD_LEVEL, USE_ALL, AT(log_level), 0, 0, "info", "LEVEL",
      "error, warn, info, debug or trace"},
@@ -58,7 +60,7 @@ const struct field upstream_fields[] = {
      "certificates to trust instead of the system's"},
     {"model", FIELD_PATH, USE_FILE, UP(model_file), 0, 0, NULL, NULL, "GGUF file (local)"},
     {"engine", FIELD_PATH, USE_FILE, UP(engine), 0, 0, NULL, NULL, "llama-server to run (local)"},
-    {"alias", FIELD_SLICE, USE_FILE, UP(alias), 0, 0, NULL, NULL,
+    {"alias", FIELD_ID, USE_FILE, UP(alias), 0, 0, NULL, NULL,
      "the model id it answers to (local)"},
     {"concurrency", FIELD_UNSIGNED, USE_FILE, UP(concurrency), 1, 65536, NULL, NULL,
      "calls at once"},
@@ -141,9 +143,25 @@ static bool to_bool(struct slice v, bool *out) {
            slice_is(v, "off");
 }
 
-static const char *to_path(struct config_loader *l, struct slice v) {
+/* Never a folder that belongs to everybody: engine and model are looked for below it. */
+const char *config_home(struct config_loader *l) {
     const char *home = getenv("HOME");
-    if (slice_starts(v, SLICE("~/")) && home != NULL)
+    if (home != NULL && home[0] == '/') return home;
+    const struct passwd *p = getpwuid(geteuid());
+    if (p == NULL || p->pw_dir == NULL || p->pw_dir[0] != '/') return NULL;
+    return arena_dup(&l->config->arena, slice_of(p->pw_dir));
+}
+
+bool config_id_ok(struct slice s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] >= 0x7f || s.ptr[i] == '"' || s.ptr[i] == '\\')
+            return false;
+    return s.len > 0 && s.len <= 256;
+}
+
+static const char *to_path(struct config_loader *l, struct slice v) {
+    const char *home = slice_starts(v, SLICE("~/")) ? config_home(l) : NULL;
+    if (home != NULL)
         return arena_printf(&l->config->arena, "%s/%.*s", home, SLICE_ARG(slice_from(v, 2)));
     return arena_dup(&l->config->arena, v);
 }
@@ -176,44 +194,61 @@ static const char *expected(const struct field *f) {
     case FIELD_SECONDS:
     case FIELD_SECONDS32: return "a duration such as 30, 90s or 30d";
     case FIELD_MS: return "a duration such as 500ms or 5s";
+    case FIELD_URL: return "http://HOST[:PORT][/PATH] or https://…";
+    case FIELD_ID: return "at most 256 visible ASCII characters without quotes";
     default: return "a whole number";
     }
 }
 
-static bool set_number(struct config_loader *l, const struct field *f, void *at, struct slice v,
-                       const char *where) {
-    uint64_t n;
-    if (to_number(f, v, &n)) {
-        store_number(f, at, n);
-        return true;
+static bool refuse(struct config_loader *l, const struct field *f, const char *where) {
+    if (f->max != 0)
+        return config_fail(l, 78, where, "%s wants %s from %llu to %llu", f->name, expected(f),
+                           (unsigned long long)f->min, (unsigned long long)f->max);
+    if (f->min != 0)
+        return config_fail(l, 78, where, "%s wants %s of at least %llu", f->name, expected(f),
+                           (unsigned long long)f->min);
+    return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
+}
+
+static bool set_text(struct config_loader *l, const struct field *f, void *target, struct slice v,
+                     bool first, const char *where) {
+    struct arena *a = &l->config->arena;
+    void *at = (char *)target + f->offset;
+    bool ok = true;
+    if (v.len == 0) return config_fail(l, 78, where, "%s wants a value", f->name);
+    if ((f->type == FIELD_URL && !config_url_ok(v, &v)) ||
+        (f->type == FIELD_ID && !config_id_ok(v)))
+        return refuse(l, f, where);
+    switch (f->type) {
+    case FIELD_PATH: ok = (*(const char **)at = to_path(l, v)) != NULL; break;
+    case FIELD_ID: ok = (*(struct slice *)at = arena_copy(a, v)).ptr != NULL; break;
+    case FIELD_TEXTS:
+    case FIELD_SLICES: ok = append(l, f, target, v, first); break;
+    default: ok = (*(const char **)at = arena_dup(a, v)) != NULL; break;
     }
-    if (f->min == 0 && f->max == 0)
-        return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
-    return config_fail(l, 78, where, "%s wants %s from %llu to %llu", f->name, expected(f),
-                       (unsigned long long)f->min, (unsigned long long)f->max);
+    return ok || config_fail(l, 71, where, "out of memory");
 }
 
 bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice v,
                 bool first, const char *where) {
     void *at = (char *)target + f->offset;
-    bool ok = true;
+    uint64_t n;
     switch (f->type) {
-    case FIELD_TEXT: ok = (*(const char **)at = arena_dup(&l->config->arena, v)) != NULL; break;
-    case FIELD_PATH: ok = (*(const char **)at = to_path(l, v)) != NULL; break;
-    case FIELD_SLICE:
-        ok = (*(struct slice *)at = arena_copy(&l->config->arena, v)).ptr != NULL;
-        break;
-    case FIELD_SECRET: ok = secret_set(at, v); break;
+    case FIELD_TEXT:
+    case FIELD_PATH:
+    case FIELD_URL:
+    case FIELD_ID:
     case FIELD_TEXTS:
-    case FIELD_SLICES: ok = append(l, f, target, v, first); break;
-    case FIELD_BOOL:
-        if (!to_bool(v, at)) return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
-        break;
-    case FIELD_LEVEL:
-        if (!log_level_parse(v, at))
-            return config_fail(l, 78, where, "%s wants %s", f->name, expected(f));
-        break;
-    default: return set_number(l, f, at, v, where);
+    case FIELD_SLICES: return set_text(l, f, target, v, first, where);
+    case FIELD_SLICE:
+        *(struct slice *)at = arena_copy(&l->config->arena, v);
+        return ((struct slice *)at)->ptr != NULL || config_fail(l, 71, where, "out of memory");
+    case FIELD_SECRET: return secret_set(at, v) || config_fail(l, 71, where, "out of memory");
+    case FIELD_BOOL: return to_bool(v, at) || refuse(l, f, where);
+    case FIELD_LEVEL: return log_level_parse(v, at) || refuse(l, f, where);
+    default:
+        if (!to_number(f, v, &n)) return refuse(l, f, where);
+        store_number(f, at, n);
+        return true;
     }
-    return ok || config_fail(l, 71, where, "out of memory");
 }

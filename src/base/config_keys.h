@@ -7,7 +7,9 @@
 enum field_type {
     FIELD_TEXT,     /* const char * */
     FIELD_PATH,     /* const char *, "~/" expanded */
-    FIELD_SLICE,    /* struct slice */
+    FIELD_URL,      /* const char *, without its last slash */
+    FIELD_SLICE,    /* struct slice, may be empty */
+    FIELD_ID,       /* struct slice that can stand in a header, a label and a log line */
     FIELD_SECRET,   /* struct secret */
     FIELD_UNSIGNED, /* unsigned */
     FIELD_U32,
@@ -45,11 +47,18 @@ struct config_loader {
     struct config *config;
     struct config_error *err;
     bool failed;
+    const char *file_model; /* local_model as the file has it: what stands elsewhere wins over it */
 };
 
 /* Records the first fault ("WHERE: text") with its exit code; always false. */
 bool config_fail(struct config_loader *l, int exit_code, const char *where, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* The home folder, from the environment or the user database; NULL when there is none. */
+const char *config_home(struct config_loader *l);
+/* Visible ASCII without quotes and backslashes, not empty, at most 256 bytes. */
+bool config_id_ok(struct slice s);
+/* An address of a web server; *without_slash gets it without slashes at its end. */
+bool config_url_ok(struct slice text, struct slice *without_slash);
 /* Sets the field in *target. `first`: of this source (lists begin anew). */
 bool config_set(struct config_loader *l, const struct field *f, void *target, struct slice value,
                 bool first, const char *where);
