@@ -10,7 +10,7 @@ set -eu
 
 BUILD='gcc libc6-dev make meson ninja-build pkgconf ca-certificates libgomp1
     libuv1-dev libssl-dev libsqlite3-dev libcurl4-openssl-dev libfyaml-dev libyyjson-dev libllhttp-dev'
-TEST='libcmocka-dev'
+TEST='libcmocka-dev g++'
 LINT='clang-format-19'
 BENCH='nginx-light wrk'
 ENGINE='g++ cmake'
