@@ -138,20 +138,22 @@ static const struct field *find_flag(struct slice flag, bool *negated) {
 }
 
 static bool read_flag(struct config_loader *l, int argc, char **argv, int *i, bool *seen) {
+    char given[64]; /* without the value: it may be meant as a secret */
     struct slice value, flag = slice_cut(slice_of(argv[*i] + 2), '=', &value);
+    snprintf(given, sizeof given, "--%.*s", (int)(flag.len < 60 ? flag.len : 60), flag.ptr);
     bool negated;
     const struct field *f = find_flag(flag, &negated);
-    if (f == NULL) return config_fail(l, 64, argv[*i], "unknown option; see anyllm serve --help");
+    if (f == NULL) return config_fail(l, 64, given, "unknown option; see anyllm serve --help");
     if (f->type == FIELD_BOOL) {
-        if (negated && value.ptr != NULL) return config_fail(l, 64, argv[*i], "takes no value");
+        if (negated && value.ptr != NULL) return config_fail(l, 64, given, "takes no value");
         if (value.ptr == NULL) value = negated ? SLICE("false") : SLICE("true");
     } else if (value.ptr == NULL) {
-        if (*i + 1 >= argc) return config_fail(l, 64, argv[*i], "wants a value");
+        if (*i + 1 >= argc) return config_fail(l, 64, given, "wants a value");
         value = slice_of(argv[++*i]);
     }
     bool first = !seen[f - config_fields];
     seen[f - config_fields] = true;
-    if (config_set(l, f, l->config, value, first, argv[*i])) return true;
+    if (config_set(l, f, l->config, value, first, given)) return true;
     l->err->exit_code = 64;
     return false;
 }

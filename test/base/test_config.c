@@ -152,7 +152,7 @@ static void config_refuses_empty_keys(void **state) {
 }
 
 static void config_refuses_empty_values(void **state) {
-    refused("", "--data", "", 64, "data wants a value");
+    refused("", "--data", "", 64, "--data: data wants a value");
     refused("", "--listen=", NULL, 64, "listen wants a value");
     refused("allowed_hosts: [a, \"\"]\n", NULL, NULL, 78, ":1:21: allowed_hosts wants a value");
     refused("catalogue: \"\"\n", NULL, NULL, 78, "catalogue wants a value");

@@ -133,8 +133,8 @@ static void listening_elsewhere_without_keys_is_78(void **state) {
 }
 
 static void a_listen_address_that_is_none_is_78(void **state) {
-    static const char *const none[] = {
-        "8787", "127.0.0.1", "127.0.0.1:", "127.0.0.1:99999", ":8787", "127.0.0.1:x", ""};
+    static const char *const none[] = {"8787",  "127.0.0.1",  "127.0.0.1:", "127.0.0.1:99999",
+                                       ":8787", "127.0.0.1:x"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         struct server_options o = {.config = UPSTREAMS, .listen = none[i]};
         expect_failure(none[i], &o, 78, "--listen", NULL);
@@ -168,6 +168,8 @@ static void unknown_options_and_values_are_64(void **state) {
                                           {"--grace", "soon"},
                                           {"-x", NULL},
                                           {"stray", NULL},
+                                          {"--listen", ""},
+                                          {"--keys=a:" CANARY_CLIENT, NULL},
                                           {"--keys", "a:" CANARY_CLIENT}};
     for (size_t i = 0; i < sizeof args / sizeof *args; i++) {
         struct server_options o = {.config = UPSTREAMS, .args = {args[i][0], args[i][1]}};
