@@ -19,7 +19,7 @@ static const struct {
 #define NWAITING (sizeof waiting / sizeof *waiting)
 
 static inline void print_waiting(void) {
-    printf("# %zu rows of reliability 2.1-2.4 wait for later surfaces:\n", NWAITING);
+    printf("# %zu rows of docs/bad-input.md wait for later surfaces:\n", NWAITING);
     for (size_t i = 0; i < NWAITING; i++) printf("#   %s: %s\n", waiting[i].id, waiting[i].reason);
     fflush(stdout);
 }
