@@ -33,7 +33,7 @@ void api_set_store_ok(struct api *a, bool can_write);
 void api_free(struct api *a);
 
 /* --- for tests: pure parts */
-/* NULL when `url` may be delivered to, else why not. `own_ports` are refused on loopback names anyway. */
+/* NULL when `url` may be delivered to, as far as its text tells, else why not. */
 const char *webhook_url_fault(struct slice url);
 
 #endif

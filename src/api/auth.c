@@ -78,7 +78,7 @@ static bool is_loopback_name(struct slice name) {
     struct in_addr v4;
     char text[16];
     if (slice_eq_nocase(name, SLICE("localhost")) || slice_is(name, "[::1]")) return true;
-    if (name.len >= sizeof text) return false;
+    if (name.len == 0 || name.len >= sizeof text) return false;
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
     return inet_pton(AF_INET, text, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;

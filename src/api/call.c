@@ -31,6 +31,15 @@ void call_json(struct call *c, unsigned status, struct slice body) {
     net_reply(c->x, status, JSON_TYPE, body);
 }
 
+void call_scratch_json(struct call *c, unsigned status) {
+    const struct buf *b = &c->api->scratch;
+    if (b->failed)
+        call_json(c, 503,
+                  SLICE("{\"detail\":\"out of memory\",\"error_type\":\"internal_error\"}"));
+    else
+        call_json(c, status, buf_slice(b));
+}
+
 struct buf *call_scratch(struct call *c) {
     buf_reset(&c->api->scratch, SCRATCH_KEEP_BYTES);
     return &c->api->scratch;
@@ -50,11 +59,12 @@ void call_error(struct call *c, unsigned status, const char *type, struct slice 
     struct buf *b = call_scratch(c);
     flat_json(b, detail, type);
     if (type != NULL) net_header(c->x, SLICE("x-fal-error-type"), slice_of(type));
-    call_json(c, status, b->failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
+    call_scratch_json(c, status);
 }
 
 void call_faults(struct call *c, const struct faults *f) {
     struct buf *b = call_scratch(c);
+    if (f->count == 0 || f->json.failed) b->failed = true; /* what failed was memory */
     buf_puts(b, "{\"detail\":");
     buf_add(b, buf_slice(&f->json));
     buf_puts(b, "],\"message\":");
@@ -62,8 +72,7 @@ void call_faults(struct call *c, const struct faults *f) {
     buf_addc(b, '}');
     net_header(c->x, SLICE("x-fal-retryable"), SLICE("false"));
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
-    call_json(c, 422,
-              b->failed || f->json.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(b));
+    call_scratch_json(c, 422);
 }
 
 /* --- checks handlers share */
@@ -259,22 +268,20 @@ static void on_fault(struct net_exchange *x, bool has_request, unsigned status, 
                      struct buf *body, void *user) {
     struct api *a = user;
     struct call bare = {.api = a, .x = x}, *c = has_request ? net_get_user(x) : NULL;
+    const char *type = status == 500 || status == 503 ? "internal_error" : "bad_request";
     char text[160];
     if (c == NULL) {
         c = &bare;
         random_uuid(a->random, bare.request_id);
     }
     a->errors[SERVED_NONE]++;
-    net_header(x, SLICE("x-fal-request-id"), slice_of(c->request_id));
-    net_header(x, SLICE("x-content-type-options"), SLICE("nosniff"));
-    net_header(x, SLICE("access-control-allow-origin"), SLICE("*"));
-    net_header(x, SLICE("x-fal-error-type"),
-               status == 503 ? SLICE("internal_error") : SLICE("bad_request"));
+    call_headers(c);
+    net_header(x, SLICE("x-fal-error-type"), slice_of(type));
     if (status == 413)
         snprintf(text, sizeof text, "Body larger than %zu bytes", a->config->max_body_bytes);
     else
         snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
-    flat_json(body, slice_of(text), status == 503 ? "internal_error" : "bad_request");
+    flat_json(body, slice_of(text), type);
 }
 
 struct net_server_hooks api_hooks(void) {

@@ -68,13 +68,15 @@ struct call {
 /* Finds the route for a parsed path. NULL with *status 404, 405 (*allow gets the methods) or 400. */
 const struct route *routes_find(struct call *c, unsigned *status, const char **allow);
 
-/* The headers every answer has: request id, nosniff, CORS. */
+/* The headers every answer has: request id, nosniff, CORS. The request need not be known. */
 void call_headers(struct call *c);
 /* {"detail":…,"error_type":…} with X-Fal-Error-Type when type is given. */
 void call_error(struct call *c, unsigned status, const char *type, struct slice detail);
 /* {"detail":[…]}: 422, X-Fal-Retryable: false, x-fal-billable-units: 0. */
 void call_faults(struct call *c, const struct faults *f);
 void call_json(struct call *c, unsigned status, struct slice body);
+/* The same with the scratch buffer as body; 503 when it did not take all. */
+void call_scratch_json(struct call *c, unsigned status);
 void call_header_u64(struct call *c, const char *name, uint64_t v);
 /* Checks Content-Type and Content-Encoding of a JSON body; answers 415 and returns false. */
 bool call_wants_json(struct call *c);
@@ -89,6 +91,8 @@ struct buf *call_scratch(struct call *c);
 /* --- outputs and errors of models, shared by the direct call, the stream and the runner */
 void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
                  const struct llm_result *result, const struct llm_error *err);
+/* The text as it stands between the quotes of a JSON string; on failure nothing of it is added. */
+bool output_add_escaped(struct buf *b, struct slice text);
 /* ,"usage":{…} */
 void output_usage(struct buf *b, const struct llm_usage *u);
 /* The body for a failed call; flat or detail[] as the table of faults says. */

@@ -17,8 +17,7 @@ void handle_ready(struct call *c) {
                ready ? "ready" : "not_ready", store ? "true" : "false", upstream ? "true" : "false",
                a->draining ? "true" : "false");
     if (!ready) net_header(c->x, SLICE("retry-after"), SLICE("1"));
-    call_headers(c);
-    net_reply(c->x, ready ? 200 : 503, JSON_TYPE, buf_slice(b));
+    call_scratch_json(c, ready ? 200 : 503);
 }
 
 /* --- metrics: one row per metric; `count` > 1 gives one sample per label value */

@@ -49,6 +49,18 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
     buf_addc(b, '}');
 }
 
+bool output_add_escaped(struct buf *b, struct slice text) {
+    size_t before = b->end;
+    if (text.len == 0) return true;
+    if (!json_add_string(b, text, true)) {
+        b->end = before;
+        return false;
+    }
+    b->end -= 2;
+    memmove(b->base + before, b->base + before + 1, b->end - before);
+    return true;
+}
+
 static const char *loc_of(enum llm_fault f) {
     return f == LLM_NO_ROUTE         ? "[\"body\",\"model\"]"
            : f == LLM_CONTENT_POLICY ? "[\"body\",\"prompt\"]"

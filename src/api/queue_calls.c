@@ -6,11 +6,13 @@
 /* --- addresses: absolute, as the caller reached us */
 
 static void add_base(struct buf *b, const struct call *c) {
-    if (c->api->config->public_url != NULL)
-        buf_puts(b, c->api->config->public_url);
+    const struct config *cfg = c->api->config;
+    struct slice host = net_head(c->x)->host;
+    if (host.len == 0) host = slice_of(cfg->listen[0]); /* HTTP/1.0 may leave it out */
+    if (cfg->public_url != NULL)
+        buf_puts(b, cfg->public_url);
     else
-        buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http",
-                   SLICE_ARG(net_head(c->x)->host));
+        buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http", SLICE_ARG(host));
     buf_add(b, c->prefix);
 }
 
@@ -177,9 +179,8 @@ static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) 
         return;
     }
     snprintf(c->request_id, sizeof c->request_id, "%s", r->id);
-    struct buf *b = call_scratch(c);
-    status_json(b, c, r);
-    call_json(c, 200, buf_slice(b));
+    status_json(call_scratch(c), c, r);
+    call_scratch_json(c, 200);
 }
 
 void handle_submit(struct call *c) {
@@ -229,9 +230,8 @@ static void status_done(void *user, uint64_t ticket, const struct queue_reply *r
             unavailable(c);
         return;
     }
-    struct buf *b = call_scratch(c);
-    status_json(b, c, r);
-    call_json(c, r->state == STORE_COMPLETED ? 200 : 202, buf_slice(b));
+    status_json(call_scratch(c), c, r);
+    call_scratch_json(c, r->state == STORE_COMPLETED ? 200 : 202);
 }
 
 void handle_status(struct call *c) {
@@ -262,6 +262,9 @@ static void result_done(void *user, uint64_t ticket, const struct queue_reply *r
     default: unavailable(c); return;
     }
     replay_headers(c, r->row->headers);
+    /* What ended without a run, as a cancelled one, has no headers of its own. */
+    if (r->row->headers.len == 0 && r->row->error_type.len > 0)
+        net_header(c->x, SLICE("x-fal-error-type"), r->row->error_type);
     call_json(c, r->row->http_status, r->row->body);
 }
 

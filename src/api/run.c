@@ -34,7 +34,7 @@ static void answer_model_error(struct call *c, const struct llm_error *err) {
     }
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
     say_retry_after(c, err, info);
-    call_json(c, info->http_status, buf_slice(b));
+    call_scratch_json(c, info->http_status);
 }
 
 /* Parses and checks the body into c->request; answers 422 itself. */
@@ -72,7 +72,7 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
     struct buf *b = call_scratch(c);
     output_json(b, c->endpoint, &c->request, r, NULL);
     if (b->failed)
-        call_error(c, 502, "result_too_large",
+        call_error(c, 500, "result_too_large",
                    SLICE("the answer is larger than the server's limit"));
     else
         call_json(c, 200, buf_slice(b));
@@ -119,15 +119,7 @@ static void stream_ping(struct net_timer *t) {
     stream_write(s, SLICE(": ping\n\n"));
 }
 
-static void add_escaped(struct buf *b, struct slice text) {
-    size_t before = b->end;
-    if (text.len == 0 || !json_add_string(b, text, true)) return;
-    memmove(b->base + before, b->base + before + 1,
-            b->end - before - 1); /* the quotes belong to the event */
-    b->end -= 2;
-}
-
-static void stream_event(struct stream *s, bool partial, const struct llm_usage *usage,
+static bool stream_event(struct stream *s, bool partial, const struct llm_usage *usage,
                          const struct llm_error *err) {
     struct buf *b = &s->event;
     buf_reset(b, SIZE_MAX);
@@ -146,6 +138,18 @@ static void stream_event(struct stream *s, bool partial, const struct llm_usage 
     buf_puts(b, "}\n\n");
     s->dirty = false;
     if (!b->failed) stream_write(s, buf_slice(b));
+    return !b->failed;
+}
+
+/* A cut answer never looks finished. */
+static void stream_finish(struct stream *s, const struct llm_usage *usage,
+                          const struct llm_error *err) {
+    bool whole = stream_event(s, err != NULL, usage, err) && err == NULL;
+    net_timer_stop(s->call->api->loop, &s->ping);
+    if (whole)
+        net_stream_end(s->call->x);
+    else
+        net_stream_abort(s->call->x);
 }
 
 static void stream_start(void *user, struct slice upstream, struct slice model) {
@@ -155,18 +159,24 @@ static void stream_start(void *user, struct slice upstream, struct slice model) 
 }
 
 static void stream_delta(void *user, struct slice text, struct slice reasoning) {
-    struct stream *s = ((struct call *)user)->stream;
-    add_escaped(&s->text, text);
-    if (s->call->request.reasoning)
-        add_escaped(&s->reasoning, reasoning);
-    else if (text.len == 0)
+    static const struct llm_error too_large = {
+        LLM_BAD_ANSWER, {"the answer is larger than the server's limit", 44}, -1};
+    struct call *c = user;
+    struct stream *s = c->stream;
+    if (!c->request.reasoning) reasoning = SLICE("");
+    if (text.len == 0 && reasoning.len == 0) return;
+    if (!output_add_escaped(&s->text, text) || !output_add_escaped(&s->reasoning, reasoning)) {
+        llm_cancel(c->llm);
+        c->llm = NULL;
+        stream_finish(s, NULL, &too_large);
         return;
+    }
     s->dirty = true;
     if (!s->blocked) {
         stream_event(s, true, NULL, NULL);
     } else if (!s->paused && buf_len(&s->text) > STREAM_PAUSE_BYTES) {
         s->paused = true;
-        llm_pause(s->call->llm);
+        llm_pause(c->llm);
     }
 }
 
@@ -183,22 +193,15 @@ void stream_drained(struct call *c) {
 static void stream_end(void *user, const struct llm_result *r, const struct llm_error *err) {
     struct call *c = user;
     struct stream *s = c->stream;
-    static const struct llm_error too_large = {
-        LLM_BAD_ANSWER, {"the answer is larger than the server's limit", 44}, -1};
     c->llm = NULL;
-    if (err == NULL && s->text.failed) err = &too_large;
     if (!s->begun && err != NULL) {
+        net_timer_stop(c->api->loop, &s->ping);
         names_headers(c, r->upstream, r->model);
         answer_model_error(c, err);
         return;
     }
     stream_open(s);
-    stream_event(s, err != NULL, &r->usage, err);
-    net_timer_stop(c->api->loop, &s->ping);
-    if (err == NULL)
-        net_stream_end(c->x);
-    else
-        net_stream_abort(c->x); /* a cut answer never looks finished */
+    stream_finish(s, &r->usage, err);
 }
 
 void handle_stream(struct call *c) {

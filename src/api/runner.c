@@ -100,6 +100,17 @@ static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *he
     o->retry_after_ms = err->retry_after_ms;
 }
 
+/* As the queue says it of a whole answer that is too large; one that did not fit the buffer is not whole. */
+static void fill_too_large(struct queue_outcome *o, struct buf *body) {
+    static const char text[] = "The result is larger than 10 MiB.";
+    buf_reset(body, 0);
+    buf_printf(body, "{\"detail\":\"%s\",\"error_type\":\"result_too_large\"}", text);
+    o->http_status = 500;
+    o->error = slice_of(text);
+    o->error_type = SLICE("result_too_large");
+    o->retryable = false;
+}
+
 static void run_end_hook(void *user, const struct llm_result *res, const struct llm_error *err) {
     struct run *r = user;
     struct buf body, headers;
@@ -119,6 +130,7 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
         output_json(&body, r->endpoint, &r->request, res, NULL);
     else
         fill_error(&o, &body, &headers, res, err);
+    if (body.failed) fill_too_large(&o, &body);
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
     queue_run_done(r->api->queue, r->id, &o);

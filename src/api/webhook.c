@@ -96,7 +96,8 @@ const char *webhook_url_fault(struct slice url) {
         rest = slice_from(url, 8);
     else
         return "scheme must be http or https";
-    if (slice_find(url, '#') >= 0 || slice_find(url, '\\') >= 0) return "URL must have no fragment";
+    if (slice_find(url, '#') >= 0 || slice_find(url, '\\') >= 0)
+        return "URL must have no fragment and no backslash";
     size_t end = 0;
     while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?') end++;
     struct slice authority = slice_make(rest.ptr, end);
