@@ -196,7 +196,10 @@ void server_start(struct server *s, const struct server_options *o) {
     prepare(s, o);
     s->pid = begin(s, o);
     s->port = wait_port(s->pid, s->err, "listening on http://127.0.0.1:");
-    if (s->port == 0) fail_msg("the server did not start:\n%s", file_text(s->err, NULL));
+    if (s->port != 0) return;
+    kill_now(s->pid);
+    s->pid = 0;
+    fail_msg("the server did not start:\n%s", file_text(s->err, NULL));
 }
 
 void server_start_with(struct server *s, const char *config) {
@@ -294,6 +297,22 @@ void mock_stop(struct mock *m) {
     m->pid = 0;
 }
 
+/* cmocka counts no test, and so no failure, when the set-up of a group fails. */
+static CMFixtureFunction suite_setup, suite_teardown;
+static bool was_set_up, was_torn_down;
+
+static int set_up(void **state) {
+    int rc = suite_setup(state);
+    was_set_up = rc == 0;
+    return rc;
+}
+
+static int tear_down(void **state) {
+    int rc = suite_teardown(state);
+    was_torn_down = rc == 0;
+    return rc;
+}
+
 int suite_main(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n,
                CMFixtureFunction setup, CMFixtureFunction teardown) {
     if (argc != 3) {
@@ -302,6 +321,9 @@ int suite_main(int argc, char **argv, const char *name, const struct CMUnitTest 
     }
     anyllm_path = argv[1];
     mockllm_path = argv[2];
+    suite_setup = setup;
+    suite_teardown = teardown;
     signal(SIGPIPE, SIG_IGN);
-    return _cmocka_run_group_tests(name, tests, n, setup, teardown);
+    int failed = _cmocka_run_group_tests(name, tests, n, set_up, tear_down);
+    return failed == 0 && was_set_up && was_torn_down ? 0 : 1;
 }
