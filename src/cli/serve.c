@@ -13,8 +13,8 @@
 
 /* Each step begins when the one before it is done. A start that failed goes the same way over the rooms it has built.
  *
- *   RUNNING       --signal, or the database cannot be read--> DRAINING
- *   RUNNING       --the start failed, or --check--> CLOSING_STORE
+ *   RUNNING       --signal; the database cannot be read; a port is taken--> DRAINING
+ *   RUNNING       --the start failed before the database was read, or --check--> CLOSING_STORE
  *   DRAINING      listeners closed, calls and jobs finish  --nothing runs--> CLOSING_STORE
  *                                                          --grace over--> ABANDONING
  *   ABANDONING    callers cut, jobs given back             --nothing runs--> CLOSING_STORE
@@ -39,7 +39,7 @@ struct server {
     uv_signal_t term, interrupt;
     struct net_timer deadline, look;
     enum ending ending;
-    bool queue_loaded, queue_idle;
+    bool queue_loaded, queue_idle, serving;
     int lock_fd, exit_code;
     char node[UUID_BYTES], boot[UUID_BYTES], self[4096];
 };
@@ -255,15 +255,29 @@ static int listen_all(struct server *s) {
     return 0;
 }
 
-/* The pending requests are read, or cannot be. */
+static int begin_serving(struct server *s) {
+    char how[512];
+    int code = listen_all(s);
+    if (code != 0) return code;
+    llm_describe(s->llm, how, sizeof how);
+    log_line(LOG_INFO, "started", "version=%s data=%s %s", ANYLLM_VERSION, s->config->data_dir,
+             how);
+    llm_start_engines(s->llm);
+    s->serving = true;
+    return 0;
+}
+
+/* The pending requests are read, or cannot be. Nobody is let in before: a submit could not be taken. */
 static void on_queue_loaded(void *user, bool ok) {
     struct server *s = user;
     s->queue_loaded = true;
-    if (ok) return;
-    s->exit_code = serve_refuse(
-        EXIT_DATA,
-        "the database cannot be read; restore it from a backup or choose another folder with --data");
-    if (s->ending == RUNNING) drain(s);
+    if (!ok)
+        s->exit_code = serve_refuse(
+            EXIT_DATA,
+            "the database cannot be read; restore it from a backup or choose another folder with --data");
+    else if (s->ending == RUNNING)
+        s->exit_code = begin_serving(s);
+    if (s->exit_code != 0 && s->ending == RUNNING) drain(s);
 }
 
 static void start_signals(struct server *s) {
@@ -275,21 +289,14 @@ static void start_signals(struct server *s) {
 }
 
 static int start(struct server *s) {
-    char how[512];
     int code = serve_open_data(s->config->data_dir, &s->lock_fd, s->node);
     if (code == 0) code = open_models(s);
     if (code == 0) code = open_api(s);
     if (code == 0) code = open_store(s);
     if (code == 0) code = open_queue(s);
     if (code == 0) code = open_http(s);
-    if (code == 0) code = listen_all(s);
-    if (code != 0) return code;
-    llm_describe(s->llm, how, sizeof how);
-    log_line(LOG_INFO, "started", "version=%s data=%s %s", ANYLLM_VERSION, s->config->data_dir,
-             how);
-    queue_start(s->queue, on_queue_loaded, s);
-    llm_start_engines(s->llm);
-    return 0;
+    if (code == 0) queue_start(s->queue, on_queue_loaded, s);
+    return code;
 }
 
 /* All that a start looks at, except what would touch the data folder or take a port. */
@@ -304,7 +311,6 @@ static int check(struct server *s) {
 }
 
 static int run(struct server *s) {
-    bool checks = s->config->check;
     ssize_t n = readlink("/proc/self/exe", s->self, sizeof s->self - 1);
     if (n <= 0)
         return serve_refuse(EXIT_SYSTEM, "cannot find the program's own file: %s", strerror(errno));
@@ -314,12 +320,12 @@ static int run(struct server *s) {
     s->deadline.fire = on_deadline;
     s->look.fire = look;
     start_signals(s);
-    s->exit_code = checks ? check(s) : start(s);
-    bool started = !checks && s->exit_code == 0;
-    if (!started) close_rooms(s);
+    int code = s->config->check ? check(s) : start(s);
+    if (code != 0) s->exit_code = code;
+    if (code != 0 || s->config->check) close_rooms(s);
     net_loop_run(s->loop);
     net_loop_close(s->loop);
-    if (started) log_line(LOG_INFO, "stopped", "exit=%d", s->exit_code);
+    if (s->serving) log_line(LOG_INFO, "stopped", "exit=%d", s->exit_code);
     return s->exit_code;
 }
 

@@ -133,6 +133,14 @@ async function stopped(server) {
   assert.deepEqual(e, { code: 0, signal: null }, server.log());
 }
 
+it("a submit sent as soon as it listens is taken", async () => {
+  for (let i = 0; i < 10; i++) {
+    const server = await startServer(one(mock));
+    assert.equal((await post(server, `/queue/${ID}`, { prompt: "x" })).status, 200);
+    await stopped(server);
+  }
+});
+
 describe("the end", () => {
   it("comes with exit code 0 however early SIGTERM is", async () => {
     for (let i = 0; i < 5; i++) await stopped(await startServer(one(mock)));
