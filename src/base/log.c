@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,10 +31,18 @@ bool log_level_parse(struct slice name, enum log_level *out) {
     return false;
 }
 
+/* Asked first: stderr is shared with others, so it cannot be made non-blocking. What a pipe says it takes is PIPE_BUF
+ * at least, more than a line. */
+static bool takes_a_line(void) {
+    struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
+}
+
 static void emit(char *line, size_t len) {
     if (len > LINE_BYTES - 1) len = LINE_BYTES - 1;
     line[len] = '\n';
-    if (write(STDERR_FILENO, line, len + 1) != (ssize_t)(len + 1)) atomic_fetch_add(&dropped, 1);
+    if (!takes_a_line() || write(STDERR_FILENO, line, len + 1) != (ssize_t)(len + 1))
+        atomic_fetch_add(&dropped, 1);
 }
 
 static size_t clip(size_t at, int n) {

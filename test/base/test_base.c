@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define assert_slice(s, text) assert_true(slice_is((s), (text)))
 
@@ -434,6 +435,27 @@ static void log_allow_bounds_a_second(void **state) {
     assert_int_equal(r.suppressed, 1000 - allowed);
 }
 
+/* Whoever reads our stderr may stop: a full pipe must not stop us. Without an answer the alarm ends the test. */
+static void log_drops_what_stderr_does_not_take(void **state) {
+    int own = dup(STDERR_FILENO), ends[2];
+    char line[256];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    alarm(20);
+    uint64_t before = log_dropped();
+    memset(line, 'x', sizeof line);
+    for (int i = 0; i < 10000; i++) log_line(LOG_INFO, "test", "text=%.*s", (int)sizeof line, line);
+    alarm(0);
+    uint64_t dropped = log_dropped() - before;
+    assert_int_equal(read(ends[0], line, 5), 5);
+    dup2(own, STDERR_FILENO);
+    assert_memory_equal(line, "time=", 5);
+    assert_in_range(dropped, 9000, 9999); /* 64 KiB were taken */
+    close(own);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slice_compares),
@@ -462,6 +484,7 @@ int main(void) {
         cmocka_unit_test(log_quote_cuts_at_its_size),
         cmocka_unit_test(log_levels_have_names),
         cmocka_unit_test(log_allow_bounds_a_second),
+        cmocka_unit_test(log_drops_what_stderr_does_not_take),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
