@@ -6,7 +6,7 @@
 
 #define FEW_KEYS 16U /* so many are compared each with each, without memory */
 
-static const char deep[] = "nesting deeper than 64";
+static const char deep[] = "nesting deeper than 64", many[] = "more than 262144 values";
 
 static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_fault f, size_t at,
                          const char *reason) {
@@ -15,25 +15,36 @@ static yyjson_doc *fault(struct json_error *err, yyjson_doc *doc, enum json_faul
     return NULL;
 }
 
-/* Where a bracket outside strings opens the 65th level. Only for texts that were refused: it says whether depth was
- * the reason, and where. */
-static bool too_deep(struct slice text, size_t *at) {
-    size_t depth = 0;
-    bool in_string = false;
+/* Where the string ends whose first quote is at `i`: an odd run of backslashes before a quote escapes it. */
+static size_t string_end(struct slice text, size_t i) {
+    for (size_t from = i + 1; from < text.len; from = i + 1) {
+        const char *quote = memchr(text.ptr + from, '"', text.len - from);
+        if (quote == NULL) break;
+        i = (size_t)(quote - text.ptr);
+        size_t run = 0;
+        while (i - run > from && text.ptr[i - run - 1] == '\\') run++;
+        if (run % 2 == 0) return i;
+    }
+    return text.len;
+}
+
+/* What is wrong with the shape of a text, and where: the bracket that opens the 65th level, or the comma, colon or
+ * bracket that begins one value too many. For texts that were refused, to say why; for large ones before they are
+ * read. */
+static enum json_fault judge_shape(struct slice text, size_t *at) {
+    size_t depth = 0, values = 1;
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
-        if (c == '"')
-            in_string = !in_string;
-        else if (in_string)
-            i += c == '\\';
-        else if ((c == ']' || c == '}') && depth > 0)
-            depth--;
-        else if ((c == '[' || c == '{') && ++depth > JSON_MAX_DEPTH) {
-            *at = i;
-            return true;
-        }
+        if (c == '"') i = string_end(text, i);
+        bool opens = c == '[' || c == '{';
+        depth += opens;
+        if ((c == ']' || c == '}') && depth > 0) depth--;
+        values += opens || c == ',' || c == ':';
+        *at = i;
+        if (depth > JSON_MAX_DEPTH) return JSON_DEPTH;
+        if (values > JSON_MAX_VALUES) return JSON_SYNTAX;
     }
-    return false;
+    return JSON_OK;
 }
 
 static uint64_t mix(uint64_t a, uint64_t b) {
@@ -137,7 +148,7 @@ static yyjson_doc *refuse(struct slice text, const yyjson_read_err *e, struct js
     size_t at;
     if (e->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return fault(err, NULL, JSON_MEMORY, 0, "out of memory");
-    if (too_deep(text, &at)) return fault(err, NULL, JSON_DEPTH, at, deep);
+    if (judge_shape(text, &at) == JSON_DEPTH) return fault(err, NULL, JSON_DEPTH, at, deep);
     if (has_unicode_fault(e)) return fault(err, NULL, JSON_UNICODE, e->pos, "invalid unicode");
     return fault(err, NULL, JSON_SYNTAX, e->pos, "JSON decode error");
 }
@@ -148,11 +159,15 @@ yyjson_doc *json_parse(struct slice text, struct json_error *err) {
     if (slice_starts(text, SLICE("\xef\xbb\xbf")))
         return fault(err, NULL, JSON_UNICODE, 0, "byte order mark");
     if (text.len == 0) return fault(err, NULL, JSON_SYNTAX, 0, "empty");
+    if (text.len > 2 * JSON_MAX_VALUES) { /* a value takes two bytes at least */
+        enum json_fault f = judge_shape(text, &at);
+        if (f != JSON_OK) return fault(err, NULL, f, at, f == JSON_DEPTH ? deep : many);
+    }
     yyjson_read_err e;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.ptr, text.len, 0, NULL, &e);
     if (doc == NULL) return refuse(text, &e, err);
     switch (check(doc)) {
-    case JSON_DEPTH: too_deep(text, &at); return fault(err, doc, JSON_DEPTH, at, deep);
+    case JSON_DEPTH: judge_shape(text, &at); return fault(err, doc, JSON_DEPTH, at, deep);
     case JSON_SYNTAX:
         return fault(err, doc, JSON_SYNTAX, 0,
                      "object of more than 65536 members, or a name of more than 65536 bytes");

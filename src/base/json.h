@@ -13,10 +13,12 @@
  * a quarter of a second (measured). */
 #define JSON_MAX_MEMBERS 65536U
 #define JSON_MAX_KEY_BYTES 65536U
+/* Of a document: each takes 16 bytes of memory, so 32 MiB of "[[[[" would take half a gigabyte. */
+#define JSON_MAX_VALUES 262144U
 
 enum json_fault {
     JSON_OK,
-    JSON_SYNTAX, /* not JSON, more than one value, NaN, Infinity, over JSON_MAX_MEMBERS or JSON_MAX_KEY_BYTES */
+    JSON_SYNTAX,    /* not JSON, more than one value, NaN, Infinity, over one of the limits above */
     JSON_UNICODE,   /* invalid UTF-8, lone surrogate, BOM */
     JSON_DEPTH,     /* nested deeper than JSON_MAX_DEPTH */
     JSON_DUPLICATE, /* an object names a key twice */

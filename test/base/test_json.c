@@ -171,6 +171,28 @@ static void json_refuses_more_than_65536_members(void **state) {
 }
 
 /* The depth counted by yyjson's containers is that of the brackets. */
+/* `n` values in one array; each third is a string of quotes, brackets and backslashes that count for nothing. */
+static enum json_fault big_array(size_t n) {
+    struct json_error err;
+    struct buf b;
+    buf_init(&b, SIZE_MAX / 2);
+    for (size_t i = 0; i < n; i++) {
+        buf_addc(&b, i == 0 ? '[' : ',');
+        buf_puts(&b, i % 3 == 0 ? "\"[,\\\"{:\\\\\"" : "10");
+    }
+    buf_addc(&b, ']');
+    yyjson_doc *doc = json_parse(buf_slice(&b), &err);
+    yyjson_doc_free(doc);
+    buf_free(&b);
+    return err.fault;
+}
+
+/* Bounds the memory a body can ask for: 16 bytes a value. */
+static void json_refuses_more_than_262144_values(void **state) {
+    assert_int_equal(big_array(JSON_MAX_VALUES - 1), JSON_OK); /* with the array itself */
+    assert_int_equal(big_array(JSON_MAX_VALUES), JSON_SYNTAX);
+}
+
 static void json_counts_depth_of_siblings_apart(void **state) {
     struct buf b;
     buf_init(&b, 100000);
@@ -379,6 +401,7 @@ int main(void) {
         cmocka_unit_test(json_refuses_depth_65_and_takes_64),
         cmocka_unit_test(json_finds_a_key_twice_in_objects_of_any_size),
         cmocka_unit_test(json_refuses_more_than_65536_members),
+        cmocka_unit_test(json_refuses_more_than_262144_values),
         cmocka_unit_test(json_counts_depth_of_siblings_apart),
         cmocka_unit_test(json_says_where_it_is_too_deep),
         cmocka_unit_test(json_gets_members),
