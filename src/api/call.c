@@ -45,16 +45,6 @@ struct buf *call_scratch(struct call *c) {
     return &c->api->scratch;
 }
 
-/* `message` is what JavaScript's ApiError shows. */
-static void flat_json(struct buf *b, struct slice detail, const char *type) {
-    buf_puts(b, "{\"detail\":");
-    json_add_string(b, detail, true);
-    buf_puts(b, ",\"message\":");
-    json_add_string(b, detail, true);
-    if (type != NULL) buf_printf(b, ",\"error_type\":\"%s\"", type);
-    buf_addc(b, '}');
-}
-
 void call_error(struct call *c, unsigned status, const char *type, struct slice detail) {
     struct buf *b = call_scratch(c);
     flat_json(b, detail, type);
@@ -64,12 +54,7 @@ void call_error(struct call *c, unsigned status, const char *type, struct slice 
 
 void call_faults(struct call *c, const struct faults *f) {
     struct buf *b = call_scratch(c);
-    if (f->count == 0 || f->json.failed) b->failed = true; /* what failed was memory */
-    buf_puts(b, "{\"detail\":");
-    buf_add(b, buf_slice(&f->json));
-    buf_puts(b, "],\"message\":");
-    json_add_string(b, buf_slice(&f->text), true);
-    buf_addc(b, '}');
+    faults_json(b, f);
     net_header(c->x, SLICE("x-fal-retryable"), SLICE("false"));
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     call_scratch_json(c, 422);

@@ -95,6 +95,8 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
 bool output_add_escaped(struct buf *b, struct slice text);
 /* ,"usage":{…} */
 void output_usage(struct buf *b, const struct llm_usage *u);
+/* {"detail":…,"message":…} and error_type unless it is NULL. JavaScript's ApiError shows `message`. */
+void flat_json(struct buf *b, struct slice detail, const char *type);
 /* The body for a failed call; flat or detail[] as the table of faults says. */
 void error_json(struct buf *b, const struct llm_error *err);
 

@@ -145,6 +145,15 @@ void faults_add(struct faults *f, const char *loc, const char *msg, const char *
     if (f->count++ == 0) buf_printf(&f->text, "%s: %s", loc, msg);
 }
 
+void faults_json(struct buf *b, const struct faults *f) {
+    if (f->count == 0 || f->json.failed) b->failed = true;
+    buf_puts(b, "{\"detail\":");
+    buf_add(b, buf_slice(&f->json));
+    buf_puts(b, "],\"message\":");
+    json_add_string(b, buf_slice(&f->text), true);
+    buf_addc(b, '}');
+}
+
 static void field_fault(struct faults *f, const struct input_field *in, const char *msg,
                         const char *type, const char *ctx, yyjson_val *v) {
     char loc[96];

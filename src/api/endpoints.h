@@ -57,6 +57,8 @@ struct faults {
 };
 void faults_init(struct faults *f);
 void faults_free(struct faults *f);
+/* {"detail":[…],"message":…}; b fails when there are none: what failed then was memory. */
+void faults_json(struct buf *b, const struct faults *f);
 /* loc: ready JSON array, `ctx` ready JSON object or NULL; `input` may be NULL. */
 void faults_add(struct faults *f, const char *loc, const char *msg, const char *type,
                 const char *ctx, yyjson_val *input);

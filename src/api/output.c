@@ -67,20 +67,25 @@ static const char *loc_of(enum llm_fault f) {
                                      : "[\"body\"]";
 }
 
+void flat_json(struct buf *b, struct slice detail, const char *type) {
+    buf_puts(b, "{\"detail\":");
+    json_add_string(b, detail, true);
+    buf_puts(b, ",\"message\":");
+    json_add_string(b, detail, true);
+    if (type != NULL) buf_printf(b, ",\"error_type\":\"%s\"", type);
+    buf_addc(b, '}');
+}
+
 void error_json(struct buf *b, const struct llm_error *err) {
     const struct llm_fault_info *info = llm_fault_info(err->fault);
-    if (info->model_error) {
-        buf_printf(b, "{\"detail\":[{\"loc\":%s,\"msg\":", loc_of(err->fault));
-        json_add_string(b, err->message, true);
-        buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":",
-                   info->error_type, info->error_type);
-        json_add_string(b, err->message, true);
-    } else {
-        buf_puts(b, "{\"detail\":");
-        json_add_string(b, err->message, true);
-        buf_puts(b, ",\"message\":");
-        json_add_string(b, err->message, true);
-        buf_printf(b, ",\"error_type\":\"%s\"", info->error_type);
+    if (!info->model_error) {
+        flat_json(b, err->message, info->error_type);
+        return;
     }
+    buf_printf(b, "{\"detail\":[{\"loc\":%s,\"msg\":", loc_of(err->fault));
+    json_add_string(b, err->message, true);
+    buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":",
+               info->error_type, info->error_type);
+    json_add_string(b, err->message, true);
     buf_addc(b, '}');
 }

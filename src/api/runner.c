@@ -18,6 +18,7 @@ struct run {
 };
 
 #define RUN_ARENA_BYTES (64U << 20)
+#define INVALID_MAX_BYTES (1U << 20)
 
 static void run_free(struct run *r) {
     *r->link = r->next;
@@ -29,10 +30,8 @@ static void run_free(struct run *r) {
 }
 
 static void run_finish(struct run *r, const struct queue_outcome *o) {
-    struct api *a = r->api;
-    uint64_t id = r->id;
+    queue_run_done(r->api->queue, r->id, o);
     run_free(r);
-    queue_run_done(a->queue, id, o);
 }
 
 /* --- ends */
@@ -51,24 +50,16 @@ static void finish_cancelled(struct run *r) {
 
 static void finish_invalid(struct run *r) {
     struct buf body;
-    buf_init(&body, 1U << 20);
-    buf_puts(&body, "{\"detail\":");
-    buf_add(&body, buf_slice(&r->faults.json));
-    buf_puts(&body, "],\"message\":");
-    json_add_string(&body, buf_slice(&r->faults.text), true);
-    buf_addc(&body, '}');
-    char *text = arena_dup(&r->arena, buf_slice(&r->faults.text));
+    buf_init(&body, INVALID_MAX_BYTES);
+    faults_json(&body, &r->faults);
     struct queue_outcome o = {
         .http_status = 422,
-        .body = buf_slice(&body),
+        .body = body.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(&body),
         .retry_after_ms = -1,
         .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n"),
-        .error = text != NULL ? slice_of(text) : SLICE("invalid input")};
-    struct api *a = r->api;
-    uint64_t id = r->id;
-    queue_run_done(a->queue, id, &o);
+        .error = r->faults.text.failed ? SLICE("invalid input") : buf_slice(&r->faults.text)};
+    run_finish(r, &o);
     buf_free(&body);
-    run_free(r);
 }
 
 static void add_names(struct buf *b, const struct llm_result *res) {
@@ -133,10 +124,9 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
     if (body.failed) fill_too_large(&o, &body);
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
-    queue_run_done(r->api->queue, r->id, &o);
+    run_finish(r, &o);
     buf_free(&body);
     buf_free(&headers);
-    run_free(r);
 }
 
 static void run_log(void *user, const char *level, struct slice line) {

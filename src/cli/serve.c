@@ -143,9 +143,7 @@ static void on_store_done(void *user, uint64_t ticket, const struct store_reply 
 
 static void on_store_health(void *user, bool can_write, const char *reason) {
     struct server *s = user;
-    char text[LOG_QUOTE_BYTES];
-    log_line(can_write ? LOG_INFO : LOG_ERROR, can_write ? "store_recovered" : "store_cannot_write",
-             "reason=%s", log_quote(text, slice_of(reason != NULL ? reason : "")));
+    if (s->queue == NULL) return;
     api_set_store_ok(s->api, can_write);
     queue_store_health(s->queue, can_write, reason);
 }
