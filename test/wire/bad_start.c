@@ -355,6 +355,18 @@ static void a_folder_for_the_database_is_73(void **state) {
     expect_failure("a folder", &o, 73, "anyllm.db", NULL);
 }
 
+/* The line "listening on" is a promise. */
+static void the_first_submit_is_taken_however_early(void **state) {
+    for (int i = 0; i < 20; i++) {
+        struct server s;
+        server_start_with(&s, UPSTREAMS "grace: 0\n");
+        struct answer a = post_json(s.port, "/queue/fal-ai/any-llm", "{\"prompt\":\"x\"}");
+        if (a.status != 200) fail_msg("start %d: %u: %s", i, a.status, a.body.p);
+        answer_free(&a);
+        server_stop(&s);
+    }
+}
+
 /* After kill -9 nothing of the lock is left. */
 static void a_data_folder_of_a_killed_server_can_be_used(void **state) {
     struct server first, second;
@@ -460,6 +472,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_data_folder_that_cannot_be_is_73),
         cmocka_unit_test(a_data_folder_in_use_is_73),
         cmocka_unit_test(a_folder_for_the_database_is_73),
+        cmocka_unit_test(the_first_submit_is_taken_however_early),
         cmocka_unit_test(a_data_folder_of_a_killed_server_can_be_used),
         cmocka_unit_test(Q12_a_database_of_a_newer_schema_is_78),
         cmocka_unit_test(Q12_a_corrupt_header_is_78),

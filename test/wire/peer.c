@@ -39,16 +39,18 @@ void text_fill(struct text *t, char c, size_t n) {
 }
 
 void text_printf(struct text *t, const char *fmt, ...) {
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
-    if (n < 0) abort();
-    reserve(t, (size_t)n + 1);
-    va_start(ap, fmt);
-    vsnprintf(t->p + t->len, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    t->len += (size_t)n;
+    for (size_t room = 256;;) {
+        va_list ap;
+        reserve(t, room);
+        va_start(ap, fmt);
+        int n = vsnprintf(t->p + t->len, t->cap - t->len, fmt, ap);
+        va_end(ap);
+        if (n < 0) abort();
+        room = (size_t)n + 1;
+        if (room > t->cap - t->len) continue;
+        t->len += (size_t)n;
+        return;
+    }
 }
 
 void text_free(struct text *t) {
