@@ -48,7 +48,7 @@ const struct field config_fields[] = {
     {"max_queue_length", FIELD_U64, USE_ALL, AT(max_queue_length), 0, UINT64_MAX, "0 (no limit)",
      "N", "requests waiting in the queue; beyond it 429"},
     {"check", FIELD_BOOL, USE_FLAG, AT(check), 0, 0, "false", NULL,
-     "read the configuration, say what is wrong, exit"},
+     "look at what a start looks at, say what is wrong, exit"},
 };
 const size_t config_nfields = sizeof config_fields / sizeof *config_fields;
 
