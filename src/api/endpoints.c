@@ -132,6 +132,12 @@ static void add_input(struct buf *b, yyjson_val *v) {
     json_add_value(b, v, true);
 }
 
+/* ["body","prompt"] as body.prompt */
+static void add_place(struct buf *b, const char *loc) {
+    for (; *loc != '\0'; loc++)
+        if (strchr("[]\"", *loc) == NULL) buf_addc(b, *loc == ',' ? '.' : *loc);
+}
+
 void faults_add(struct faults *f, const char *loc, const char *msg, const char *type,
                 const char *ctx, yyjson_val *input) {
     struct buf *b = &f->json;
@@ -142,7 +148,9 @@ void faults_add(struct faults *f, const char *loc, const char *msg, const char *
     if (ctx != NULL) buf_printf(b, ",\"ctx\":%s", ctx);
     add_input(b, input);
     buf_addc(b, '}');
-    if (f->count++ == 0) buf_printf(&f->text, "%s: %s", loc, msg);
+    if (f->count++ > 0) return;
+    add_place(&f->text, loc);
+    buf_printf(&f->text, ": %s", msg);
 }
 
 void faults_json(struct buf *b, const struct faults *f) {

@@ -53,7 +53,7 @@ const struct endpoint *endpoint_at(size_t i);
 struct faults {
     struct buf json; /* "[{…},{…}" without the closing bracket */
     size_t count;
-    struct buf text; /* the first one for people: "prompt: Field required" */
+    struct buf text; /* the first one for people: "body.prompt: Field required" */
 };
 void faults_init(struct faults *f);
 void faults_free(struct faults *f);

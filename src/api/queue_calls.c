@@ -105,7 +105,8 @@ static struct queue_done done_with(struct call *c, void (*done)(void *user, uint
 static void unavailable(struct call *c) {
     net_header(c->x, SLICE("retry-after"), SLICE("1"));
     call_error(c, 503, "internal_error",
-               SLICE("storage unavailable; nothing was accepted, try again"));
+               c->api->draining ? SLICE("the server is ending; nothing was accepted, try again")
+                                : SLICE("storage unavailable; nothing was accepted, try again"));
 }
 
 static void not_found(struct call *c) {

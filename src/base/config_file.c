@@ -452,7 +452,7 @@ static void protect(char *text, size_t len) {
 bool config_read_file(struct config_loader *l, const char *path) {
     struct reader r = {.l = l, .path = path};
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us */
     if (fd < 0 || fstat(fd, &st) != 0) {
         int e = errno;
         if (fd >= 0) close(fd);

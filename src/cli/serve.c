@@ -254,12 +254,12 @@ static int listen_all(struct server *s) {
 }
 
 static int begin_serving(struct server *s) {
-    char how[512];
+    char how[512], data[LOG_QUOTE_BYTES];
     int code = listen_all(s);
     if (code != 0) return code;
     llm_describe(s->llm, how, sizeof how);
-    log_line(LOG_INFO, "started", "version=%s data=%s %s", ANYLLM_VERSION, s->config->data_dir,
-             how);
+    log_line(LOG_INFO, "started", "version=%s data=%s models=\"%s\"", ANYLLM_VERSION,
+             log_quote(data, slice_of(s->config->data_dir)), how);
     llm_start_engines(s->llm);
     s->serving = true;
     return 0;

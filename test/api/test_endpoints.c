@@ -128,7 +128,24 @@ static void endpoint_names_every_fault_at_once(void **state) {
     struct reading r;
     read_body(&r, "{\"temperature\":9,\"max_tokens\":\"many\"}");
     assert_int_equal(r.faults.count, 3);
+    assert_true(slice_is(buf_slice(&r.faults.text), "body.prompt: Field required"));
     done(&r);
+}
+
+/* JavaScript's ApiError shows `message`, libfal the same text for detail[]. */
+static void endpoint_tells_people_the_first_fault(void **state) {
+    struct reading r;
+    struct buf b;
+    buf_init(&b, 4096);
+    read_body(&r, "{\"prompt\":1}");
+    faults_json(&b, &r.faults);
+    assert_true(slice_ends(
+        buf_slice(&b), SLICE("],\"message\":\"body.prompt: Input should be a valid string\"}")));
+    done(&r);
+    read_body(&r, "{\"prompt\":");
+    assert_true(slice_is(buf_slice(&r.faults.text), "body.10: JSON decode error"));
+    done(&r);
+    buf_free(&b);
 }
 
 static void endpoint_fills_the_request(void **state) {
@@ -164,6 +181,7 @@ int main(void) {
         cmocka_unit_test(endpoint_judges_every_field),
         cmocka_unit_test(endpoint_refuses_what_is_not_an_object_of_json),
         cmocka_unit_test(endpoint_names_every_fault_at_once),
+        cmocka_unit_test(endpoint_tells_people_the_first_fault),
         cmocka_unit_test(endpoint_fills_the_request),
         cmocka_unit_test(endpoint_is_found_on_whole_segments),
     };

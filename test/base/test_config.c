@@ -296,6 +296,15 @@ static void config_replaces_names_of_variables_and_nothing_else(void **state) {
             ":1:13: the environment has no variable MISSING");
 }
 
+static void config_refuses_what_is_no_file(void **state) {
+    const char *argv[] = {"serve", "--config", file};
+    assert_int_equal(mkfifo(file, 0600), 0);
+    alarm(20); /* nobody writes into it */
+    assert_null(config_load(3, (char **)(uintptr_t)argv, &help, &err));
+    alarm(0);
+    assert_int_equal(err.exit_code, 78);
+}
+
 /* --- messages */
 
 static void config_says_where_and_which_bounds(void **state) {
@@ -334,6 +343,7 @@ int main(void) {
         TEST(config_alias_of_any_file_name_can_stand_in_a_header),
         TEST(config_refuses_a_secret_that_everybody_can_read),
         TEST(config_replaces_names_of_variables_and_nothing_else),
+        TEST(config_refuses_what_is_no_file),
         TEST(config_says_where_and_which_bounds),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
