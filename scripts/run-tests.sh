@@ -94,7 +94,7 @@ run_node() {
     set -- "$ROOT"/test/wire/*.test.mjs
     [ -e "$1" ] || return 0
     node=$("$ROOT/scripts/wire-setup.sh" node) || { note failed node set-up 'the JavaScript client could not be fetched'; return; }
-    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$node" --test --test-timeout=300000 \
+    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$node" --test --test-force-exit --test-timeout=300000 \
         ${T:+--test-name-pattern="$T"} --test-reporter=spec --test-reporter-destination=stdout \
         --test-reporter=tap --test-reporter-destination="$OUT/node.tap" "$@") || :
     count_node "$OUT/node.tap" >>"$RESULTS"
