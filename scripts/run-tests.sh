@@ -93,6 +93,11 @@ count_meson() {
 run_node() {
     set -- "$ROOT"/test/wire/*.test.mjs
     [ -e "$1" ] || return 0
+    if [ -n "$T" ]; then # a file without such a test would only start its servers
+        # shellcheck disable=SC2046
+        set -- $(grep -lF -- "$T" "$@")
+        [ $# -gt 0 ] || return 0
+    fi
     node=$("$ROOT/scripts/wire-setup.sh" node) || { note failed node set-up 'the JavaScript client could not be fetched'; return; }
     (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$node" --test --test-force-exit --test-timeout=300000 \
         ${T:+--test-name-pattern="$T"} --test-reporter=spec --test-reporter-destination=stdout \
