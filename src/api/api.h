@@ -16,11 +16,10 @@ struct api_options {
     const struct random *random;
     const struct config *config;       /* borrowed for life */
     const struct catalogue *catalogue; /* borrowed for life */
-    struct llm *llm;                   /* borrowed; NULL until api_set_llm */
+    struct llm *llm;                   /* borrowed for life */
 };
 
 struct api *api_new(const struct api_options *o); /* NULL when out of memory */
-void api_set_llm(struct api *a, struct llm *m);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */
 void api_set_queue(struct api *a, struct queue *q);
 /* NULL before the server is closed: answers of the queue that come later find nobody. */

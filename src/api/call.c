@@ -298,10 +298,6 @@ struct api *api_new(const struct api_options *o) {
     return NULL;
 }
 
-void api_set_llm(struct api *a, struct llm *m) {
-    a->llm = m;
-}
-
 void api_set_queue(struct api *a, struct queue *q) {
     a->queue = q;
 }
