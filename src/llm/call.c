@@ -83,7 +83,7 @@ static struct llm_call *take(struct llm *m) {
     m->nfree--;
     c->next = NULL;
     c->tried = 0;
-    c->has_slot = c->paused = c->again = c->started = c->shown = c->failing = false;
+    c->has_slot = c->paused = c->sent = c->again = c->started = c->shown = c->failing = false;
     c->fault = LLM_OK;
     return c;
 }
@@ -227,6 +227,7 @@ static void send_request(struct llm_call *c) {
         c->net = net_call_start(up->origin, &o);
     }
     c->state = CALL_SENT;
+    c->sent = true;
     up->calls++;
     c->sent_ms = net_now_ms(c->m->o.loop);
     if (c->net == NULL) fail_later(c, LLM_MEMORY);
@@ -373,6 +374,10 @@ void llm_resume(struct llm_call *c) {
     if (!c->paused) return;
     c->paused = false;
     if (c->net != NULL) net_call_resume(c->net);
+}
+
+bool llm_sent(const struct llm_call *c) {
+    return c->sent;
 }
 
 void llm_cancel(struct llm_call *c) {

@@ -21,8 +21,8 @@ struct llm_request {
     struct slice model;         /* catalogue id as asked */
     struct slice system_prompt; /* len 0: none */
     struct slice prompt;
-    size_t nimages;
-    const struct slice *images; /* https URLs or data URIs */
+    size_t nimages, naudios, nvideos;
+    const struct slice *images, *audios, *videos; /* http(s) URLs or data URIs */
     bool has_temperature, has_max_tokens;
     double temperature;
     uint32_t max_tokens;
@@ -32,6 +32,15 @@ struct llm_request {
     bool stream;        /* deltas wanted; else one on_end with everything */
     /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */
     bool wait;
+    bool no_fallback; /* the first upstream of the route only: no failover, no fallback_model */
+    /* len 0: none. Calls of one hint go to the upstream that answered its last one, while that one can */
+    struct slice hint;
+    /* OpenAI's dialect, len 0: not. The caller's own members as JSON text, `"messages":[…],"top_p":0.5`, without model,
+     * stream and stream_options; they travel unchanged, and none of the values above but model, hint and keeps_nothing is
+     * written. Then the answer travels unchanged too: as on_events or as result.body. */
+    struct slice members;
+    bool
+        wants_usage; /* members, stream: the caller asked for the usage chunk; without it that chunk is not given on */
 };
 
 enum llm_fault {
@@ -56,6 +65,14 @@ enum llm_fault {
     LLM_MEMORY               /* 503 */
 };
 
+/* Which of the counts of x-fal-retry-config a fault falls under. */
+enum llm_failure {
+    LLM_FAILURE_OTHER, /* none of them: the caller's own input, our keys, our limits */
+    LLM_FAILURE_SERVER_ERROR,
+    LLM_FAILURE_TIMEOUT,
+    LLM_FAILURE_CONNECTION
+};
+
 /* One table maps a fault to what a caller of fal's API gets; llm_fault_info never returns NULL. */
 struct llm_fault_info {
     unsigned http_status;
@@ -63,6 +80,7 @@ struct llm_fault_info {
     bool model_error;       /* the body is detail[] */
     bool retryable;         /* the queue may try again */
     unsigned max_attempts;  /* in all, for the queue */
+    enum llm_failure failure;
 };
 const struct llm_fault_info *llm_fault_info(enum llm_fault f);
 
@@ -87,7 +105,8 @@ struct llm_result {
     struct slice finish_reason;
     struct slice upstream, model; /* names for the X-Anyllm- headers; len 0: never routed */
     struct llm_usage usage;
-    bool shown; /* some delta was given to the sink */
+    struct slice body; /* members, not streamed: the upstream's answer as it came */
+    bool shown;        /* some delta was given to the sink */
 };
 
 /* No hook is called before llm_start has returned. on_log in any number; on_start at most once, only for a streaming
@@ -100,6 +119,9 @@ struct llm_sink {
     void (*on_start)(void *user, struct slice upstream, struct slice model); /* may be NULL */
     /* What came in one read from the upstream is given as one. Reasoning only when asked for. */
     void (*on_delta)(void *user, struct slice text, struct slice reasoning); /* may be NULL */
+    /* Only for a streaming request of members, and then instead of on_delta: events of the upstream's stream as they came,
+     * each as `data: {…}\n\n`, all of one read in one slice; without [DONE]. */
+    void (*on_events)(void *user, struct slice sse); /* may be NULL */
     /* err NULL: success */
     void (*on_end)(void *user, const struct llm_result *r, const struct llm_error *err);
 };
@@ -136,6 +158,8 @@ struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const str
 /* Back-pressure: deltas stop, the upstream's socket is not read. */
 void llm_pause(struct llm_call *c);
 void llm_resume(struct llm_call *c);
+/* The request has left for an upstream (it may be on its way to another by now): what a start timeout waits for. */
+bool llm_sent(const struct llm_call *c);
 /* Closes the upstream call at once. */
 void llm_cancel(struct llm_call *c);
 
