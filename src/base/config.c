@@ -39,6 +39,10 @@ static void set_defaults(struct config_loader *l) {
     c->max_connections = 10000;
     c->max_connections_per_address = 256;
     c->max_body_bytes = 32U << 20;
+    c->max_concurrent_calls = 4096;
+    c->key_limits = (struct config_limits){.concurrent_calls = 1024,
+                                           .status_polls_per_second = 500};
+    c->max_wrong_keys_per_minute = 100;
     c->retention_age_s = 30U * 86400U;
     c->retention_bytes = 10ULL << 30;
 }
@@ -78,7 +82,8 @@ bool config_add_key_text(struct config_loader *l, struct slice text, const char 
     do {
         struct slice one = slice_trim(slice_cut(text, ',', &text)), secret;
         struct slice id = slice_cut(one, ':', &secret);
-        struct config_key k = {.id = arena_copy(a, id), .owner = arena_copy(a, id)};
+        struct config_key k = {
+            .id = arena_copy(a, id), .owner = arena_copy(a, id), .limits = CONFIG_LIMITS_UNSET};
         if (!config_id_ok(id) || secret.len == 0)
             return config_fail(l, 78, where, "wants ID:SECRET, several separated by commas");
         if (!secret_sha256(one, k.sha256)) return config_fail(l, 71, where, "out of memory");
@@ -283,14 +288,53 @@ static bool finish_folders(struct config_loader *l) {
     return true;
 }
 
+static void default_to(uint32_t *limit, uint32_t standard) {
+    if (*limit == UINT32_MAX) *limit = standard;
+}
+
+static void finish_key_limits(struct config *c) {
+    for (size_t i = 0; i < c->nkeys; i++) {
+        struct config_limits *k = &c->keys[i].limits;
+        default_to(&k->concurrent_calls, c->key_limits.concurrent_calls);
+        default_to(&k->requests_per_minute, c->key_limits.requests_per_minute);
+        default_to(&k->queue_length, c->key_limits.queue_length);
+        default_to(&k->status_polls_per_second, c->key_limits.status_polls_per_second);
+    }
+}
+
+static bool finish_tls(struct config_loader *l) {
+    const struct config *c = l->config;
+    if ((c->nlisten_tls > 0 || c->tls_cert != NULL || c->tls_key != NULL) &&
+        (c->tls_cert == NULL || c->tls_key == NULL))
+        return config_fail(l, 78, "listen_tls", "wants both tls_cert and tls_key");
+    return true;
+}
+
+/* A key of the proxy's that is not there would let everybody in or nobody. */
+static bool finish_proxy(struct config_loader *l) {
+    struct config_proxy *p = &l->config->proxy;
+    const char *key = environment("FAL_KEY");
+    bool found = p->key.len == 0;
+    for (size_t i = 0; i < l->config->nkeys && !found; i++)
+        found = slice_eq(l->config->keys[i].id, p->key);
+    if (!found) return config_fail(l, 78, "proxy", "no key has the id %.*s", SLICE_ARG(p->key));
+    if (!p->forward) return true;
+    if (key != NULL && !secret_is_set(&p->fal_key) && !secret_set(&p->fal_key, slice_of(key)))
+        return config_fail(l, 71, "FAL_KEY", "out of memory");
+    return secret_is_set(&p->fal_key) ||
+           config_fail(l, 78, "proxy", "forward wants fal_key, or FAL_KEY in the environment");
+}
+
 static bool finish(struct config_loader *l) {
     static const char *standard[] = {"127.0.0.1:8787"};
     struct config *c = l->config;
-    if (c->nlisten == 0) {
+    if (c->nlisten == 0 && c->nlisten_tls == 0) {
         c->listen = standard;
         c->nlisten = 1;
     }
-    if (!finish_folders(l) || !finish_upstreams(l)) return false;
+    finish_key_limits(c);
+    if (!finish_folders(l) || !finish_upstreams(l) || !finish_tls(l) || !finish_proxy(l))
+        return false;
     return !c->arena.failed || config_fail(l, 71, "configuration", "out of memory");
 }
 
@@ -322,6 +366,7 @@ struct config *config_load(int argc, char **argv, bool *help, struct config_erro
 void config_free(struct config *c) {
     if (c == NULL) return;
     for (size_t i = 0; i < c->nupstreams; i++) secret_free(&c->upstreams[i].key);
+    secret_free(&c->proxy.fal_key);
     arena_free(&c->arena);
     free(c);
 }

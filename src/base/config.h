@@ -10,9 +10,16 @@
 
 enum config_scope { SCOPE_API, SCOPE_ADMIN };
 
+/* Counted per owner: keys of one owner share what they may use. 0: no limit. */
+struct config_limits {
+    uint32_t concurrent_calls, requests_per_minute, queue_length, status_polls_per_second;
+};
+#define CONFIG_LIMITS_UNSET {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}
+
 struct config_key {
     struct slice id, owner; /* owner defaults to id */
     enum config_scope scope;
+    struct config_limits limits;
     unsigned char sha256[SECRET_HASH_BYTES]; /* of "id:secret" */
 };
 
@@ -46,11 +53,34 @@ struct config_route {
     const size_t *to; /* indices into upstreams, in order */
 };
 
+/* What answers a path: by its prefix, else by the Host it came to. */
+enum config_surface { SURFACE_RUN, SURFACE_QUEUE, SURFACE_REST, SURFACE_CDN, SURFACE_PLATFORM };
+
+struct config_virtual_host {
+    struct slice name; /* without port; "*.example.org" and "queue.*" stand for many */
+    enum config_surface surface;
+};
+
+struct config_alias {
+    struct slice name, endpoint; /* "workflows/me/chat", "fal-ai/any-llm" */
+};
+
+struct config_proxy {
+    struct slice key;      /* id of the key that calls without one are charged to; len 0: none */
+    bool forward;          /* to fal itself, with fal_key */
+    struct secret fal_key; /* $FAL_KEY */
+    size_t nendpoints;
+    const struct slice *endpoints; /* what may be called through it, with * and **; none: all */
+};
+
 struct config {
     struct arena arena;
     const char *file; /* NULL: none was read */
     size_t nlisten;
     const char **listen; /* "127.0.0.1:8787" */
+    size_t nlisten_tls;
+    const char **listen_tls;
+    const char *tls_cert, *tls_key; /* PEM files; both, when listen_tls is set */
     const char *data_dir, *cache_dir;
     const char *public_url;     /* NULL: the Host the caller used */
     const char *store_url;      /* "sqlite:anyllm.db" */
@@ -71,6 +101,14 @@ struct config {
     const char *const *trusted_proxies; /* CIDR */
     size_t max_connections, max_connections_per_address, max_body_bytes;
     uint64_t max_queue_length;
+    size_t max_concurrent_calls; /* direct ones, of all keys; 0: no limit */
+    struct config_limits key_limits;
+    uint32_t max_wrong_keys_per_minute; /* of one address; 0: no limit */
+    size_t nvirtual_hosts;
+    struct config_virtual_host *virtual_hosts;
+    size_t naliases;
+    struct config_alias *aliases;
+    struct config_proxy proxy;
     uint64_t retention_age_s, retention_bytes;
 };
 

@@ -130,21 +130,28 @@ bool serve_split_address(const char *text, char host[SERVE_HOST_BYTES], uint16_t
     return is_address(host, &loopback);
 }
 
-int serve_check_listen(const struct config *c) {
-    for (size_t i = 0; i < c->nlisten; i++) {
-        char host[SERVE_HOST_BYTES];
-        uint16_t port;
-        bool loopback = false;
-        if (!serve_split_address(c->listen[i], host, &port))
-            return serve_refuse(
-                EXIT_CONFIG, "--listen %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787",
-                c->listen[i]);
-        if (c->nkeys == 0 && is_address(host, &loopback) && !loopback)
-            return serve_refuse(
-                EXIT_CONFIG,
-                "--listen %s: without keys the server serves loopback only; configure keys (keys: in the file, or "
-                "ANYLLM_KEYS=ID:SECRET) or listen on 127.0.0.1",
-                c->listen[i]);
-    }
+static int check_address(const struct config *c, const char *flag, const char *address) {
+    char host[SERVE_HOST_BYTES];
+    uint16_t port;
+    bool loopback = false;
+    if (!serve_split_address(address, host, &port))
+        return serve_refuse(EXIT_CONFIG,
+                            "--%s %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787", flag,
+                            address);
+    if (c->nkeys == 0 && is_address(host, &loopback) && !loopback)
+        return serve_refuse(
+            EXIT_CONFIG,
+            "--%s %s: without keys the server serves loopback only; configure keys (keys: in the file, or "
+            "ANYLLM_KEYS=ID:SECRET) or listen on 127.0.0.1",
+            flag, address);
     return 0;
+}
+
+int serve_check_listen(const struct config *c) {
+    int code = 0;
+    for (size_t i = 0; i < c->nlisten && code == 0; i++)
+        code = check_address(c, "listen", c->listen[i]);
+    for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
+        code = check_address(c, "listen-tls", c->listen_tls[i]);
+    return code;
 }

@@ -307,6 +307,59 @@ static void config_refuses_what_is_no_file(void **state) {
 
 /* --- messages */
 
+#define KEYS "keys: [{ id: app, secret: s, concurrent_calls: 3 }, { id: web, secret: t }]\n"
+
+static void config_of_a_key_wins_over_the_servers_limits(void **state) {
+    struct config *c = accepted(UP KEYS "max_requests_per_minute_per_key: 60\n", NULL, NULL);
+    assert_int_equal(c->keys[0].limits.concurrent_calls, 3);
+    assert_int_equal(c->keys[0].limits.requests_per_minute, 60);
+    assert_int_equal(c->keys[1].limits.concurrent_calls, 1024);
+    assert_int_equal(c->keys[1].limits.status_polls_per_second, 500);
+    assert_int_equal(c->keys[1].limits.queue_length, 0);
+    config_free(c);
+    refused(UP "keys: [{ id: app, secret: s, budget: 1 }]", NULL, NULL, 78, "unknown key");
+}
+
+static void config_maps_hosts_and_endpoints(void **state) {
+    struct config *c = accepted(UP "virtual_hosts: { llm.example.org: run, \"jobs.*\": queue }\n"
+                                   "endpoint_aliases: { workflows/me/chat: fal-ai/any-llm }\n",
+                                NULL, NULL);
+    assert_int_equal(c->nvirtual_hosts, 2);
+    assert_slice(c->virtual_hosts[1].name, "jobs.*");
+    assert_int_equal(c->virtual_hosts[1].surface, SURFACE_QUEUE);
+    assert_int_equal(c->naliases, 1);
+    assert_slice(c->aliases[0].endpoint, "fal-ai/any-llm");
+    config_free(c);
+    refused(UP "virtual_hosts: { a.org: runs }", NULL, NULL, 78, "run, queue, rest, cdn");
+    refused(UP "virtual_hosts: { \"a.org:80\": run }", NULL, NULL, 78, "without port");
+    refused(UP "virtual_hosts: [a]", NULL, NULL, 78, "NAME: VALUE");
+    refused(UP "endpoint_aliases: { chat: fal-ai/any-llm }", NULL, NULL, 78, "OWNER/ALIAS");
+}
+
+static void config_of_the_proxy_names_a_key_that_is_there(void **state) {
+    struct config *c = accepted(UP KEYS "proxy: { key: web, endpoints: [fal-ai/**] }", NULL, NULL);
+    assert_slice(c->proxy.key, "web");
+    assert_int_equal(c->proxy.nendpoints, 1);
+    config_free(c);
+    refused(UP KEYS "proxy: { key: nobody }", NULL, NULL, 78, "no key has the id nobody");
+    refused(UP "proxy: { forward: true }", NULL, NULL, 78, "FAL_KEY");
+    setenv("FAL_KEY", "a:b", 1);
+    c = accepted(UP "proxy: { forward: true }", NULL, NULL);
+    assert_true(secret_is_set(&c->proxy.fal_key));
+    config_free(c);
+    unsetenv("FAL_KEY");
+}
+
+static void config_of_tls_wants_certificate_and_key(void **state) {
+    refused(UP "listen_tls: 127.0.0.1:0\ntls_cert: /c.pem\n", NULL, NULL, 78,
+            "tls_cert and tls_key");
+    struct config *c = accepted(UP "tls_cert: /c.pem\ntls_key: /k.pem\n", "--listen-tls=[::1]:0",
+                                NULL);
+    assert_int_equal(c->nlisten, 0);
+    assert_int_equal(c->nlisten_tls, 1);
+    config_free(c);
+}
+
 static void config_says_where_and_which_bounds(void **state) {
     refused("retention: { age: 5s }\n", NULL, NULL, 78,
             "age wants a duration such as 30, 90s or 30d of at least 60");
@@ -345,6 +398,10 @@ int main(void) {
         TEST(config_replaces_names_of_variables_and_nothing_else),
         TEST(config_refuses_what_is_no_file),
         TEST(config_says_where_and_which_bounds),
+        TEST(config_of_a_key_wins_over_the_servers_limits),
+        TEST(config_maps_hosts_and_endpoints),
+        TEST(config_of_the_proxy_names_a_key_that_is_there),
+        TEST(config_of_tls_wants_certificate_and_key),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
