@@ -113,7 +113,7 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
 /* Those in the queue that start before it, with those being claimed; what callers have seen in progress is not counted,
  * so a restart, which puts it into the order again, lets no position rise. The lowest shown is kept: one of higher
  * priority may come before it later. */
-static uint32_t position_of(struct queue *q, struct item *i) {
+uint32_t position_of(struct queue *q, struct item *i) {
     size_t begun = q->at[STEP_LOST] + q->at[STEP_READY] + q->at[STEP_HELD], before = q->claiming;
     if (i->step == STEP_WAITING)
         before += order_rank(i) - begun;
@@ -343,4 +343,13 @@ void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply
         code = QUEUE_ALREADY_COMPLETED;
     if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
     call_answer_code(q, t->call, code);
+}
+
+/* --- owners */
+
+size_t queue_owner_running(const struct queue *q, struct slice owner) {
+    size_t n = 0;
+    for (const struct run *r = q->runs; r != NULL; r = r->next)
+        n += slice_eq(item_owner(r->item), owner);
+    return n;
 }

@@ -7,6 +7,10 @@
 
 struct run;
 
+struct link {
+    struct link *next, **at; /* at: what points here; NULL: in no list */
+};
+
 /* Where a request stands. The transitions are drawn in queue.c. */
 enum step {
     STEP_NEW,      /* submit given to the store, not yet answered */
@@ -53,6 +57,7 @@ struct item {
     bool given;            /* its end is with the store */
     bool stuck;            /* its end waits for the store to write again */
     struct run *run;       /* from the claim on, and for a lost one */
+    struct link *watches;
     uint16_t endpoint_len, owner_len;
     char id[STORE_ID_BYTES];
     char text[]; /* endpoint, owner */

@@ -113,6 +113,12 @@ struct queue {
     void (*idle)(void *user);
     void *idle_user;
 
+    /* Watches. */
+    struct link *news;          /* to be told at the end of the tick */
+    struct link *queued, *round; /* of what callers see in the queue; still to be compared */
+    bool moved;                 /* positions may have changed since the last round began */
+    uint64_t round_due_ms;      /* no round before this, mono */
+
     /* Due work. */
     struct call *calls, **calls_tail;
     struct queue_done refusals[REFUSALS];
@@ -151,6 +157,11 @@ void forget(struct queue *q, struct item *i);
 void run_log(struct queue *q, struct run *r, const char *level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* watch.c */
+void watch_news(struct queue *q, struct item *i); /* its state or its log lines have changed */
+void watch_left(struct queue *q, struct item *i); /* it leaves memory */
+void watch_tick(struct queue *q, uint64_t now);
+
 /* ending.c */
 void settle(struct queue *q, struct item *i);
 void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *call);
@@ -172,6 +183,7 @@ void calls_run(struct queue *q);
 void calls_free(struct queue *q);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
 void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
+uint32_t position_of(struct queue *q, struct item *i);
 void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void ask_cancel(struct queue *q, const char *id, struct call *call);

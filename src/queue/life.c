@@ -65,6 +65,7 @@ uint64_t queue_tick(struct queue *q) {
     if (q->stuck != NULL && now >= q->stuck_due_ms) try_stuck_again(q);
     due = look_at_runs(q, now);
     start_what_may(q);
+    watch_tick(q, now);
     if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
     if (q->paused_until_ms > now && order_count(&q->order) > 0) earlier(&due, q->paused_until_ms);
     earlier(&due, q->timer_due_ms); /* what the work above has asked for */

@@ -44,6 +44,7 @@ void set_step(struct queue *q, struct item *i, enum step step) {
                                                   "retrying", "settling", "ending",  "giving_back"};
     q->at[i->step]--;
     q->at[step]++;
+    if (i->step == STEP_WAITING || i->step == STEP_CLAIMING) q->moved = true;
     i->step = (uint8_t)step;
     log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
     soon(q);
@@ -59,6 +60,7 @@ void wait_in_order(struct queue *q, struct item *i) {
 }
 
 void forget(struct queue *q, struct item *i) {
+    watch_left(q, i);
     if (i->run != NULL) run_free(q, i->run);
     table_remove(&q->items, i);
     q->at[i->step]--;
@@ -115,9 +117,12 @@ static void back_off(struct queue *q, struct item *i, uint64_t wait_ms) {
 
 static void begin(struct queue *q, struct item *i) {
     struct run *r = i->run;
-    struct queue_job job = {
-        r->id,     i->id, item_endpoint(i), item_owner(i), slice_make(r->input, r->input_len),
-        i->attempt};
+    struct queue_job job = {.run = r->id,
+                            .request_id = i->id,
+                            .endpoint = item_endpoint(i),
+                            .owner = item_owner(i),
+                            .input = slice_make(r->input, r->input_len),
+                            .attempt = i->attempt};
     r->began_ms = now_ms(q);
     r->told = false;
     set_step(q, i, STEP_RUNNING);
@@ -181,6 +186,7 @@ static void claim_answered(struct queue *q, struct item *i, const struct store_r
             run_log(q, i->run, "WARN", "taken up again after a restart (attempt %u)",
                     i->attempt + 1);
         i->started = true;
+        watch_news(q, i);
         leased(q, i, r->row);
         return;
     }

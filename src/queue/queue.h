@@ -56,6 +56,18 @@ struct queue_submit {
     int priority;
     bool no_retry;
     uint64_t max_queue_length; /* 0: no limit by the caller */
+    /* 0: none. Not begun by then (waiting, between two attempts, or runner.begun says no) it ends with 504,
+     * request_timeout and the header x-fal-request-timeout-type: user, and is never tried again. */
+    uint64_t start_timeout_ms;
+    bool no_store; /* the input is removed when it completes, the result QUEUE_SHORT_KEEP_MS later */
+    bool no_fallback;
+    struct slice hint; /* with no_fallback handed to the runner */
+    struct slice tags; /* kept with the row: "k=v,k=v" */
+    /* How often it may be tried again after a failure of this class; -1: as the outcome says. */
+    int retries_server_error, retries_timeout, retries_connection_error;
+    /* Of this owner, 0: none. The latest submit's values count for all that the owner has here. */
+    uint64_t owner_concurrency;  /* in progress at once; further ones wait and hold nobody up */
+    uint64_t owner_queue_length; /* more of it waiting: QUEUE_FULL */
 };
 
 struct queue_find {
@@ -70,8 +82,18 @@ struct queue_find {
 struct queue_job {
     uint64_t run; /* id of this run, for the calls below */
     const char *request_id;
-    struct slice endpoint, owner, input; /* valid until the run is done */
+    struct slice endpoint, owner, input, hint; /* valid until the run is done */
+    bool no_fallback;
     uint32_t attempt;
+};
+
+/* Which of the submit's retry counts applies. */
+enum queue_failure {
+    QUEUE_FAILURE_OTHER,
+    QUEUE_FAILURE_SERVER_ERROR,
+    QUEUE_FAILURE_TIMEOUT,
+    QUEUE_FAILURE_CONNECTION,
+    QUEUE_FAILURE_COUNT
 };
 
 struct queue_outcome {
@@ -80,6 +102,7 @@ struct queue_outcome {
     struct slice error, error_type; /* empty on success */
     bool retryable;         /* another attempt may help, and nothing was shown to the caller */
     unsigned max_attempts;  /* for this kind of failure (U8: 4, U9: 10) */
+    enum queue_failure failure;
     int64_t retry_after_ms; /* -1: not told */
     bool has_usage;
     struct slice upstream, model, usage;
@@ -95,6 +118,8 @@ struct queue_runner {
     void (*start)(void *user, const struct queue_job *job);
     /* The caller cancelled: end soon (queue_run_done is still due). */
     void (*cancel)(void *user, uint64_t run);
+    /* Has the run begun, as a start timeout understands it? NULL: it has when it was started. */
+    bool (*begun)(void *user, uint64_t run);
     void *user;
 };
 
@@ -116,6 +141,9 @@ void queue_wake(struct queue *q);
 #define QUEUE_RETRY_AFTER_CAP_MS 300000
 #define QUEUE_MAX_BACKOFF \
     256U /* requests between two attempts; at this many nothing new is claimed */
+#define QUEUE_MAX_ATTEMPTS 10U /* whatever the outcome and the submit say */
+#define QUEUE_SHORT_KEEP_MS 3600000 /* a result that was not to be stored, after its completion */
+#define QUEUE_POSITION_NEWS_MS 500
 #define QUEUE_STORE_RETRY_MS 1000 /* between two tries while the store cannot write */
 #define QUEUE_LOG_FLUSH_MS \
     1000 /* a line of a running request is given to the store after this at the latest */
@@ -155,6 +183,21 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
 void queue_status(struct queue *q, const struct queue_find *f, bool logs, struct queue_done d);
 void queue_result(struct queue *q, const struct queue_find *f, struct queue_done d);
 void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done d);
+
+/* How many of this owner are in progress, those being claimed included. */
+size_t queue_owner_running(const struct queue *q, struct slice owner);
+
+/* --- watch: what is behind a status stream
+ *
+ * `changed` is called when what queue_status would say of this request may have changed: state and log lines at once, the
+ * position at most every QUEUE_POSITION_NEWS_MS, and once more when it has left the queue's memory (completed). Never
+ * before queue_watch has returned, coalesced, from queue_tick. An id that the queue does not hold gets one call at once.
+ * `changed` may call everything here, queue_unwatch of its own or another watch too. */
+struct queue_watch;
+/* NULL when out of memory. It stays until queue_unwatch, which must come before queue_free. */
+struct queue_watch *queue_watch(struct queue *q, const char *id, void (*changed)(void *user),
+                                void *user);
+void queue_unwatch(struct queue *q, struct queue_watch *w);
 
 struct queue_stats {
     uint64_t submitted, claimed, retried;

@@ -71,6 +71,7 @@ static void put_line(struct queue *q, struct run *r, struct slice level, struct 
     r->lines[r->nlines++] = (struct queue_log){at_ms, level_of(level), copy};
     r->log_bytes += text.len;
     if (r->flush_due_ms == 0) r->flush_due_ms = now_ms(q) + QUEUE_LOG_FLUSH_MS;
+    watch_news(q, r->item);
 }
 
 void run_add_log(struct queue *q, struct run *r, struct slice level, struct slice message,

@@ -121,7 +121,7 @@ static void open_service(struct service *s) {
                                .clock = &clock_system,
                                .random = &unpooled,
                                .store = s->store,
-                               .runner = {capacity, start, stop, s},
+                               .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = s},
                                .node = "node",
                                .boot = boot};
     s->queue = queue_new(&qo);
