@@ -41,6 +41,20 @@ static inline struct slice json_str(yyjson_val *v) {
 /* Member `key` of object `obj` (NULL-safe: NULL when obj is not an object or has no such key). */
 yyjson_val *json_get(yyjson_val *obj, const char *key);
 
+/* A member as it stands in the text; the slices point into it. */
+struct json_member {
+    struct slice name;  /* between its quotes, escapes as written: compare with json_name_is */
+    struct slice value; /* without spaces around it */
+    struct slice text;  /* `"name": value` */
+};
+/* What stands between the braces of an object; empty when there is none. */
+struct slice json_inside(struct slice object);
+/* Takes the first member off *rest, which begins as json_inside or as a list of members; false: there is none left. Made
+ * for text that json_parse has accepted: other text gives some members or none, and is never read past its end. */
+bool json_next_member(struct slice *rest, struct json_member *out);
+/* Is this what the name says once its escapes are read? */
+bool json_name_is(struct slice name, const char *ascii);
+
 /* Appends a JSON string with its quotes. `ascii`: everything outside ASCII as \uXXXX (surrogate pairs).
  * Invalid UTF-8 becomes U+FFFD. */
 bool json_add_string(struct buf *b, struct slice s, bool ascii);
