@@ -4,7 +4,7 @@
 
 #include "api/api.h"
 #include "api/auth.h"
-#include "api/endpoints.h"
+#include "api/validate.h"
 
 enum served {
     SERVED_RUN,

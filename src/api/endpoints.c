@@ -1,8 +1,6 @@
 #include "api/endpoints.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
+/* --- what each field does to the request */
 
 static void set_prompt(struct llm_request *r, yyjson_val *v, struct arena *a) {
     r->prompt = json_str(v);
@@ -34,55 +32,245 @@ static void set_max_tokens(struct llm_request *r, yyjson_val *v, struct arena *a
     r->max_tokens = (uint32_t)yyjson_get_num(v);
 }
 
-static void add_images(struct llm_request *r, const struct slice *more, size_t n, struct arena *a) {
-    struct slice *all = arena_alloc(a, (r->nimages + n) * sizeof *all);
-    if (all == NULL) return;
-    if (r->nimages > 0) memcpy(all, r->images, r->nimages * sizeof *all);
-    memcpy(all + r->nimages, more, n * sizeof *all);
-    r->images = all;
-    r->nimages += n;
-}
-
-static void set_image_url(struct llm_request *r, yyjson_val *v, struct arena *a) {
-    struct slice url = json_str(v);
-    add_images(r, &url, 1, a);
-}
-
-static void set_image_urls(struct llm_request *r, yyjson_val *v, struct arena *a) {
-    size_t i, n;
+/* Appends one address or a list of them. */
+static void add_urls(const struct slice **list, size_t *n, yyjson_val *v, struct arena *a) {
+    size_t more = yyjson_is_arr(v) ? yyjson_arr_size(v) : 1, i, max;
+    struct slice *all = arena_alloc(a, (*n + more) * sizeof *all);
     yyjson_val *item;
-    yyjson_arr_foreach(v, i, n, item) set_image_url(r, item, a);
+    if (all == NULL) return;
+    if (*n > 0) memcpy(all, *list, *n * sizeof *all);
+    if (yyjson_is_arr(v)) {
+        yyjson_arr_foreach(v, i, max, item) all[*n + i] = json_str(item);
+    } else {
+        all[*n] = json_str(v);
+    }
+    *list = all;
+    *n += more;
 }
 
-static const char *const priorities[] = {"throughput", "latency", NULL};
+static void set_images(struct llm_request *r, yyjson_val *v, struct arena *a) {
+    add_urls(&r->images, &r->nimages, v, a);
+}
+
+static void set_audios(struct llm_request *r, yyjson_val *v, struct arena *a) {
+    add_urls(&r->audios, &r->naudios, v, a);
+}
+
+static void set_videos(struct llm_request *r, yyjson_val *v, struct arena *a) {
+    add_urls(&r->videos, &r->nvideos, v, a);
+}
+
+/* --- the table of fields, in the order in which documents show them */
 
 #define MAX_TOKENS_LIMIT 1000000.0
-#define MAX_URLS 64U
 /* Twice what fills the largest context there is (2 million tokens of about 4 bytes). */
 #define PROMPT_MAX_BYTES (8U << 20)
 
-static const struct input_field any_llm_inputs[] = {
-    {"prompt", INPUT_STRING, true, 0, PROMPT_MAX_BYTES, NULL, "what the model is asked",
-     set_prompt},
-    {"system_prompt", INPUT_STRING, false, 0, PROMPT_MAX_BYTES, NULL,
-     "context or instructions for the model", set_system_prompt},
-    {"model", INPUT_MODEL, false, 0, 0, NULL,
-     "id of the catalogue; premium models cost ten times as much", set_model},
-    {"reasoning", INPUT_BOOL, false, 0, 0, NULL, "whether the reasoning is part of the answer",
-     set_reasoning},
-    {"priority", INPUT_ENUM, false, 0, 0, priorities, "what the provider is chosen by",
-     set_priority},
-    {"temperature", INPUT_NUMBER, false, 0, 2, NULL, "0 is the most predictable", set_temperature},
-    {"max_tokens", INPUT_INTEGER, false, 1, MAX_TOKENS_LIMIT, NULL, "longest answer, in tokens",
-     set_max_tokens},
-    {"image_url", INPUT_URL, false, 0, 0, NULL, "an image the prompt speaks of", set_image_url},
-    {"image_urls", INPUT_URLS, false, 0, 0, NULL, "images the prompt speaks of", set_image_urls},
-    {NULL, INPUT_STRING, false, 0, 0, NULL, NULL, NULL},
+static const char *const priorities[] = {"throughput", "latency", NULL};
+
+static const struct input_field fields[IN_COUNT] = {
+    [IN_PROMPT] = {.name = "prompt",
+                   .type = INPUT_STRING,
+                   .max = PROMPT_MAX_BYTES,
+                   .example = "\"What is the meaning of life?\"",
+                   .title = "Prompt",
+                   .description = "What the model is asked.",
+                   .set = set_prompt},
+    [IN_SYSTEM_PROMPT] = {.name = "system_prompt",
+                          .type = INPUT_STRING,
+                          .max = PROMPT_MAX_BYTES,
+                          .example = "\"Answer in one sentence.\"",
+                          .title = "System Prompt",
+                          .description = "Context or instructions that stand before the prompt.",
+                          .set = set_system_prompt},
+    [IN_MODEL] = {.name = "model",
+                  .type = INPUT_MODEL,
+                  .lists_models = true,
+                  .title = "Model",
+                  .description = "Which model answers. Premium models are charged at ten times the "
+                                 "rate of the others.",
+                  .set = set_model},
+    [IN_ANY_MODEL] = {.name = "model",
+                      .type = INPUT_MODEL,
+                      .example = "\"google/gemini-2.5-flash\"",
+                      .title = "Model",
+                      .description = "Which model answers: any id that the server has a way to.",
+                      .set = set_model},
+    [IN_MESSAGES] = {.name = "messages",
+                     .type = INPUT_MESSAGES,
+                     .example =
+                         "[{\"role\":\"user\",\"content\":\"What is the meaning of life?\"}]",
+                     .title = "Messages",
+                     .description = "The conversation, as OpenAI's chat completions take it."},
+    [IN_REASONING] = {.name = "reasoning",
+                      .type = INPUT_BOOL,
+                      .standard = "false",
+                      .title = "Reasoning",
+                      .description = "Whether the model's reasoning is part of the answer.",
+                      .set = set_reasoning},
+    [IN_PRIORITY] = {.name = "priority",
+                     .type = INPUT_ENUM,
+                     .values = priorities,
+                     .standard = "\"latency\"",
+                     .title = "Priority",
+                     .description = "What a provider is chosen by where there are several: tokens "
+                                    "per second, or the time to the first one.",
+                     .set = set_priority},
+    [IN_TEMPERATURE] = {.name = "temperature",
+                        .type = INPUT_NUMBER,
+                        .max = 2,
+                        .example = "0.7",
+                        .title = "Temperature",
+                        .description = "How varied the answer is: 0 is the most predictable. Left "
+                                       "to the model when it is not given.",
+                        .set = set_temperature},
+    [IN_MAX_TOKENS] = {.name = "max_tokens",
+                       .type = INPUT_INTEGER,
+                       .min = 1,
+                       .max = MAX_TOKENS_LIMIT,
+                       .example = "512",
+                       .title = "Max Tokens",
+                       .description = "The longest answer, in tokens. Left to the model when it is "
+                                      "not given.",
+                       .set = set_max_tokens},
+    [IN_IMAGE_URL] = {.name = "image_url",
+                      .type = INPUT_URL,
+                      .media = MEDIA_IMAGE,
+                      .example = "\"https://example.org/cat.png\"",
+                      .title = "Image URL",
+                      .description =
+                          "An image that the prompt speaks of: an address or a data URI.",
+                      .set = set_images},
+    [IN_IMAGE_URLS] = {.name = "image_urls",
+                       .type = INPUT_URLS,
+                       .media = MEDIA_IMAGE,
+                       .example = "[\"https://example.org/cat.png\"]",
+                       .title = "Image URLs",
+                       .description = "Images that the prompt speaks of: addresses or data URIs.",
+                       .set = set_images},
+    [IN_AUDIO_URL] = {.name = "audio_url",
+                      .type = INPUT_URL,
+                      .media = MEDIA_AUDIO,
+                      .example = "\"https://example.org/talk.mp3\"",
+                      .title = "Audio URL",
+                      .description = "The sound that the prompt speaks of: an address or a data "
+                                     "URI.",
+                      .set = set_audios},
+    [IN_VIDEO_URL] = {.name = "video_url",
+                      .type = INPUT_URL,
+                      .media = MEDIA_VIDEO,
+                      .example = "\"https://example.org/walk.mp4\"",
+                      .title = "Video URL",
+                      .description = "The video that the prompt speaks of: an address or a data "
+                                     "URI. Not together with video_urls.",
+                      .set = set_videos},
+    [IN_VIDEO_URLS] = {.name = "video_urls",
+                       .type = INPUT_URLS,
+                       .media = MEDIA_VIDEO,
+                       .example = "[\"https://example.org/walk.mp4\"]",
+                       .title = "Video URLs",
+                       .description = "Videos that the prompt speaks of: addresses or data URIs. "
+                                      "Not together with video_url.",
+                       .set = set_videos},
 };
 
+const struct input_field *input_field_at(enum input_row row) {
+    return &fields[row];
+}
+
+/* --- the table of endpoints */
+
+#define TUNING (IN(SYSTEM_PROMPT) | IN(REASONING) | IN(TEMPERATURE) | IN(MAX_TOKENS))
+#define IMAGES (IN(IMAGE_URL) | IN(IMAGE_URLS))
+#define VIDEOS (IN(VIDEO_URL) | IN(VIDEO_URLS))
+#define ANY_LLM (IN(PROMPT) | IN(MODEL) | TUNING | IN(PRIORITY) | IMAGES)
+#define ROUTER (IN(PROMPT) | IN(ANY_MODEL) | TUNING)
+#define ROUTER_NEEDS (IN(PROMPT) | IN(ANY_MODEL))
+
+#define MEDIA_OUTPUT (OUTPUT_TEXT | OUTPUT_REASONING | OUTPUT_USAGE)
+#define FULL_OUTPUT (MEDIA_OUTPUT | OUTPUT_PARTIAL | OUTPUT_ERROR)
+
 static const struct endpoint endpoints[] = {
-    {"fal-ai/any-llm", any_llm_inputs,
-     OUTPUT_TEXT | OUTPUT_REASONING | OUTPUT_PARTIAL | OUTPUT_ERROR | OUTPUT_USAGE, false},
+    {.id = "fal-ai/any-llm",
+     .takes = ANY_LLM,
+     .needs = IN(PROMPT),
+     .outputs = FULL_OUTPUT,
+     .category = "llm",
+     .title = "Any LLM",
+     .description = "One prompt to any model of the catalogue."},
+    {.id = "fal-ai/any-llm/vision",
+     .takes = ANY_LLM,
+     .needs = IN(PROMPT),
+     .needs_one = IMAGES,
+     .outputs = FULL_OUTPUT,
+     .category = "vision",
+     .title = "Any VLM",
+     .description = "A prompt about one or more images, to any model that sees."},
+    {.id = "fal-ai/any-llm/enterprise",
+     .keeps_nothing = true,
+     .takes = ANY_LLM,
+     .needs = IN(PROMPT),
+     .outputs = FULL_OUTPUT,
+     .category = "llm",
+     .title = "Any LLM Enterprise",
+     .description = "As fal-ai/any-llm, but only upstreams that keep nothing of what they read."},
+    {.id = "openrouter/router",
+     .takes = ROUTER,
+     .needs = ROUTER_NEEDS,
+     .outputs = FULL_OUTPUT,
+     .category = "llm",
+     .title = "Router",
+     .description = "One prompt to the model that is named."},
+    {.id = "openrouter/router/vision",
+     .takes = ROUTER | IMAGES,
+     .needs = ROUTER_NEEDS,
+     .needs_one = IMAGES,
+     .outputs = MEDIA_OUTPUT,
+     .category = "vision",
+     .title = "Router Vision",
+     .description = "A prompt about one or more images, to the model that is named."},
+    {.id = "openrouter/router/enterprise",
+     .keeps_nothing = true,
+     .takes = ROUTER,
+     .needs = ROUTER_NEEDS,
+     .outputs = FULL_OUTPUT,
+     .category = "llm",
+     .title = "Router Enterprise",
+     .description = "As openrouter/router, but only upstreams that keep nothing of what they "
+                    "read."},
+    {.id = "openrouter/router/audio",
+     .takes = ROUTER | IN(AUDIO_URL),
+     .needs = ROUTER_NEEDS | IN(AUDIO_URL),
+     .outputs = MEDIA_OUTPUT,
+     .category = "audio-to-text",
+     .title = "Router Audio",
+     .description = "A prompt about a recording, to the model that is named."},
+    {.id = "openrouter/router/video",
+     .takes = ROUTER | VIDEOS,
+     .needs = ROUTER_NEEDS,
+     .one_only = VIDEOS,
+     .outputs = MEDIA_OUTPUT,
+     .category = "video-to-text",
+     .title = "Router Video",
+     .description = "A prompt about one or more videos, to the model that is named."},
+    {.id = "openrouter/router/video/enterprise",
+     .keeps_nothing = true,
+     .takes = ROUTER | VIDEOS,
+     .needs = ROUTER_NEEDS,
+     .one_only = VIDEOS,
+     .outputs = MEDIA_OUTPUT,
+     .category = "video-to-text",
+     .title = "Router Video Enterprise",
+     .description = "As openrouter/router/video, but only upstreams that keep nothing of what "
+                    "they read."},
+    {.id = "openrouter/router/openai/v1/chat/completions",
+     .dialect = ENDPOINT_OPENAI,
+     .takes = IN(ANY_MODEL) | IN(MESSAGES),
+     .needs = IN(ANY_MODEL) | IN(MESSAGES),
+     .category = "llm",
+     .title = "Router Chat Completions",
+     .description = "OpenAI's chat completions: members that are not described here go to the "
+                    "upstream, and come back from it, unchanged."},
 };
 
 size_t endpoint_count(void) {
@@ -93,258 +281,142 @@ const struct endpoint *endpoint_at(size_t i) {
     return &endpoints[i];
 }
 
+static bool begins_with_segments(struct slice path, struct slice id) {
+    return slice_starts(path, id) && (path.len == id.len || path.ptr[id.len] == '/');
+}
+
+/* What follows an id of `len` bytes and the slash behind it. */
+static struct slice after(struct slice path, size_t len) {
+    return slice_from(path, path.len > len ? len + 1 : len);
+}
+
 const struct endpoint *endpoint_find(struct slice path, struct slice *rest) {
     const struct endpoint *best = NULL;
     size_t best_len = 0;
     for (size_t i = 0; i < endpoint_count(); i++) {
         struct slice id = slice_of(endpoints[i].id);
-        if (id.len < best_len || !slice_starts(path, id)) continue;
-        if (path.len > id.len && path.ptr[id.len] != '/') continue;
+        if (id.len < best_len || !begins_with_segments(path, id)) continue;
         best = &endpoints[i];
         best_len = id.len;
     }
-    if (best != NULL) *rest = slice_from(path, path.len > best_len ? best_len + 1 : best_len);
+    if (best != NULL) *rest = after(path, best_len);
     return best;
 }
 
-/* --- faults */
-
-#define FAULTS_MAX_BYTES (256U << 10)
-#define FAULT_INPUT_BYTES 256U
-
-void faults_init(struct faults *f) {
-    *f = (struct faults){0};
-    buf_init(&f->json, FAULTS_MAX_BYTES);
-    buf_init(&f->text, FAULTS_MAX_BYTES);
+struct slice endpoint_default_model(const struct catalogue *c, bool sees) {
+    struct slice id = catalogue_default(c);
+    const struct catalogue_model *m = sees ? catalogue_find(c, id) : NULL;
+    if (!sees || (m != NULL && m->vision)) return id;
+    for (size_t i = 0; i < catalogue_count(c); i++)
+        if (catalogue_at(c, i)->vision) return catalogue_at(c, i)->id;
+    return id;
 }
 
-void faults_free(struct faults *f) {
-    buf_free(&f->json);
-    buf_free(&f->text);
-}
+/* --- ids */
 
-/* A value is shown again only when it is small. */
-static void add_input(struct buf *b, yyjson_val *v) {
-    if (v == NULL || yyjson_is_ctn(v) ||
-        (yyjson_is_str(v) && yyjson_get_len(v) > FAULT_INPUT_BYTES))
-        return;
-    buf_puts(b, ",\"input\":");
-    json_add_value(b, v, true);
-}
+#define FAL_OLD_NUMBER "110602490"
 
-/* ["body","prompt"] as body.prompt */
-static void add_place(struct buf *b, const char *loc) {
-    for (; *loc != '\0'; loc++)
-        if (strchr("[]\"", *loc) == NULL) buf_addc(b, *loc == ',' ? '.' : *loc);
-}
-
-void faults_add(struct faults *f, const char *loc, const char *msg, const char *type,
-                const char *ctx, yyjson_val *input) {
-    struct buf *b = &f->json;
-    buf_puts(b, f->count == 0 ? "[" : ",");
-    buf_printf(b, "{\"loc\":%s,\"msg\":", loc);
-    json_add_string(b, slice_of(msg), true);
-    buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"", type, type);
-    if (ctx != NULL) buf_printf(b, ",\"ctx\":%s", ctx);
-    add_input(b, input);
-    buf_addc(b, '}');
-    if (f->count++ > 0) return;
-    add_place(&f->text, loc);
-    buf_printf(&f->text, ": %s", msg);
-}
-
-void faults_json(struct buf *b, const struct faults *f) {
-    if (f->count == 0 || f->json.failed) b->failed = true;
-    buf_puts(b, "{\"detail\":");
-    buf_add(b, buf_slice(&f->json));
-    buf_puts(b, "],\"message\":");
-    json_add_string(b, buf_slice(&f->text), true);
-    buf_addc(b, '}');
-}
-
-static void field_fault(struct faults *f, const struct input_field *in, const char *msg,
-                        const char *type, const char *ctx, yyjson_val *v) {
-    char loc[96];
-    snprintf(loc, sizeof loc, "[\"body\",\"%s\"]", in->name);
-    faults_add(f, loc, msg, type, ctx, v);
-}
-
-/* --- checks, one per type; true when the value may be set */
-
-static bool check_string(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (!yyjson_is_str(v)) {
-        field_fault(f, in, "Input should be a valid string", "string_type", NULL, v);
+/* As routes take them. "requests" separates an id from a request's. */
+static bool segment_ok(struct slice s) {
+    if (s.len == 0 || slice_is(s, ".") || slice_is(s, "..") || slice_is(s, "requests"))
         return false;
-    }
-    if (in->type != INPUT_STRING || yyjson_get_len(v) <= (size_t)in->max) return true;
-    char msg[96], ctx[64];
-    snprintf(msg, sizeof msg, "String should have at most %.0f bytes", in->max);
-    snprintf(ctx, sizeof ctx, "{\"max_length\":%.0f}", in->max);
-    field_fault(f, in, msg, "sequence_too_long", ctx, NULL);
-    return false;
-}
-
-static bool check_bool(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (yyjson_is_bool(v)) return true;
-    field_fault(f, in, "Input should be a valid boolean", "bool_type", NULL, v);
-    return false;
-}
-
-static bool check_bounds(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    double n = yyjson_get_num(v);
-    char msg[96], ctx[64];
-    if (n < in->min) {
-        snprintf(msg, sizeof msg, "Input should be greater than or equal to %g", in->min);
-        snprintf(ctx, sizeof ctx, "{\"ge\":%.0f}", in->min);
-        field_fault(f, in, msg, "greater_than_equal", ctx, v);
-        return false;
-    }
-    if (n > in->max) {
-        snprintf(msg, sizeof msg, "Input should be less than or equal to %.0f", in->max);
-        snprintf(ctx, sizeof ctx, "{\"le\":%.0f}", in->max);
-        field_fault(f, in, msg, "less_than_equal", ctx, v);
-        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!plain && c != '-' && c != '_' && c != '.') return false;
     }
     return true;
 }
 
-static bool check_number(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (yyjson_is_num(v)) return check_bounds(f, in, v);
-    field_fault(f, in, "Input should be a valid number", "float_type", NULL, v);
-    return false;
+/* 110602490-any-llm: digits, a dash, letters, digits and dashes. */
+static bool read_legacy(struct slice text, struct endpoint_id *id) {
+    size_t digits = 0;
+    while (digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9') digits++;
+    if (digits == 0 || digits == text.len || text.ptr[digits] != '-') return false;
+    id->owner = slice_make(text.ptr, digits);
+    id->alias = slice_from(text, digits + 1);
+    return segment_ok(id->alias) && slice_find(id->alias, '.') < 0 &&
+           slice_find(id->alias, '_') < 0;
 }
 
-static bool check_integer(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (!yyjson_is_num(v)) {
-        field_fault(f, in, "Input should be a valid integer", "int_type", NULL, v);
-        return false;
-    }
-    double n = yyjson_get_num(v);
-    if (yyjson_is_real(v) && floor(n) != n) {
-        field_fault(f, in, "Input should be a valid integer, got a number with a fractional part",
-                    "int_from_float", NULL, v);
-        return false;
-    }
-    return check_bounds(f, in, v);
-}
-
-static bool check_enum(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    struct buf ctx;
-    if (yyjson_is_str(v))
-        for (const char *const *at = in->values; *at != NULL; at++)
-            if (slice_is(json_str(v), *at)) return true;
-    buf_init(&ctx, 4096);
-    buf_puts(&ctx, "{\"expected\":[");
-    for (const char *const *at = in->values; *at != NULL; at++)
-        buf_printf(&ctx, "%s\"%s\"", at == in->values ? "" : ",", *at);
-    buf_puts(&ctx, "]}");
-    buf_addc(&ctx, '\0');
-    field_fault(f, in, "Input should be one of the expected values", "one_of",
-                ctx.failed ? NULL : buf_slice(&ctx).ptr, v);
-    buf_free(&ctx);
-    return false;
-}
-
-static bool url_ok(yyjson_val *v) {
-    struct slice s = json_str(v);
-    return slice_starts(s, SLICE("https://")) || slice_starts(s, SLICE("http://")) ||
-           slice_starts(s, SLICE("data:"));
-}
-
-static bool check_url(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    if (!check_string(f, in, v)) return false;
-    if (url_ok(v)) return true;
-    field_fault(f, in, "URL should begin with https://, http:// or data:", "url_scheme", NULL, v);
-    return false;
-}
-
-static bool check_urls(struct faults *f, const struct input_field *in, yyjson_val *v) {
-    size_t i, n;
-    yyjson_val *item;
-    if (!yyjson_is_arr(v)) {
-        field_fault(f, in, "Input should be a valid list", "list_type", NULL, v);
-        return false;
-    }
-    if (yyjson_arr_size(v) > MAX_URLS) {
-        field_fault(f, in, "List should have at most 64 items", "sequence_too_long",
-                    "{\"max_length\":64}", NULL);
-        return false;
-    }
-    yyjson_arr_foreach(v, i, n, item) if (!check_url(f, in, item)) return false;
+static bool path_ok(struct slice path) {
+    while (path.ptr != NULL && path.len > 0)
+        if (!segment_ok(slice_cut(path, '/', &path))) return false;
     return true;
 }
 
-#define MODEL_MAX_BYTES 256U
-
-/* A route may take any id, but the id stands in a header of the answer and in the log. */
-static bool model_id_ok(struct slice id) {
-    for (size_t i = 0; i < id.len; i++)
-        if (id.ptr[i] <= ' ' || id.ptr[i] >= 0x7f) return false;
-    return id.len > 0 && id.len <= MODEL_MAX_BYTES;
-}
-
-static bool check_model(struct faults *f, const struct input_field *in, yyjson_val *v,
-                        const struct llm *llm) {
-    if (!check_string(f, in, v)) return false;
-    if (model_id_ok(json_str(v)) && llm_knows(llm, json_str(v))) return true;
-    field_fault(f, in, "unknown model", "one_of", NULL, v);
-    return false;
-}
-
-static bool check(struct faults *f, const struct input_field *in, yyjson_val *v,
-                  const struct llm *llm) {
-    switch (in->type) {
-    case INPUT_STRING: return check_string(f, in, v);
-    case INPUT_MODEL: return check_model(f, in, v, llm);
-    case INPUT_BOOL: return check_bool(f, in, v);
-    case INPUT_NUMBER: return check_number(f, in, v);
-    case INPUT_INTEGER: return check_integer(f, in, v);
-    case INPUT_ENUM: return check_enum(f, in, v);
-    case INPUT_URL: return check_url(f, in, v);
-    case INPUT_URLS: return check_urls(f, in, v);
+static bool read_segments(struct slice text, struct endpoint_id *id) {
+    struct slice rest = text;
+    id->owner = slice_cut(rest, '/', &rest);
+    if (slice_is(id->owner, "workflows") || slice_is(id->owner, "comfy")) {
+        id->ns = id->owner;
+        id->owner = slice_cut(rest, '/', &rest);
     }
-    return false;
+    id->alias = slice_cut(rest, '/', &rest);
+    id->path = rest.ptr != NULL ? rest : SLICE("");
+    return segment_ok(id->owner) && segment_ok(id->alias) && path_ok(id->path);
 }
 
-bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm,
-                   const struct catalogue *catalogue, struct arena *a, struct llm_request *r,
-                   struct faults *faults) {
-    for (const struct input_field *in = e->inputs; in->name != NULL; in++) {
-        yyjson_val *v = json_get(input, in->name);
-        if (v == NULL || (!in->required && yyjson_is_null(v))) {
-            if (in->required) field_fault(faults, in, "Field required", "missing", NULL, NULL);
-            continue;
-        }
-        if (check(faults, in, v, llm) && in->set != NULL) in->set(r, v, a);
+bool endpoint_id_parse(struct slice text, struct endpoint_id *id) {
+    *id = (struct endpoint_id){SLICE(""), SLICE(""), SLICE(""), SLICE("")};
+    while (text.len > 0 && text.ptr[0] == '/') text = slice_from(text, 1);
+    while (text.len > 0 && text.ptr[text.len - 1] == '/') text.len--;
+    bool ok = slice_find(text, '/') < 0 ? read_legacy(text, id) : read_segments(text, id);
+    if (slice_is(id->owner, FAL_OLD_NUMBER)) id->owner = SLICE("fal-ai");
+    return ok;
+}
+
+struct slice endpoint_id_text(const struct endpoint_id *id, bool whole, struct arena *a) {
+    const struct slice parts[] = {id->ns, id->owner, id->alias, whole ? id->path : SLICE("")};
+    size_t size = 0, len = 0;
+    for (size_t i = 0; i < 4; i++) size += parts[i].len + 1;
+    char *out = arena_alloc(a, size);
+    if (out == NULL) return SLICE_NONE;
+    for (size_t i = 0; i < 4; i++) {
+        if (parts[i].len == 0) continue;
+        if (len > 0) out[len++] = '/';
+        memcpy(out + len, parts[i].ptr, parts[i].len);
+        len += parts[i].len;
     }
-    if (r->model.len == 0) r->model = catalogue_default(catalogue);
-    r->keeps_nothing = e->keeps_nothing;
-    return faults->count == 0 && !a->failed;
+    return slice_make(out, len);
 }
 
-static void parse_fault(struct faults *f, const struct json_error *err) {
-    static const char *const types[] = {[JSON_SYNTAX] = "json_invalid",
-                                        [JSON_UNICODE] = "json_invalid",
-                                        [JSON_DEPTH] = "json_invalid",
-                                        [JSON_DUPLICATE] = "json_invalid",
-                                        [JSON_MEMORY] = "internal_server_error"};
-    char loc[48];
-    if (err->fault == JSON_DUPLICATE)
-        snprintf(loc, sizeof loc, "[\"body\"]");
-    else
-        snprintf(loc, sizeof loc, "[\"body\",%zu]", err->offset);
-    faults_add(f, loc, err->reason, types[err->fault], NULL, NULL);
+struct slice endpoint_owner_alias(struct slice canonical) {
+    struct endpoint_id id;
+    if (!endpoint_id_parse(canonical, &id) || id.path.len == 0) return canonical;
+    return slice_make(canonical.ptr, (size_t)(id.alias.ptr + id.alias.len - canonical.ptr));
 }
 
-yyjson_doc *endpoint_parse(struct slice body, struct faults *faults) {
-    struct json_error err;
-    yyjson_doc *doc = json_parse(body.len == 0 ? SLICE("{}") : body, &err);
-    if (doc == NULL) {
-        parse_fault(faults, &err);
-        return NULL;
+/* --- the operator's own names */
+
+const struct endpoint *endpoint_resolve(struct slice path, const struct config_alias *aliases,
+                                        size_t n, struct slice *rest) {
+    const struct endpoint *best = endpoint_find(path, rest);
+    size_t best_len = best != NULL ? strlen(best->id) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct slice beyond, name = aliases[i].name;
+        if (name.len < best_len || !begins_with_segments(path, name)) continue;
+        const struct endpoint *e = endpoint_find(aliases[i].endpoint, &beyond);
+        if (e == NULL || beyond.len > 0) continue;
+        best = e;
+        best_len = name.len;
+        *rest = after(path, best_len);
     }
-    if (yyjson_is_obj(yyjson_doc_get_root(doc))) return doc;
-    faults_add(faults, "[\"body\"]", "Input should be a valid dictionary", "dict_type", NULL, NULL);
-    yyjson_doc_free(doc);
-    return NULL;
+    return best;
+}
+
+static bool is_canonical(struct slice text) {
+    struct endpoint_id id;
+    if (!endpoint_id_parse(text, &id)) return false;
+    size_t len = id.owner.len + 1 + id.alias.len + (id.ns.len > 0 ? id.ns.len + 1 : 0) +
+                 (id.path.len > 0 ? id.path.len + 1 : 0);
+    return len == text.len && slice_find(text, '/') >= 0;
+}
+
+const char *endpoint_alias_fault(const struct config_alias *alias) {
+    struct slice rest;
+    if (!is_canonical(alias->name))
+        return "is no endpoint id (owner/alias or workflows/owner/alias)";
+    const struct endpoint *e = endpoint_find(alias->endpoint, &rest);
+    return e == NULL || rest.len > 0 ? "stands for an endpoint that does not exist" : NULL;
 }

@@ -1,6 +1,6 @@
 #include "cmocka_all.h"
 
-#include "api/endpoints.h"
+#include "api/validate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +9,22 @@ bool llm_knows(const struct llm *m, struct slice model) {
     return slice_starts(model, SLICE("known/"));
 }
 
-struct slice catalogue_default(const struct catalogue *c) {
-    return SLICE("known/default");
+static struct catalogue *catalogue;
+
+/* The default does not see; the first that does is known/eyes. */
+static int read_catalogue(void **state) {
+    struct config_error err;
+    catalogue = catalogue_read(SLICE("{\"default\":\"known/default\",\"models\":["
+                                     "{\"id\":\"known/default\"},"
+                                     "{\"id\":\"known/eyes\",\"vision\":true},"
+                                     "{\"id\":\"known/more-eyes\",\"vision\":true}]}"),
+                               "test", &err);
+    return catalogue != NULL ? 0 : -1;
+}
+
+static int free_catalogue(void **state) {
+    catalogue_free(catalogue);
+    return 0;
 }
 
 struct reading {
@@ -21,16 +35,20 @@ struct reading {
     bool ok;
 };
 
-static void read_body(struct reading *r, const char *body) {
+static void read_body_of(struct reading *r, const char *id, const char *body) {
     struct slice rest;
     memset(r, 0, sizeof *r);
     arena_init(&r->arena, 1U << 20);
     faults_init(&r->faults);
     r->doc = endpoint_parse(slice_of(body), &r->faults);
     if (r->doc == NULL) return;
-    const struct endpoint *e = endpoint_find(SLICE("fal-ai/any-llm"), &rest);
-    r->ok = endpoint_read(e, yyjson_doc_get_root(r->doc), NULL, NULL, &r->arena, &r->request,
+    const struct endpoint *e = endpoint_find(slice_of(id), &rest);
+    r->ok = endpoint_read(e, yyjson_doc_get_root(r->doc), NULL, catalogue, &r->arena, &r->request,
                           &r->faults);
+}
+
+static void read_body(struct reading *r, const char *body) {
+    read_body_of(r, "fal-ai/any-llm", body);
 }
 
 static void done(struct reading *r) {
@@ -45,10 +63,10 @@ struct row {
     const char *ctx;        /* part of it that must stand there */
 };
 
-static void check_row(const struct row *row) {
+static void check_row_of(const char *id, const struct row *row) {
     struct reading r;
     char want[256];
-    read_body(&r, row->body);
+    read_body_of(&r, id, row->body);
     if (r.ok != (row->type == NULL)) fail_msg("%s: %s", row->body, r.ok ? "accepted" : "refused");
     if (row->type != NULL) {
         char *json = slice_dup(buf_slice(&r.faults.json));
@@ -61,6 +79,10 @@ static void check_row(const struct row *row) {
         free(json);
     }
     done(&r);
+}
+
+static void check_row(const struct row *row) {
+    check_row_of("fal-ai/any-llm", row);
 }
 
 #define PROMPT "[\"body\",\"prompt\"]"
@@ -96,7 +118,7 @@ static void endpoint_judges_every_field(void **state) {
         {"{\"prompt\":\"x\",\"reasoning\":\"yes\"}", "[\"body\",\"reasoning\"]", "bool_type", NULL},
         {"{\"prompt\":\"x\",\"priority\":\"fast\"}", "[\"body\",\"priority\"]", "one_of",
          "\"expected\":[\"throughput\",\"latency\"]"},
-        {"{\"prompt\":\"x\",\"image_urls\":[\"https://a/b\",7]}", "[\"body\",\"image_urls\"]",
+        {"{\"prompt\":\"x\",\"image_urls\":[\"https://a/b\",7]}", "[\"body\",\"image_urls\",1]",
          "string_type", NULL},
         {"{\"prompt\":\"x\",\"image_url\":\"file:///etc/passwd\"}", "[\"body\",\"image_url\"]",
          "url_scheme", NULL},
@@ -153,16 +175,16 @@ static void endpoint_fills_the_request(void **state) {
     read_body(
         &r,
         "{\"prompt\":\"p\\u0000q\",\"system_prompt\":\"s\",\"temperature\":0.25,\"max_tokens\":7,\"reasoning\":true,"
-        "\"priority\":\"latency\",\"image_url\":\"https://a/1\",\"image_urls\":[\"data:image/png;base64,AA\"]}");
+        "\"priority\":\"latency\",\"image_url\":\"https://a/1\",\"image_urls\":[\"data:image/png;base64,AAAA\"]}");
     assert_true(r.ok);
     assert_int_equal(r.request.prompt.len, 3);
     assert_true(slice_is(r.request.system_prompt, "s"));
-    assert_true(slice_is(r.request.model, "known/default"));
+    assert_true(slice_is(r.request.model, "known/eyes"));
     assert_true(r.request.has_temperature && r.request.temperature == 0.25);
     assert_true(r.request.has_max_tokens && r.request.max_tokens == 7);
     assert_true(r.request.reasoning && r.request.latency);
     assert_int_equal(r.request.nimages, 2);
-    assert_true(slice_is(r.request.images[1], "data:image/png;base64,AA"));
+    assert_true(slice_is(r.request.images[1], "data:image/png;base64,AAAA"));
     done(&r);
 }
 
@@ -185,5 +207,5 @@ int main(void) {
         cmocka_unit_test(endpoint_fills_the_request),
         cmocka_unit_test(endpoint_is_found_on_whole_segments),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, read_catalogue, free_catalogue);
 }
