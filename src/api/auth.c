@@ -128,8 +128,10 @@ static enum auth_verdict check_open(const struct keyring *k, const struct net_ex
     struct slice origin = h1_get(h, SLICE("origin"), &n);
     if (!host_ok(k->config, h->host)) return AUTH_HOST;
     if (n > 1 || (n == 1 && !origin_ok(k->config, origin))) return AUTH_ORIGIN;
-    *out = (struct identity){
-        .owner = SLICE("local"), .key_id = SLICE("local"), .scope = SCOPE_ADMIN};
+    *out = (struct identity){.owner = SLICE("local"),
+                             .key_id = SLICE("local"),
+                             .scope = SCOPE_ADMIN,
+                             .limits = &k->config->key_limits};
     return AUTH_OK;
 }
 
@@ -143,6 +145,7 @@ enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange 
     if (!credential_of(header, &credential)) return AUTH_INVALID;
     const struct config_key *key = find(k, credential);
     if (key == NULL) return AUTH_INVALID;
-    *out = (struct identity){.owner = key->owner, .key_id = key->id, .scope = key->scope};
+    *out = (struct identity){
+        .owner = key->owner, .key_id = key->id, .scope = key->scope, .limits = &key->limits};
     return AUTH_OK;
 }

@@ -17,6 +17,7 @@ enum auth_verdict { AUTH_OK, AUTH_MISSING, AUTH_INVALID, AUTH_REPEATED, AUTH_HOS
 struct identity {
     struct slice owner, key_id; /* live as long as the keyring */
     enum config_scope scope;
+    const struct config_limits *limits;
 };
 
 /* AUTH_HOST and AUTH_ORIGIN come only when the keyring is open. */

@@ -16,7 +16,7 @@ void call_headers(struct call *c) {
         c->x, SLICE("access-control-expose-headers"),
         SLICE(
             "x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
-            "x-fal-billable-units, x-anyllm-model, x-anyllm-upstream, retry-after"));
+            "x-fal-billable-units, x-fal-runner-hints, x-fal-served-from, x-anyllm-model, x-anyllm-upstream, retry-after"));
 }
 
 void call_header_u64(struct call *c, const char *name, uint64_t v) {
@@ -46,18 +46,71 @@ struct buf *call_scratch(struct call *c) {
 }
 
 void call_error(struct call *c, unsigned status, const char *type, struct slice detail) {
+    if (c->openai) {
+        call_error_param(c, status, type, NULL, detail);
+        return;
+    }
     struct buf *b = call_scratch(c);
     flat_json(b, detail, type);
     if (type != NULL) net_header(c->x, SLICE("x-fal-error-type"), slice_of(type));
     call_scratch_json(c, status);
 }
 
+void call_error_param(struct call *c, unsigned status, const char *code, const char *param,
+                      struct slice message) {
+    struct buf *b = call_scratch(c);
+    openai_error_json(b, status, code, slice_of(param), message);
+    call_scratch_json(c, status);
+}
+
+/* "body.prompt: Field required" of OpenAI's parameter "prompt" */
+static void openai_fault(struct call *c, const struct faults *f) {
+    struct slice text = buf_slice(&f->text), message, place = slice_cut(text, ':', &message);
+    struct buf *b = call_scratch(c);
+    struct slice param = slice_starts(place, SLICE("body.")) ? slice_from(place, 5) : SLICE("");
+    openai_error_json(b, 400, NULL, param, text);
+    call_scratch_json(c, 400);
+}
+
 void call_faults(struct call *c, const struct faults *f) {
+    net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
+    if (c->openai) {
+        openai_fault(c, f);
+        return;
+    }
     struct buf *b = call_scratch(c);
     faults_json(b, f);
     net_header(c->x, SLICE("x-fal-retryable"), SLICE("false"));
-    net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     call_scratch_json(c, 422);
+}
+
+/* Said where waiting helps: as the upstream told, and always with a 429, the one status that every client repeats. */
+static void say_retry_after(struct call *c, const struct llm_error *err,
+                            const struct llm_fault_info *info) {
+    if (!info->retryable) return;
+    if (err->retry_after_ms >= 0)
+        call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
+    else if (info->http_status == 429)
+        call_header_u64(c, "retry-after", 1);
+}
+
+void call_model_error(struct call *c, const struct llm_error *err) {
+    const struct llm_fault_info *info = llm_fault_info(err->fault);
+    struct buf *b = call_scratch(c);
+    if (c->openai)
+        openai_model_error_json(b, err);
+    else
+        error_json(b, err);
+    if (info->model_error) {
+        net_header(c->x, SLICE("x-fal-retryable"),
+                   info->retryable ? SLICE("true") : SLICE("false"));
+        if (info->http_status == 422) net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
+    } else {
+        net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
+    }
+    if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
+    say_retry_after(c, err, info);
+    call_scratch_json(c, c->openai ? openai_status(err->fault) : info->http_status);
 }
 
 /* --- checks handlers share */
@@ -102,10 +155,18 @@ bool call_wants_json(struct call *c) {
     return false;
 }
 
+bool call_options_ok(struct call *c) {
+    const char *why = options_read(net_head(c->x), &c->options);
+    if (why == NULL) return true;
+    call_error(c, 400, "bad_request", slice_of(why));
+    return false;
+}
+
 bool call_endpoint(struct call *c) {
+    const struct config *cfg = c->api->config;
     struct slice rest;
     char text[256];
-    c->endpoint = endpoint_find(c->app, &rest);
+    c->endpoint = endpoint_resolve(c->app, cfg->aliases, cfg->naliases, &rest);
     if (c->endpoint != NULL && rest.len == 0) return true;
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     int n = c->endpoint == NULL ? snprintf(text, sizeof text, "Application \"%.*s\" not found",
@@ -193,6 +254,16 @@ static void answer_no_route(struct call *c, unsigned status, const char *allow) 
     }
 }
 
+/* Known before anything can go wrong: errors have the shape that the caller's SDK reads. */
+static bool speaks_openai(const struct call *c) {
+    const struct config *cfg = c->api->config;
+    struct slice rest;
+    if (c->route == NULL) return slice_starts(c->at.path, SLICE("/v1/"));
+    if (c->route->kind != SERVED_RUN) return c->route->openai;
+    const struct endpoint *e = endpoint_resolve(c->app, cfg->aliases, cfg->naliases, &rest);
+    return e != NULL && e->dialect == ENDPOINT_OPENAI;
+}
+
 static void on_head(struct net_exchange *x, void *user) {
     struct api *a = user;
     struct call *c = call_new(x, a);
@@ -203,9 +274,11 @@ static void on_head(struct net_exchange *x, void *user) {
         return;
     }
     enum h1_method m = net_head(x)->method;
+    reach_of(&c->at, a->config, x);
     if (m == H1_OPTIONS) return; /* answered when its body, if it has one, was read and dropped */
     c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : routes_find(c, &status, &allow);
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
+    c->openai = speaks_openai(c);
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
     if (c->route == NULL)
         answer_no_route(c, status, allow);
@@ -224,7 +297,9 @@ static void on_request(struct net_exchange *x, void *user) {
 
 static void on_drain(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
-    if (c != NULL) stream_drained(c);
+    if (c == NULL) return;
+    stream_drained(c);
+    follower_drained(c);
 }
 
 static void log_call(struct call *c, const char *how) {
@@ -235,18 +310,23 @@ static void log_call(struct call *c, const char *how) {
                 h1_method_name(h->method), log_quote(path, h->path), SLICE_ARG(c->who.key_id));
 }
 
+static void call_gone(struct call *c) {
+    run_gone(c);
+    follower_gone(c);
+}
+
 static void on_done(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
     if (c == NULL) return;
     log_call(c, "answered");
-    run_gone(c);
+    call_gone(c);
 }
 
 static void on_gone(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
     if (c == NULL) return;
     log_call(c, "caller_gone");
-    run_gone(c);
+    call_gone(c);
 }
 
 static void on_fault(struct net_exchange *x, bool has_request, unsigned status, const char *reason,
@@ -308,6 +388,7 @@ void api_set_server(struct api *a, struct net_server *s) {
 
 void api_set_draining(struct api *a) {
     a->draining = true;
+    followers_end(a);
 }
 
 void api_set_store_ok(struct api *a, bool can_write) {

@@ -4,6 +4,8 @@
 
 #include "api/api.h"
 #include "api/auth.h"
+#include "api/options.h"
+#include "api/reach.h"
 #include "api/validate.h"
 
 enum served {
@@ -11,12 +13,13 @@ enum served {
     SERVED_STREAM,
     SERVED_SUBMIT,
     SERVED_STATUS,
+    SERVED_STATUS_STREAM,
     SERVED_RESULT,
     SERVED_CANCEL,
     SERVED_OPS,
     SERVED_NONE
 };
-#define SERVED_KINDS 8
+#define SERVED_KINDS 9
 
 struct api {
     struct net_loop *loop;
@@ -28,7 +31,8 @@ struct api {
     struct queue *queue;
     struct net_server *server;
     struct keyring *keys;
-    struct run *runs;   /* jobs of the queue that run now */
+    struct run *runs;           /* jobs of the queue that run now */
+    struct follower *followers; /* status streams */
     struct buf scratch; /* for an answer being built; nothing lives in it between two calls */
     bool draining, store_ok;
     uint64_t requests[SERVED_KINDS], errors[SERVED_KINDS];
@@ -37,11 +41,15 @@ struct api {
 
 struct call;
 
+#define ON_EVERY_HOST (-1)
+
 struct route {
     enum h1_method method;
-    const char *pattern; /* segments; {app} takes one or more, {id} one */
+    int surface; /* enum config_surface, below its prefix or on its hosts, or ON_EVERY_HOST */
+    const char *pattern; /* segments; {app} takes an endpoint's id, {id+} one or more, {id} one */
     enum served kind;
-    bool open; /* no key needed */
+    bool open;   /* no key needed */
+    bool openai; /* errors in OpenAI's shape */
     void (*handle)(struct call *c);
 };
 
@@ -53,33 +61,44 @@ struct call {
     struct net_exchange *x;
     const struct route *route;
     struct identity who;
-    struct slice app, id,
-        prefix; /* of the path: endpoint id, request id, "/run" or "/queue" or "" */
+    struct reach at;      /* what it is meant for: its own address, or through the proxy another */
+    struct slice app, id; /* of the path: endpoint id, request id */
+    bool openai;          /* speaks OpenAI's dialect: errors have its shape */
     char request_id[UUID_BYTES];
     const struct endpoint *endpoint;
+    struct call_options options;
     /* direct calls */
     struct llm_call *llm;
     yyjson_doc *input;
     struct llm_request request;
     struct stream *stream;
+    struct net_timer start; /* when it must have begun, if the caller said so */
+    struct follower *follower;
     bool logs;
 };
 
-/* Finds the route for a parsed path. NULL with *status 404, 405 (*allow gets the methods) or 400. */
+/* Finds the route for c->at, and what its pattern names. NULL with *status 404, 405 (*allow gets the methods) or 400. */
 const struct route *routes_find(struct call *c, unsigned *status, const char **allow);
 
 /* The headers every answer has: request id, nosniff, CORS. The request need not be known. */
 void call_headers(struct call *c);
-/* {"detail":…,"error_type":…} with X-Fal-Error-Type when type is given. */
+/* {"detail":…,"error_type":…} with X-Fal-Error-Type when type is given; in OpenAI's shape where that is spoken. */
 void call_error(struct call *c, unsigned status, const char *type, struct slice detail);
-/* {"detail":[…]}: 422, X-Fal-Retryable: false, x-fal-billable-units: 0. */
+/* The same, and which parameter is at fault. OpenAI's shape only. */
+void call_error_param(struct call *c, unsigned status, const char *code, const char *param,
+                      struct slice message);
+/* {"detail":[…]}: 422, X-Fal-Retryable: false, x-fal-billable-units: 0. In OpenAI's shape 400 with the first fault. */
 void call_faults(struct call *c, const struct faults *f);
+/* A model's failure with the headers that belong to it. */
+void call_model_error(struct call *c, const struct llm_error *err);
 void call_json(struct call *c, unsigned status, struct slice body);
 /* The same with the scratch buffer as body; 503 when it did not take all. */
 void call_scratch_json(struct call *c, unsigned status);
 void call_header_u64(struct call *c, const char *name, uint64_t v);
 /* Checks Content-Type and Content-Encoding of a JSON body; answers 415 and returns false. */
 bool call_wants_json(struct call *c);
+/* Reads the x-fal-* headers into c->options; answers 400 and returns false. */
+bool call_options_ok(struct call *c);
 /* The endpoint named by c->app; answers 404 and returns false. `rest` must be empty. */
 bool call_endpoint(struct call *c);
 
@@ -100,17 +119,45 @@ void flat_json(struct buf *b, struct slice detail, const char *type);
 /* The body for a failed call; flat or detail[] as the table of faults says. */
 void error_json(struct buf *b, const struct llm_error *err);
 
+/* --- OpenAI's dialect */
+/* {"error":{"message","type","param","code"}}; the type follows from the status. param.len 0, code NULL: null. */
+void openai_error_json(struct buf *b, unsigned status, const char *code, struct slice param,
+                       struct slice message);
+void openai_model_error_json(struct buf *b, const struct llm_error *err);
+/* Where OpenAI answers another status than fal: 404 for an unknown model, 400 for what 422 is there. */
+unsigned openai_status(enum llm_fault f);
+
 void handle_run(struct call *c);
 void handle_stream(struct call *c);
 void handle_submit(struct call *c);
 void handle_status(struct call *c);
+void handle_status_stream(struct call *c);
 void handle_result(struct call *c);
 void handle_cancel(struct call *c);
 void handle_health(struct call *c);
 void handle_ready(struct call *c);
 void handle_metrics(struct call *c);
+/* Starts c->request with the caller's start timeout, and answers what cannot start. */
+void call_start(struct call *c, const struct llm_sink *sink);
 /* The caller is gone or the answer is out: stops what still runs for this exchange. */
 void run_gone(struct call *c);
 void stream_drained(struct call *c);
+
+/* --- what the queue's calls share */
+struct queue_find call_find(struct call *c);
+/* The exchange is looked up when the answer comes: the caller may have left. */
+struct queue_done call_done(struct call *c,
+                            void (*done)(void *user, uint64_t ticket, const struct queue_reply *r));
+struct call *call_of(struct api *a, uint64_t ticket); /* NULL: gone */
+bool call_reads_logs(struct call *c); /* ?logs= into c->logs; answers 422 and returns false */
+/* Answers anything but QUEUE_OK. */
+void call_queue_refusal(struct call *c, enum queue_code code);
+/* The status document; of the log lines those from `from`. */
+void status_json(struct buf *b, const struct call *c, const struct queue_reply *r, size_t from);
+
+/* status_stream.c */
+void follower_gone(struct call *c);
+void follower_drained(struct call *c);
+void followers_end(struct api *a); /* the server is ending: each gets its status once more */
 
 #endif

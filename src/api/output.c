@@ -89,3 +89,45 @@ void error_json(struct buf *b, const struct llm_error *err) {
     json_add_string(b, err->message, true);
     buf_addc(b, '}');
 }
+
+/* --- errors as OpenAI's SDKs read them */
+
+static const char *openai_type(unsigned status) {
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 429: return "rate_limit_error";
+    default: return status < 500 ? "invalid_request_error" : "server_error";
+    }
+}
+
+static void add_or_null(struct buf *b, struct slice text) {
+    if (text.len > 0)
+        json_add_string(b, text, true);
+    else
+        buf_puts(b, "null");
+}
+
+void openai_error_json(struct buf *b, unsigned status, const char *code, struct slice param,
+                       struct slice message) {
+    buf_puts(b, "{\"error\":{\"message\":");
+    json_add_string(b, message, true);
+    buf_printf(b, ",\"type\":\"%s\",\"param\":", openai_type(status));
+    add_or_null(b, param);
+    buf_puts(b, ",\"code\":");
+    add_or_null(b, slice_of(code));
+    buf_puts(b, "}}");
+}
+
+unsigned openai_status(enum llm_fault f) {
+    unsigned status = llm_fault_info(f)->http_status;
+    if (f == LLM_NO_ROUTE) return 404;
+    return status == 422 ? 400 : status;
+}
+
+void openai_model_error_json(struct buf *b, const struct llm_error *err) {
+    const char *code = err->fault == LLM_NO_ROUTE ? "model_not_found"
+                                                  : llm_fault_info(err->fault)->error_type;
+    openai_error_json(b, openai_status(err->fault), code,
+                      err->fault == LLM_NO_ROUTE ? SLICE("model") : SLICE(""), err->message);
+}

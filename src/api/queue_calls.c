@@ -5,29 +5,12 @@
 
 /* --- addresses: absolute, as the caller reached us */
 
-static void add_base(struct buf *b, const struct call *c) {
-    const struct config *cfg = c->api->config;
-    struct slice host = net_head(c->x)->host;
-    if (host.len == 0) host = slice_of(cfg->listen[0]); /* HTTP/1.0 may leave it out */
-    if (cfg->public_url != NULL)
-        buf_puts(b, cfg->public_url);
-    else
-        buf_printf(b, "%s://%.*s", net_is_tls(c->x) ? "https" : "http", SLICE_ARG(host));
-    buf_add(b, c->prefix);
-}
-
-/* Status, result and cancel go by owner and alias; the rest of the id is dropped, as fal does. */
-static struct slice owner_alias(struct slice endpoint) {
-    size_t slashes = 0, i = 0;
-    while (i < endpoint.len && (endpoint.ptr[i] != '/' || ++slashes < 2)) i++;
-    return slice_make(endpoint.ptr, i);
-}
-
 static void add_url(struct buf *b, const struct call *c, const char *name,
                     const struct queue_reply *r, const char *tail) {
     buf_printf(b, ",\"%s\":\"", name);
-    add_base(b, c);
-    buf_printf(b, "/%.*s/requests/%s%s\"", SLICE_ARG(owner_alias(r->endpoint)), r->id, tail);
+    reach_base(b, c->api->config, &c->at);
+    buf_printf(b, "/%.*s/requests/%s%s\"", SLICE_ARG(endpoint_owner_alias(r->endpoint)), r->id,
+               tail);
 }
 
 static void add_urls(struct buf *b, const struct call *c, const struct queue_reply *r) {
@@ -49,14 +32,15 @@ static void add_log(struct buf *b, const struct queue_log *l) {
     buf_printf(b, ",\"labels\":{\"level\":\"%.*s\",\"source\":\"USER\"}}", SLICE_ARG(l->level));
 }
 
-static void add_logs(struct buf *b, const struct call *c, const struct queue_reply *r) {
+static void add_logs(struct buf *b, const struct call *c, const struct queue_reply *r,
+                     size_t from) {
     if (!c->logs) {
         buf_puts(b, ",\"logs\":null");
         return;
     }
     buf_puts(b, ",\"logs\":[");
-    for (size_t i = 0; i < r->nlogs; i++) {
-        if (i > 0) buf_addc(b, ',');
+    for (size_t i = from; i < r->nlogs; i++) {
+        if (i > from) buf_addc(b, ',');
         add_log(b, &r->logs[i]);
     }
     buf_addc(b, ']');
@@ -76,13 +60,13 @@ static void add_completed(struct buf *b, const struct store_row *row) {
     json_add_string(b, row->error_type, true);
 }
 
-static void status_json(struct buf *b, const struct call *c, const struct queue_reply *r) {
+void status_json(struct buf *b, const struct call *c, const struct queue_reply *r, size_t from) {
     static const char *const names[] = {"IN_QUEUE", "IN_PROGRESS", "COMPLETED"};
     buf_printf(b, "{\"status\":\"%s\",\"request_id\":\"%s\"", names[r->state], r->id);
     if (r->state == STORE_IN_QUEUE)
         buf_printf(b, ",\"queue_position\":%llu", (unsigned long long)r->position);
     add_urls(b, c, r);
-    add_logs(b, c, r);
+    add_logs(b, c, r, from);
     if (r->state == STORE_COMPLETED && r->row != NULL)
         add_completed(b, r->row);
     else
@@ -92,13 +76,13 @@ static void status_json(struct buf *b, const struct call *c, const struct queue_
 
 /* --- completions: by id, because the caller may have left */
 
-static struct call *call_of(struct api *a, uint64_t ticket) {
+struct call *call_of(struct api *a, uint64_t ticket) {
     struct net_exchange *x = a->server != NULL ? net_exchange_find(a->server, ticket) : NULL;
     return x != NULL ? net_get_user(x) : NULL;
 }
 
-static struct queue_done done_with(struct call *c, void (*done)(void *user, uint64_t ticket,
-                                                                const struct queue_reply *r)) {
+struct queue_done call_done(struct call *c, void (*done)(void *user, uint64_t ticket,
+                                                         const struct queue_reply *r)) {
     return (struct queue_done){.done = done, .user = c->api, .ticket = net_exchange_id(c->x)};
 }
 
@@ -116,11 +100,29 @@ static void not_found(struct call *c) {
             "{\"status\":\"NOT_FOUND\",\"detail\":\"Request not found\",\"message\":\"Request not found\"}"));
 }
 
+void call_queue_refusal(struct call *c, enum queue_code code) {
+    switch (code) {
+    case QUEUE_NOT_FOUND: not_found(c); return;
+    case QUEUE_NOT_READY:
+        call_error(c, 400, "bad_request", SLICE("Request is still in progress"));
+        return;
+    case QUEUE_ALREADY_COMPLETED:
+        call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}"));
+        return;
+    case QUEUE_FULL:
+        net_header(c->x, SLICE("retry-after"), SLICE("1"));
+        call_error(c, 429, "queue_full",
+                   SLICE("the queue is longer than allowed; try again later"));
+        return;
+    default: unavailable(c); return;
+    }
+}
+
 /* --- submit */
 
 static bool webhook_fault(struct call *c, struct faults *f, struct slice *url) {
     size_t count, len;
-    struct slice raw = h1_query(net_head(c->x)->query, SLICE("fal_webhook"), &count);
+    struct slice raw = h1_query(c->at.query, SLICE("fal_webhook"), &count);
     *url = SLICE("");
     if (count == 0) return false;
     char *text = arena_alloc(net_arena(c->x), raw.len + 1);
@@ -137,27 +139,13 @@ static bool webhook_fault(struct call *c, struct faults *f, struct slice *url) {
 
 static bool number_query(struct call *c, struct faults *f, const char *name, uint64_t *out) {
     size_t count;
-    struct slice v = h1_query(net_head(c->x)->query, slice_of(name), &count);
+    struct slice v = h1_query(c->at.query, slice_of(name), &count);
     char loc[64];
     if (count == 0 || (count == 1 && slice_to_u64(v, out))) return true;
     snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
     faults_add(f, loc, count > 1 ? "given twice" : "Input should be a whole number", "int_parsing",
                NULL, NULL);
     return false;
-}
-
-static bool read_priority(struct call *c, struct queue_submit *in) {
-    struct slice v = h1_get(net_head(c->x), SLICE("x-fal-queue-priority"), NULL);
-    if (v.ptr != NULL && !slice_eq_nocase(v, SLICE("normal")) &&
-        !slice_eq_nocase(v, SLICE("low"))) {
-        call_error(c, 400, "bad_request", SLICE("x-fal-queue-priority should be normal or low"));
-        return false;
-    }
-    in->priority = v.ptr != NULL && slice_eq_nocase(v, SLICE("low")) ? 1 : 0;
-    v = h1_get(net_head(c->x), SLICE("x-fal-no-retry"), NULL);
-    in->no_retry = slice_is(v, "1") || slice_eq_nocase(v, SLICE("true")) ||
-                   slice_eq_nocase(v, SLICE("yes"));
-    return true;
 }
 
 static bool body_ok(struct call *c, struct faults *f) {
@@ -169,30 +157,43 @@ static bool body_ok(struct call *c, struct faults *f) {
 static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) {
     struct call *c = call_of(user, ticket);
     if (c == NULL) return;
-    if (r->code == QUEUE_FULL) {
-        net_header(c->x, SLICE("retry-after"), SLICE("1"));
-        call_error(c, 429, "queue_full",
-                   SLICE("the queue is longer than allowed; try again later"));
-        return;
-    }
     if (r->code != QUEUE_OK) {
-        unavailable(c);
+        call_queue_refusal(c, r->code);
         return;
     }
     snprintf(c->request_id, sizeof c->request_id, "%s", r->id);
-    status_json(call_scratch(c), c, r);
+    status_json(call_scratch(c), c, r, 0);
     call_scratch_json(c, 200);
 }
 
+static struct queue_submit submit_of(struct call *c) {
+    const struct call_options *o = &c->options;
+    const struct config_limits *limits = c->who.limits;
+    return (struct queue_submit){.endpoint = c->app,
+                                 .owner = c->who.owner,
+                                 .input = net_body(c->x).len > 0 ? net_body(c->x) : SLICE("{}"),
+                                 .priority = o->low_priority ? 1 : 0,
+                                 .no_retry = o->no_retry,
+                                 .start_timeout_ms = o->start_timeout_ms,
+                                 .no_store = o->no_store,
+                                 .no_fallback = o->no_fallback,
+                                 .hint = o->hint,
+                                 .tags = o->tags,
+                                 .retries_server_error = o->retries_server_error,
+                                 .retries_timeout = o->retries_timeout,
+                                 .retries_connection_error = o->retries_connection_error,
+                                 .owner_concurrency = limits->concurrent_calls,
+                                 .owner_queue_length = limits->queue_length};
+}
+
 void handle_submit(struct call *c) {
-    struct queue_submit in = {.endpoint = c->app, .owner = c->who.owner, .input = net_body(c->x)};
     struct faults f;
-    if (!call_wants_json(c) || !call_endpoint(c) || !read_priority(c, &in)) return;
+    if (!call_wants_json(c) || !call_endpoint(c) || !call_options_ok(c)) return;
+    struct queue_submit in = submit_of(c);
     faults_init(&f);
-    if (in.input.len == 0) in.input = SLICE("{}");
     if (!webhook_fault(c, &f, &in.webhook) &&
         number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) && body_ok(c, &f))
-        queue_submit(c->api->queue, &in, done_with(c, submitted));
+        queue_submit(c->api->queue, &in, call_done(c, submitted));
     else
         call_faults(c, &f);
     faults_free(&f);
@@ -200,14 +201,14 @@ void handle_submit(struct call *c) {
 
 /* --- status, result, cancel */
 
-static struct queue_find find_of(struct call *c) {
+struct queue_find call_find(struct call *c) {
     if (c->id.len == UUID_BYTES - 1) memcpy(c->request_id, c->id.ptr, c->id.len);
     return (struct queue_find){.id = c->id, .owner = c->who.owner, .endpoint = c->app};
 }
 
-static bool read_logs(struct call *c) {
+bool call_reads_logs(struct call *c) {
     size_t count;
-    struct slice v = h1_query(net_head(c->x)->query, SLICE("logs"), &count);
+    struct slice v = h1_query(c->at.query, SLICE("logs"), &count);
     c->logs = slice_is(v, "1") || slice_is(v, "true") || slice_is(v, "True");
     if (count == 0 || c->logs || v.len == 0 || slice_is(v, "0") || slice_is(v, "false") ||
         slice_is(v, "False"))
@@ -225,19 +226,16 @@ static void status_done(void *user, uint64_t ticket, const struct queue_reply *r
     struct call *c = call_of(user, ticket);
     if (c == NULL) return;
     if (r->code != QUEUE_OK) {
-        if (r->code == QUEUE_NOT_FOUND)
-            not_found(c);
-        else
-            unavailable(c);
+        call_queue_refusal(c, r->code);
         return;
     }
-    status_json(call_scratch(c), c, r);
+    status_json(call_scratch(c), c, r, 0);
     call_scratch_json(c, r->state == STORE_COMPLETED ? 200 : 202);
 }
 
 void handle_status(struct call *c) {
-    struct queue_find f = find_of(c);
-    if (read_logs(c)) queue_status(c->api->queue, &f, c->logs, done_with(c, status_done));
+    struct queue_find f = call_find(c);
+    if (call_reads_logs(c)) queue_status(c->api->queue, &f, c->logs, call_done(c, status_done));
 }
 
 /* The headers that came with the answer, as the runner wrote them: "name: value\r\n" lines. */
@@ -254,13 +252,9 @@ static void replay_headers(struct call *c, struct slice lines) {
 static void result_done(void *user, uint64_t ticket, const struct queue_reply *r) {
     struct call *c = call_of(user, ticket);
     if (c == NULL) return;
-    switch (r->code) {
-    case QUEUE_OK: break;
-    case QUEUE_NOT_FOUND: not_found(c); return;
-    case QUEUE_NOT_READY:
-        call_error(c, 400, "bad_request", SLICE("Request is still in progress"));
+    if (r->code != QUEUE_OK) {
+        call_queue_refusal(c, r->code);
         return;
-    default: unavailable(c); return;
     }
     replay_headers(c, r->row->headers);
     /* What ended without a run, as a cancelled one, has no headers of its own. */
@@ -270,24 +264,20 @@ static void result_done(void *user, uint64_t ticket, const struct queue_reply *r
 }
 
 void handle_result(struct call *c) {
-    struct queue_find f = find_of(c);
-    queue_result(c->api->queue, &f, done_with(c, result_done));
+    struct queue_find f = call_find(c);
+    queue_result(c->api->queue, &f, call_done(c, result_done));
 }
 
 static void cancel_done(void *user, uint64_t ticket, const struct queue_reply *r) {
     struct call *c = call_of(user, ticket);
     if (c == NULL) return;
-    switch (r->code) {
-    case QUEUE_OK: call_json(c, 202, SLICE("{\"status\":\"CANCELLATION_REQUESTED\"}")); return;
-    case QUEUE_ALREADY_COMPLETED:
-        call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}"));
-        return;
-    case QUEUE_NOT_FOUND: not_found(c); return;
-    default: unavailable(c); return;
-    }
+    if (r->code == QUEUE_OK)
+        call_json(c, 202, SLICE("{\"status\":\"CANCELLATION_REQUESTED\"}"));
+    else
+        call_queue_refusal(c, r->code);
 }
 
 void handle_cancel(struct call *c) {
-    struct queue_find f = find_of(c);
-    queue_cancel(c->api->queue, &f, done_with(c, cancel_done));
+    struct queue_find f = call_find(c);
+    queue_cancel(c->api->queue, &f, call_done(c, cancel_done));
 }

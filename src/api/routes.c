@@ -1,25 +1,27 @@
 /* THE table of what is served. */
 #include "api/call.h"
 
+/* On any host: these stand before what a prefix or the Host decides. */
+#define EVERY ON_EVERY_HOST
+#define RUN SURFACE_RUN
+#define QUEUE SURFACE_QUEUE
+
 static const struct route routes[] = {
-    {H1_GET, "/healthz", SERVED_OPS, true, handle_health},
-    {H1_GET, "/readyz", SERVED_OPS, true, handle_ready},
-    {H1_GET, "/metrics", SERVED_OPS, false, handle_metrics},
-    {H1_POST, "/run/{app}/stream", SERVED_STREAM, false, handle_stream},
-    {H1_POST, "/run/{app}", SERVED_RUN, false, handle_run},
-    {H1_GET, "/queue/{app}/requests/{id}/status", SERVED_STATUS, false, handle_status},
-    {H1_PUT, "/queue/{app}/requests/{id}/cancel", SERVED_CANCEL, false, handle_cancel},
-    {H1_GET, "/queue/{app}/requests/{id}/response", SERVED_RESULT, false, handle_result},
-    {H1_GET, "/queue/{app}/requests/{id}", SERVED_RESULT, false, handle_result},
-    {H1_POST, "/queue/{app}", SERVED_SUBMIT, false, handle_submit},
-    {H1_POST, "/{app}/stream", SERVED_STREAM, false, handle_stream},
-    {H1_POST, "/{app}", SERVED_RUN, false, handle_run},
+    {H1_GET, EVERY, "/healthz", SERVED_OPS, true, false, handle_health},
+    {H1_GET, EVERY, "/readyz", SERVED_OPS, true, false, handle_ready},
+    {H1_GET, EVERY, "/metrics", SERVED_OPS, false, false, handle_metrics},
+    {H1_POST, RUN, "/{app}/stream", SERVED_STREAM, false, false, handle_stream},
+    {H1_POST, RUN, "/{app}", SERVED_RUN, false, false, handle_run},
+    {H1_GET, QUEUE, "/{app}/requests/{id}/status/stream", SERVED_STATUS_STREAM, false, false,
+     handle_status_stream},
+    {H1_GET, QUEUE, "/{app}/requests/{id}/status", SERVED_STATUS, false, false, handle_status},
+    {H1_PUT, QUEUE, "/{app}/requests/{id}/cancel", SERVED_CANCEL, false, false, handle_cancel},
+    {H1_GET, QUEUE, "/{app}/requests/{id}/response", SERVED_RESULT, false, false, handle_result},
+    {H1_GET, QUEUE, "/{app}/requests/{id}", SERVED_RESULT, false, false, handle_result},
+    {H1_POST, QUEUE, "/{app}", SERVED_SUBMIT, false, false, handle_submit},
 };
 
 #define NROUTES (sizeof routes / sizeof *routes)
-
-/* An app has at least owner and alias. */
-#define APP_MIN_SEGMENTS 2U
 
 static bool segment_ok(struct slice s) {
     if (s.len == 0 || slice_is(s, ".") || slice_is(s, "..")) return false;
@@ -67,20 +69,19 @@ static struct slice span(struct slice first, struct slice last) {
     return slice_make(first.ptr, (size_t)(last.ptr + last.len - first.ptr));
 }
 
-/* {app} is greedy but leaves enough segments for what follows it in the pattern. */
+/* {app} and {id+} are greedy but leave enough segments for what follows them in the pattern. */
 static bool match(const char *pattern, const struct slice *seg, size_t n, struct call *c) {
     struct slice p = slice_from(slice_of(pattern), 1), rest;
-    size_t at = 0, after = 0;
-    struct slice prefix = SLICE("");
+    size_t at = 0, after;
     for (; p.ptr != NULL; p = rest) {
         struct slice want = slice_cut(p, '/', &rest);
-        if (slice_is(want, "{app}")) {
+        bool app = slice_is(want, "{app}");
+        if (app || slice_is(want, "{id+}")) {
             after = 0;
             for (struct slice t = rest; t.ptr != NULL; after++) slice_cut(t, '/', &t);
-            if (n < at + APP_MIN_SEGMENTS + after || names_a_request(seg + at, n - after - at))
-                return false;
-            if (at == 1) prefix = slice_make(seg[0].ptr - 1, seg[0].len + 1);
-            c->app = span(seg[at], seg[n - after - 1]);
+            if (n < at + 1 + after) return false;
+            if (app && names_a_request(seg + at, n - after - at)) return false;
+            *(app ? &c->app : &c->id) = span(seg[at], seg[n - after - 1]);
             at = n - after;
         } else if (at >= n) {
             return false;
@@ -90,31 +91,53 @@ static bool match(const char *pattern, const struct slice *seg, size_t n, struct
             return false;
         }
     }
-    c->prefix = prefix;
     return at == n;
 }
 
-static bool is_surface(struct slice s) {
-    static const char *const names[] = {"run",      "queue", "rest",    "cdn",    "api",
-                                        "platform", "v1",    "healthz", "readyz", "metrics"};
+/* First segments of paths that are no application's, on hosts that stand for no surface. */
+static bool is_ours(struct slice s) {
+    static const char *const names[] = {"api", "v1", "models", "healthz", "readyz", "metrics"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_is(s, names[i])) return true;
     return false;
 }
 
+/* The id as this server spells it. False: no id, as a single name is none. */
+static bool read_app(struct call *c) {
+    struct endpoint_id id;
+    if (!endpoint_id_parse(c->app, &id)) return false;
+    struct slice text = endpoint_id_text(&id, true, net_arena(c->x));
+    if (text.ptr == NULL) return false;
+    c->app = text;
+    return true;
+}
+
+/* The surface's segments begin at `from`. */
+static bool may_match(const struct route *r, const struct reach *at, const struct slice *seg,
+                      size_t n, size_t *from) {
+    *from = 0;
+    if (r->surface == ON_EVERY_HOST) /* the platform's own paths begin with /v1 too */
+        return at->surface != SURFACE_PLATFORM || n == 0 || !slice_is(seg[0], "v1");
+    *from = at->prefix.len > 0 ? 1 : 0;
+    return r->surface == (int)at->surface &&
+           (*from > 0 || at->by_host || n == 0 || !is_ours(seg[0]));
+}
+
 const struct route *routes_find(struct call *c, unsigned *status, const char **allow) {
     struct slice seg[CALL_MAX_SEGMENTS];
-    const struct h1_head *h = net_head(c->x);
-    size_t n, wrong = 0;
+    enum h1_method method = net_head(c->x)->method;
+    size_t n, from, wrong = 0;
     static const char *const names[] = {
         [H1_GET] = "GET, HEAD", [H1_POST] = "POST", [H1_PUT] = "PUT"};
-    *status = split(h->path, seg, &n, net_arena(c->x));
+    *status = split(c->at.path, seg, &n, net_arena(c->x));
     if (*status != 0) return NULL;
     for (size_t i = 0; i < NROUTES; i++) {
         const struct route *r = &routes[i];
-        if (r->pattern[1] == '{' && n > 0 && is_surface(seg[0])) continue;
-        if (!match(r->pattern, seg, n, c)) continue;
-        if (r->method == h->method || (r->method == H1_GET && h->method == H1_HEAD)) return r;
+        c->app = c->id = SLICE("");
+        if (!may_match(r, &c->at, seg, n, &from) || !match(r->pattern, seg + from, n - from, c))
+            continue;
+        if (c->app.len > 0 && !read_app(c)) continue;
+        if (r->method == method || (r->method == H1_GET && method == H1_HEAD)) return r;
         if (wrong++ == 0) *allow = names[r->method];
     }
     *status = wrong > 0 ? 405 : 404;

@@ -4,37 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static bool stream_timed_out(struct stream *s);
+
 /* --- what both share */
 
 static void names_headers(struct call *c, struct slice upstream, struct slice model) {
     if (model.len > 0) net_header(c->x, SLICE("x-anyllm-model"), model);
-    if (upstream.len > 0) net_header(c->x, SLICE("x-anyllm-upstream"), upstream);
-}
-
-/* Said where waiting helps: as the upstream told, and always with a 429, the one status that every client repeats. */
-static void say_retry_after(struct call *c, const struct llm_error *err,
-                            const struct llm_fault_info *info) {
-    if (!info->retryable) return;
-    if (err->retry_after_ms >= 0)
-        call_header_u64(c, "retry-after", (uint64_t)(err->retry_after_ms + 999) / 1000);
-    else if (info->http_status == 429)
-        call_header_u64(c, "retry-after", 1);
-}
-
-static void answer_model_error(struct call *c, const struct llm_error *err) {
-    const struct llm_fault_info *info = llm_fault_info(err->fault);
-    struct buf *b = call_scratch(c);
-    error_json(b, err);
-    if (info->model_error) {
-        net_header(c->x, SLICE("x-fal-retryable"),
-                   info->retryable ? SLICE("true") : SLICE("false"));
-        if (info->http_status == 422) net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
-    } else {
-        net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
+    if (upstream.len > 0) {
+        net_header(c->x, SLICE("x-anyllm-upstream"), upstream);
+        net_header(c->x, SLICE("x-fal-served-from"), upstream);
     }
-    if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
-    say_retry_after(c, err, info);
-    call_scratch_json(c, info->http_status);
+    if (c->options.hint.len > 0) net_header(c->x, SLICE("x-fal-runner-hints"), c->options.hint);
 }
 
 /* Parses and checks the body into c->request; answers 422 itself. */
@@ -46,17 +26,44 @@ static bool read_input(struct call *c) {
               endpoint_read(c->endpoint, yyjson_doc_get_root(c->input), c->api->llm,
                             c->api->catalogue, net_arena(c->x), &c->request, &f);
     c->request.request_id = c->request_id;
+    c->request.hint = c->options.hint;
+    c->request.no_fallback = c->options.no_fallback;
     if (!ok) call_faults(c, &f);
     faults_free(&f);
     return ok;
 }
 
-static void begin(struct call *c, const struct llm_sink *sink) {
+static void start_timed_out(struct call *c) {
+    net_header(c->x, SLICE("x-fal-request-timeout-type"), SLICE("user"));
+    call_error(c, 504, "request_timeout", SLICE("Request timed out"));
+}
+
+/* The caller's time for beginning is over: what has reached an upstream goes on. */
+static void start_is_due(struct net_timer *t) {
+    struct call *c = (struct call *)(void *)((char *)t - offsetof(struct call, start));
+    if (c->llm == NULL || llm_sent(c->llm)) return;
+    llm_cancel(c->llm);
+    c->llm = NULL;
+    if (c->stream != NULL && stream_timed_out(c->stream)) return;
+    start_timed_out(c);
+}
+
+void call_start(struct call *c, const struct llm_sink *sink) {
     struct llm_error err;
+    c->llm = llm_start(c->api->llm, &c->request, sink, c, &err);
+    if (c->llm == NULL) {
+        call_model_error(c, &err);
+        return;
+    }
+    if (c->options.start_timeout_ms == 0) return;
+    c->start.fire = start_is_due;
+    net_timer_start(c->api->loop, &c->start, c->options.start_timeout_ms);
+}
+
+static void begin(struct call *c, const struct llm_sink *sink) {
     if (!read_input(c)) return;
     c->request.stream = c->stream != NULL;
-    c->llm = llm_start(c->api->llm, &c->request, sink, c, &err);
-    if (c->llm == NULL) answer_model_error(c, &err);
+    call_start(c, sink);
 }
 
 /* --- one answer */
@@ -66,7 +73,7 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
     c->llm = NULL;
     names_headers(c, r->upstream, r->model);
     if (err != NULL) {
-        answer_model_error(c, err);
+        call_model_error(c, err);
         return;
     }
     struct buf *b = call_scratch(c);
@@ -80,7 +87,7 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
 
 void handle_run(struct call *c) {
     static const struct llm_sink sink = {.on_end = run_end};
-    if (call_wants_json(c) && call_endpoint(c)) begin(c, &sink);
+    if (call_wants_json(c) && call_endpoint(c) && call_options_ok(c)) begin(c, &sink);
 }
 
 /* --- a stream: cumulative output, one event per delta, the newest only when the caller reads slowly */
@@ -88,14 +95,31 @@ void handle_run(struct call *c) {
 #define STREAM_PING_MS 15000U
 #define STREAM_TEXT_MAX_BYTES (16U << 20)
 #define STREAM_PAUSE_BYTES (256U << 10)
+/* Each event repeats all of the text: told in small steps, an answer would cost the square of its length. While it is
+ * shorter than this every delta is an event; then the next one waits until the text has grown by a fourteenth. With
+ * the last event, which is whole again, an answer of 100 KB stays under 18 times its length: 15 for the sum of the
+ * series, 1 for the end, 2 for the beginning in steps of 50 bytes. */
+#define STREAM_EVERY_DELTA_BYTES 4096U
+#define STREAM_GROWTH 14U
 
 struct stream {
     struct call *call;
     struct net_timer ping;
     struct buf text, reasoning; /* escaped, without quotes: what every event repeats */
     struct buf event;
+    size_t told; /* how much of both the last event held */
     bool begun, blocked, dirty, paused;
 };
+
+static size_t stream_length(const struct stream *s) {
+    return buf_len(&s->text) + buf_len(&s->reasoning);
+}
+
+static bool stream_is_due(const struct stream *s) {
+    size_t now = stream_length(s);
+    return s->dirty && !s->blocked &&
+           (now < STREAM_EVERY_DELTA_BYTES || now - s->told >= s->told / STREAM_GROWTH);
+}
 
 static void stream_open(struct stream *s) {
     if (s->begun) return;
@@ -137,6 +161,7 @@ static bool stream_event(struct stream *s, bool partial, const struct llm_usage 
     if (usage != NULL && usage->known) output_usage(b, usage);
     buf_puts(b, "}\n\n");
     s->dirty = false;
+    s->told = stream_length(s);
     if (!b->failed) stream_write(s, buf_slice(b));
     return !b->failed;
 }
@@ -150,6 +175,14 @@ static void stream_finish(struct stream *s, const struct llm_usage *usage,
         net_stream_end(s->call->x);
     else
         net_stream_abort(s->call->x);
+}
+
+/* False: nothing was said yet, so the answer can be an error of its own. */
+static bool stream_timed_out(struct stream *s) {
+    static const struct llm_error late = {LLM_TIMEOUT, {"Request timed out", 17}, -1};
+    net_timer_stop(s->call->api->loop, &s->ping);
+    if (s->begun) stream_finish(s, NULL, &late);
+    return s->begun;
 }
 
 static void stream_start(void *user, struct slice upstream, struct slice model) {
@@ -172,9 +205,9 @@ static void stream_delta(void *user, struct slice text, struct slice reasoning) 
         return;
     }
     s->dirty = true;
-    if (!s->blocked) {
+    if (stream_is_due(s)) {
         stream_event(s, true, NULL, NULL);
-    } else if (!s->paused && buf_len(&s->text) > STREAM_PAUSE_BYTES) {
+    } else if (s->blocked && !s->paused && buf_len(&s->text) > STREAM_PAUSE_BYTES) {
         s->paused = true;
         llm_pause(c->llm);
     }
@@ -184,7 +217,7 @@ void stream_drained(struct call *c) {
     struct stream *s = c->stream;
     if (s == NULL) return;
     s->blocked = false;
-    if (s->dirty) stream_event(s, true, NULL, NULL);
+    if (stream_is_due(s)) stream_event(s, true, NULL, NULL);
     if (!s->paused || s->blocked || c->llm == NULL) return;
     s->paused = false;
     llm_resume(c->llm);
@@ -197,7 +230,7 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
     if (!s->begun && err != NULL) {
         net_timer_stop(c->api->loop, &s->ping);
         names_headers(c, r->upstream, r->model);
-        answer_model_error(c, err);
+        call_model_error(c, err);
         return;
     }
     stream_open(s);
@@ -207,7 +240,7 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
 void handle_stream(struct call *c) {
     static const struct llm_sink sink = {
         .on_start = stream_start, .on_delta = stream_delta, .on_end = stream_end};
-    if (!call_wants_json(c) || !call_endpoint(c)) return;
+    if (!call_wants_json(c) || !call_endpoint(c) || !call_options_ok(c)) return;
     struct stream *s = arena_zalloc(net_arena(c->x), sizeof *s);
     if (s == NULL) {
         call_error(c, 503, "internal_error", SLICE("out of memory"));
@@ -226,6 +259,7 @@ void handle_stream(struct call *c) {
 void run_gone(struct call *c) {
     if (c->llm != NULL) llm_cancel(c->llm);
     c->llm = NULL;
+    net_timer_stop(c->api->loop, &c->start);
     yyjson_doc_free(c->input);
     c->input = NULL;
     if (c->stream == NULL) return;

@@ -62,10 +62,15 @@ static void finish_invalid(struct run *r) {
     buf_free(&body);
 }
 
-static void add_names(struct buf *b, const struct llm_result *res) {
-    if (res->model.len > 0) buf_printf(b, "x-anyllm-model: %.*s\r\n", SLICE_ARG(res->model));
-    if (res->upstream.len > 0)
-        buf_printf(b, "x-anyllm-upstream: %.*s\r\n", SLICE_ARG(res->upstream));
+static void add_header(struct buf *b, const char *name, struct slice value) {
+    if (value.len > 0) buf_printf(b, "%s: %.*s\r\n", name, SLICE_ARG(value));
+}
+
+static void add_names(struct buf *b, const struct run *r, const struct llm_result *res) {
+    add_header(b, "x-anyllm-model", res->model);
+    add_header(b, "x-anyllm-upstream", res->upstream);
+    add_header(b, "x-fal-served-from", res->upstream);
+    add_header(b, "x-fal-runner-hints", r->request.hint);
 }
 
 static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers,
@@ -116,7 +121,7 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
     r->llm = NULL;
     buf_init(&body, QUEUE_MAX_RESULT_BYTES + (1U << 20));
     buf_init(&headers, 64U << 10);
-    add_names(&headers, res);
+    add_names(&headers, r, res);
     if (err == NULL)
         output_json(&body, r->endpoint, &r->request, res, NULL);
     else
@@ -149,9 +154,10 @@ static void finish_unstarted(void *arg) {
 }
 
 static bool prepare(struct run *r, const struct queue_job *job) {
+    const struct config *cfg = r->api->config;
     struct slice rest;
     faults_init(&r->faults);
-    r->endpoint = endpoint_find(job->endpoint, &rest);
+    r->endpoint = endpoint_resolve(job->endpoint, cfg->aliases, cfg->naliases, &rest);
     if (r->endpoint == NULL) { /* accepted by an earlier version of the table */
         faults_add(&r->faults, "[\"path\"]", "Application not found", "value_error", NULL, NULL);
         return false;
@@ -161,6 +167,8 @@ static bool prepare(struct run *r, const struct queue_job *job) {
     r->request.request_id = job->request_id;
     r->request.stream = true; /* so that the log can say when the first token came */
     r->request.wait = true;
+    r->request.hint = job->hint;
+    r->request.no_fallback = job->no_fallback;
     return endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), r->api->llm, r->api->catalogue,
                          &r->arena, &r->request, &r->faults);
 }
@@ -202,11 +210,19 @@ static void runner_cancel(void *user, uint64_t id) {
     if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
 }
 
+static bool runner_begun(void *user, uint64_t id) {
+    struct run *r = find(user, id);
+    return r == NULL || (r->llm != NULL && llm_sent(r->llm));
+}
+
 static size_t runner_capacity(void *user) {
     return llm_capacity(((struct api *)user)->llm);
 }
 
 struct queue_runner api_runner(struct api *a) {
-    return (struct queue_runner){
-        .capacity = runner_capacity, .start = runner_start, .cancel = runner_cancel, .user = a};
+    return (struct queue_runner){.capacity = runner_capacity,
+                                 .start = runner_start,
+                                 .cancel = runner_cancel,
+                                 .begun = runner_begun,
+                                 .user = a};
 }

@@ -93,8 +93,7 @@ static bool read_version(struct slice v, unsigned *minor, struct h1_error *err) 
                    : refuse(err, 400, "malformed request line");
 }
 
-/* host[:port]: a name, an IPv4 or a bracketed IPv6 address. */
-static bool host_ok(struct slice s) {
+bool h1_host_ok(struct slice s) {
     size_t n = 0;
     if (s.len > 0 && s.ptr[0] == '[') {
         for (n = 1; n < s.len && (h1_is(s.ptr[n], H1_C_HEX) || s.ptr[n] == ':' || s.ptr[n] == '.');)
@@ -138,7 +137,7 @@ static bool read_absolute(struct slice t, struct h1_head *head, struct h1_error 
     size_t end = scheme;
     while (end < t.len && t.ptr[end] != '/' && t.ptr[end] != '?') end++;
     head->host = slice_make(t.ptr + scheme, end - scheme);
-    if (!host_ok(head->host)) return refuse(err, 400, "invalid request target");
+    if (!h1_host_ok(head->host)) return refuse(err, 400, "invalid request target");
     return split_path(slice_from(t, end), head, err);
 }
 
@@ -149,7 +148,7 @@ static bool read_target(struct h1_head *head, struct h1_error *err) {
     if (!h1_all(t, H1_C_TARGET)) return refuse(err, 400, "invalid request target");
     if (head->method == H1_CONNECT) {
         head->path = t;
-        return host_ok(t) || refuse(err, 400, "invalid request target");
+        return h1_host_ok(t) || refuse(err, 400, "invalid request target");
     }
     if (t.ptr[0] == '/') return split_path(t, head, err);
     if (t.len != 1 || t.ptr[0] != '*') return read_absolute(t, head, err);
@@ -403,7 +402,7 @@ static void note_connection(struct seen *s, struct slice value) {
 
 static bool note_host(struct seen *s, struct h1_head *head, struct slice value,
                       struct h1_error *err) {
-    if (s->hosts++ > 0 || !host_ok(value)) return refuse(err, 400, "invalid Host");
+    if (s->hosts++ > 0 || !h1_host_ok(value)) return refuse(err, 400, "invalid Host");
     if (head->host.ptr != NULL && !slice_eq_nocase(head->host, value))
         return refuse(err, 400, "Host differs from the request target");
     head->host = value;

@@ -4,6 +4,8 @@
 
 static struct h1_head head;
 static struct arena arena;
+static bool trusted;
+static struct config cfg;
 
 const struct h1_head *net_head(const struct net_exchange *x) {
     return &head;
@@ -11,6 +13,14 @@ const struct h1_head *net_head(const struct net_exchange *x) {
 
 struct arena *net_arena(struct net_exchange *x) {
     return &arena;
+}
+
+bool net_peer_is_trusted(const struct net_exchange *x) {
+    return trusted;
+}
+
+bool net_is_tls(const struct net_exchange *x) {
+    return false;
 }
 
 #define HANDLER(name)           \
@@ -21,6 +31,7 @@ HANDLER(handle_run)
 HANDLER(handle_stream)
 HANDLER(handle_submit)
 HANDLER(handle_status)
+HANDLER(handle_status_stream)
 HANDLER(handle_result)
 HANDLER(handle_cancel)
 HANDLER(handle_health)
@@ -33,11 +44,12 @@ struct found {
     const char *app, *id, *prefix, *allow;
 };
 
-static void check(enum h1_method method, const char *path, struct found want) {
+static void check_at(const char *host, enum h1_method method, const char *path, struct found want) {
     struct call c = {0};
     unsigned status = 0;
     const char *allow = "";
-    head = (struct h1_head){.method = method, .path = slice_of(path)};
+    head = (struct h1_head){.method = method, .path = slice_of(path), .host = slice_of(host)};
+    reach_of(&c.at, &cfg, NULL);
     const struct route *r = routes_find(&c, &status, &allow);
     if (want.status != 0) {
         if (r != NULL || status != want.status)
@@ -50,7 +62,11 @@ static void check(enum h1_method method, const char *path, struct found want) {
     if (want.app != NULL && !slice_is(c.app, want.app))
         fail_msg("%s: app %.*s", path, SLICE_ARG(c.app));
     if (want.id != NULL) assert_true(slice_is(c.id, want.id));
-    if (want.prefix != NULL) assert_true(slice_is(c.prefix, want.prefix));
+    if (want.prefix != NULL) assert_true(slice_is(c.at.prefix, want.prefix));
+}
+
+static void check(enum h1_method method, const char *path, struct found want) {
+    check_at("localhost:8787", method, path, want);
 }
 
 static void routes_find_every_surface(void **state) {
@@ -78,6 +94,19 @@ static void routes_find_every_surface(void **state) {
     check(H1_PUT, "/queue/fal-ai/any-llm/requests/abc/cancel",
           (struct found){.kind = SERVED_CANCEL, .app = "fal-ai/any-llm"});
     check(H1_HEAD, "/healthz", (struct found){.kind = SERVED_OPS});
+}
+
+static void routes_read_ids_of_every_form(void **state) {
+    check(H1_POST, "/queue/110602490-any-llm",
+          (struct found){.kind = SERVED_SUBMIT, .app = "fal-ai/any-llm"});
+    check(H1_POST, "/run/110602490/any-llm/stream",
+          (struct found){.kind = SERVED_STREAM, .app = "fal-ai/any-llm"});
+    check(H1_POST, "/queue/workflows/me/chat/deep",
+          (struct found){.kind = SERVED_SUBMIT, .app = "workflows/me/chat/deep"});
+    check(H1_GET, "/queue/workflows/me/chat/requests/x/status/stream",
+          (struct found){.kind = SERVED_STATUS_STREAM, .app = "workflows/me/chat", .id = "x"});
+    check(H1_POST, "/queue/workflows/me", (struct found){.status = 404});
+    check(H1_POST, "/queue/any-llm", (struct found){.status = 404});
 }
 
 static void routes_answer_405_with_allow(void **state) {
@@ -115,9 +144,95 @@ static void routes_know_no_tricks_in_the_path(void **state) {
     check(H1_POST, "/fal-ai/%", (struct found){.status = 400});
 }
 
+static void routes_go_by_the_host_where_no_prefix_stands(void **state) {
+    struct found submit = {.kind = SERVED_SUBMIT, .app = "fal-ai/any-llm", .prefix = ""},
+                 run = {.kind = SERVED_RUN, .app = "fal-ai/any-llm"}, none = {.status = 404};
+    check_at("queue.fal.run", H1_POST, "/fal-ai/any-llm", submit);
+    check_at("QUEUE.fal.run:443", H1_POST, "/fal-ai/any-llm", submit);
+    check_at("queue.fal.run.", H1_POST, "/fal-ai/any-llm", submit);
+    check_at("queue.example.org", H1_POST, "/fal-ai/any-llm", submit);
+    check_at("queue.", H1_POST, "/fal-ai/any-llm", run);
+    check_at("xqueue.fal.run", H1_POST, "/fal-ai/any-llm", run);
+    check_at("fal.run", H1_POST, "/fal-ai/any-llm", run);
+    check_at("queue.fal.run", H1_GET, "/fal-ai/any-llm/requests/x/status",
+             (struct found){.kind = SERVED_STATUS, .id = "x"});
+    check_at("queue.fal.run", H1_POST, "/run/fal-ai/any-llm",
+             (struct found){.kind = SERVED_RUN, .prefix = "/run"});
+    check_at("rest.fal.ai", H1_POST, "/fal-ai/any-llm", none);
+    check_at("v3.fal.media", H1_POST, "/fal-ai/any-llm", none);
+    check_at("api.fal.ai", H1_GET, "/healthz", (struct found){.kind = SERVED_OPS});
+    check_at("fal.run", H1_POST, "/queue/fal-ai/any-llm",
+             (struct found){.kind = SERVED_SUBMIT, .prefix = "/queue"});
+}
+
+static void routes_go_by_configured_hosts_first(void **state) {
+    struct config_virtual_host hosts[] = {{SLICE("jobs.example.org"), SURFACE_QUEUE},
+                                          {SLICE("*.run.example.org"), SURFACE_RUN},
+                                          {SLICE("queue.example.org"), SURFACE_RUN}};
+    cfg.virtual_hosts = hosts;
+    cfg.nvirtual_hosts = 3;
+    check_at("jobs.example.org", H1_POST, "/a/b", (struct found){.kind = SERVED_SUBMIT});
+    check_at("queue.run.example.org", H1_POST, "/a/b", (struct found){.kind = SERVED_RUN});
+    check_at("queue.example.org", H1_POST, "/a/b", (struct found){.kind = SERVED_RUN});
+    check_at("queue.elsewhere.org", H1_POST, "/a/b", (struct found){.kind = SERVED_SUBMIT});
+    cfg.nvirtual_hosts = 0;
+}
+
+/* What a request says of itself, in the address it gets back. */
+static void check_base(const char *path, const char *header, const char *value, const char *want) {
+    struct {
+        struct h1_head head;
+    } h = {{.path = slice_of(path), .host = SLICE("inside:8787")}};
+    struct reach r;
+    struct buf b;
+    h.head.nheaders = header != NULL ? 1 : 0;
+    if (header != NULL) h.head.headers[0] = (struct h1_header){slice_of(header), slice_of(value)};
+    head = h.head;
+    reach_of(&r, &cfg, NULL);
+    buf_init(&b, 4096);
+    reach_base(&b, &cfg, &r);
+    if (!slice_is(buf_slice(&b), want))
+        fail_msg("%s: %.*s instead of %s", value != NULL ? value : path, SLICE_ARG(buf_slice(&b)),
+                 want);
+    buf_free(&b);
+}
+
+static void reach_builds_addresses_as_the_caller_came(void **state) {
+    check_base("/queue/a/b", NULL, NULL, "http://inside:8787/queue");
+    cfg.public_url = "https://llm.example.org/ai";
+    check_base("/queue/a/b", NULL, NULL, "https://llm.example.org/ai/queue");
+    cfg.public_url = NULL;
+}
+
+static void reach_believes_trusted_proxies_only(void **state) {
+    static const char *const proxies[] = {"10.0.0.0/8"};
+    cfg.trusted_proxies = proxies;
+    cfg.ntrusted_proxies = 1;
+    const char *plain = "http://inside:8787/queue", *q = "/queue/a/b";
+    check_base(q, "Forwarded", "for=1.2.3.4;proto=https;host=llm.example.org", plain);
+    trusted = true;
+    check_base(q, "Forwarded", "for=1.2.3.4;proto=https;host=llm.example.org",
+               "https://llm.example.org/queue");
+    check_base(q, "Forwarded", "host=evil.example, for=x; Proto=HTTPS; host=\"a.org:8443\"",
+               "https://a.org:8443/queue");
+    check_base(q, "X-Forwarded-Proto", "http, https", "https://inside:8787/queue");
+    check_base(q, "X-Forwarded-Host", "a.org", "http://a.org/queue");
+    check_base(q, "X-Forwarded-Host", "a.org/x?y", plain);
+    check_base(q, "X-Forwarded-Host", "", plain);
+    check_base(q, "Forwarded", "proto=gopher;host", plain);
+    check_base("/a/b", "X-Forwarded-Host", "queue.a.org", "http://queue.a.org");
+    trusted = false;
+    cfg.ntrusted_proxies = 0;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_find_every_surface),
+        cmocka_unit_test(routes_read_ids_of_every_form),
+        cmocka_unit_test(routes_go_by_the_host_where_no_prefix_stands),
+        cmocka_unit_test(routes_go_by_configured_hosts_first),
+        cmocka_unit_test(reach_builds_addresses_as_the_caller_came),
+        cmocka_unit_test(reach_believes_trusted_proxies_only),
         cmocka_unit_test(routes_answer_405_with_allow),
         cmocka_unit_test(routes_know_no_tricks_in_the_path),
     };
