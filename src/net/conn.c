@@ -199,15 +199,17 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
 
 void net_conn_shutdown(struct net_conn *c) {
     if (c->closing) return;
-    if (c->tls != NULL) net_tls_goodbye(c);
+    if (c->tls != NULL) {
+        net_tls_goodbye(c);
+        net_tls_drop(c);
+    }
     shutdown(c->fd, SHUT_WR);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
     struct net_conn *c = (struct net_conn *)handle;
     buf_free(&c->out);
-    net_tls_session_free(c->tls);
-    c->tls = NULL;
+    net_tls_drop(c);
     c->hooks->on_closed(c);
 }
 

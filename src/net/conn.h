@@ -29,8 +29,12 @@ struct net_conn_hooks {
     void (*on_end)(struct net_conn *c, int status);
     void (*on_flushed)(struct net_conn *c); /* some or all of the queue went out */
     void (*on_closed)(struct net_conn *c);  /* the last hook; the memory may be freed */
-    /* TLS only: why is NULL when the handshake is done (once), else what TLS refused (static; nothing more is read). */
+    /* TLS only: why is NULL when the handshake is done (once), else what TLS refused (static): the connection is then
+     * without TLS, to be closed or lingered on. */
     void (*on_secure)(struct net_conn *c, const char *why);
+    /* TLS of a server only: the client began to speak HTTP without it. The connection is without TLS, the bytes in
+     * hand are dropped. */
+    void (*on_plain)(struct net_conn *c);
 };
 
 struct net_conn {
@@ -62,7 +66,8 @@ int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n);
 static inline size_t net_conn_queued(const struct net_conn *c) {
     return buf_len(&c->out);
 }
-/* Sends FIN (TLS: close_notify first); only with an empty queue. */
+/* Sends FIN, TLS's close_notify before it; only with an empty queue. What still comes is for the bin: of TLS it comes
+ * as it is. */
 void net_conn_shutdown(struct net_conn *c);
 void net_conn_close(struct net_conn *c);
 void net_conn_reset(

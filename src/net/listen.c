@@ -22,14 +22,19 @@ struct listener {
     struct net_timer pause;
     int fd;
     bool is_tcp;
-    char *path; /* of a Unix socket, removed at the end */
+    struct net_tls_server *tls; /* NULL: plain */
+    char *path;                 /* of a Unix socket, removed at the end */
 };
 
-/* Takes what has come without waiting, says no without keeping anything. */
-static void refuse_now(struct net_server *server, int fd) {
+/* Takes what has come without waiting, says no without keeping anything; to a client that expects TLS by closing. */
+static void refuse_now(struct net_server *server, int fd, bool is_tls) {
     char drop[4096];
     struct session *spare = server->spare;
     server->stats.refused++;
+    if (is_tls) {
+        close(fd);
+        return;
+    }
     answer_format_fault(spare, 503, "too many connections");
     while (recv(fd, drop, sizeof drop, MSG_DONTWAIT) == (ssize_t)sizeof drop) continue;
     send(fd, server->out.base + server->out.start, buf_len(&server->out),
@@ -38,19 +43,15 @@ static void refuse_now(struct net_server *server, int fd) {
     close(fd);
 }
 
-static void refuse(struct net_server *server, int fd, bool is_tcp,
-                   const struct net_address *address) {
+static void refuse(const struct listener *l, int fd, const struct net_address *address) {
+    struct net_server *server = l->server;
     if (server->refusing >= SERVER_MAX_REFUSING) {
-        refuse_now(server, fd);
+        refuse_now(server, fd, l->tls != NULL);
         return;
     }
     server->stats.refused++;
-    struct session *s = session_open(server, fd, is_tcp, address);
-    if (s == NULL) return;
-    s->refused = true;
-    server->refusing++;
-    net_conn_read(&s->conn);
-    session_fault(s, 503, "too many connections");
+    struct session *s = session_open(server, fd, l->is_tcp, address, l->tls);
+    if (s != NULL) session_refuse(s);
 }
 
 static bool is_exempt(const struct net_server *s, bool is_tcp, const struct net_address *a) {
@@ -69,10 +70,10 @@ static void admit(struct listener *l, int fd, const union net_sockaddr *peer) {
     if (server->stats.connections >= server->limits.max_connections ||
         (counted &&
          !net_census_add(server->census, &address, server->limits.max_connections_per_address))) {
-        refuse(server, fd, l->is_tcp, &address);
+        refuse(l, fd, &address);
         return;
     }
-    struct session *s = session_open(server, fd, l->is_tcp, &address);
+    struct session *s = session_open(server, fd, l->is_tcp, &address, l->tls);
     if (s == NULL) {
         if (counted) net_census_remove(server->census, &address);
         return;
@@ -104,7 +105,7 @@ static void refuse_waiting(struct listener *l) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             server->stats.accepted++;
-            refuse_now(server, fd);
+            refuse_now(server, fd, l->tls != NULL);
         }
         server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         if (fd < 0) break;
@@ -167,13 +168,18 @@ void listeners_close(struct net_server *s) {
 }
 
 /* Takes the listening descriptor whatever happens. */
-static int add_listener(struct net_server *s, int fd, bool is_tcp, const char *path) {
+static int add_listener(struct net_server *s, int fd, bool is_tcp, struct net_tls_server *tls,
+                        const char *path) {
     struct listener *l = calloc(1, sizeof *l);
     char *copy = path != NULL ? slice_dup(slice_of(path)) : NULL;
     int r = -ENOMEM;
     if (l == NULL || (path != NULL && copy == NULL)) goto fail;
-    *l = (struct listener){
-        .server = s, .fd = fd, .is_tcp = is_tcp, .path = copy, .pause.fire = on_pause_over};
+    *l = (struct listener){.server = s,
+                           .fd = fd,
+                           .is_tcp = is_tcp,
+                           .tls = tls,
+                           .path = copy,
+                           .pause.fire = on_pause_over};
     if ((r = uv_poll_init(&s->loop->uv, &l->poll, fd)) < 0) goto fail;
     l->poll.data = l;
     s->handles++;
@@ -194,6 +200,11 @@ static int listen_on(int fd, const struct sockaddr *sa, socklen_t len) {
 
 int net_server_listen(struct net_server *s, const char *address, uint16_t port,
                       uint16_t *bound_port) {
+    return net_server_listen_tls(s, address, port, NULL, bound_port);
+}
+
+int net_server_listen_tls(struct net_server *s, const char *address, uint16_t port,
+                          struct net_tls_server *t, uint16_t *bound_port) {
     union net_sockaddr sa;
     socklen_t len;
     int one = 1;
@@ -211,7 +222,7 @@ int net_server_listen(struct net_server *s, const char *address, uint16_t port,
     }
     if (bound_port != NULL)
         *bound_port = ntohs(sa.any.sa_family == AF_INET ? sa.v4.sin_port : sa.v6.sin6_port);
-    return add_listener(s, fd, true, NULL);
+    return add_listener(s, fd, true, t, NULL);
 }
 
 /* A socket file left over by a process that is gone is removed; one that answers is not. */
@@ -241,5 +252,5 @@ int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode
         close(fd);
         return r;
     }
-    return add_listener(s, fd, false, path);
+    return add_listener(s, fd, false, NULL, path);
 }

@@ -19,6 +19,7 @@
 #include "net/loop.h"
 
 struct net_server;
+struct net_tls_server;
 struct net_exchange;
 
 struct net_server_limits {
@@ -66,14 +67,32 @@ struct net_server *net_server_new(struct net_loop *l, const struct net_server_li
 /* address:port, [v6]:port; port 0 = the kernel chooses. *port gets the bound one. Returns 0 or a negative errno. */
 int net_server_listen(struct net_server *s, const char *address, uint16_t port,
                       uint16_t *bound_port);
+/* The same with TLS; several listeners and servers of one loop may share t. t NULL: plain. */
+int net_server_listen_tls(struct net_server *s, const char *address, uint16_t port,
+                          struct net_tls_server *t, uint16_t *bound_port);
 int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode);
-/* Addresses (CIDR) whose connections do not count per address; copied. */
+/* Addresses (CIDR) of reverse proxies: their connections do not count per address, what they say of the caller is
+ * believed; copied. */
 int net_server_trust(struct net_server *s, const char *const *cidrs, size_t n);
 /* Graceful end: listeners close at once, idle connections close, running exchanges finish with Connection: close. */
 void net_server_drain(struct net_server *s);
 /* Everything closes at once (on_gone for what runs). The memory is freed when the loop has run the closing. */
 void net_server_close(struct net_server *s);
 const struct net_server_stats *net_server_get_stats(const struct net_server *s);
+
+/* --- TLS: 1.2 and 1.3, HTTP/1.1 only, resumed from tickets, never renegotiated
+ * head_ms covers the handshake. A client that speaks plain HTTP to it gets a plain 400 (on_fault, net_is_tls is false).
+ * A connection over the limit gets its 503 after the handshake. */
+/* Certificate (its chain behind it) and key, PEM; both may lie in one file. The paths are copied, the files read at once. A
+ * key that everybody can read is refused. NULL: `reason` (256 bytes are enough for all but the paths) is one line that
+ * names the file and says what to do. */
+struct net_tls_server *net_tls_server_new(const char *cert_file, const char *key_file, char *reason,
+                                          size_t size);
+/* Reads both files again: connections from now on get the new pair (their first one is not resumed), those that are there
+ * keep theirs. False, with a reason: nothing changed. */
+bool net_tls_server_reload(struct net_tls_server *t, char *reason, size_t size);
+/* After net_server_close of the servers using it. NULL is fine. */
+void net_tls_server_free(struct net_tls_server *t);
 
 /* --- the request; valid until on_done/on_gone */
 /* Only as large as its nheaders: look into it, never copy the struct. */
@@ -83,6 +102,7 @@ struct arena *net_arena(struct net_exchange *x); /* lives as long as the exchang
 /* Address of the peer as text ("127.0.0.1", "unix"), and whether it is loopback or a Unix socket. */
 struct slice net_peer(const struct net_exchange *x);
 bool net_peer_is_loopback(const struct net_exchange *x);
+bool net_peer_is_trusted(const struct net_exchange *x); /* one of net_server_trust's addresses */
 bool net_is_tls(const struct net_exchange *x);
 /* One pointer of the caller's per exchange (NULL at first). */
 void net_set_user(struct net_exchange *x, void *data);

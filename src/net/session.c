@@ -1,8 +1,11 @@
 #include "net/session.h"
+#include "net/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define TOO_MANY "too many connections"
 
 static void set_timer(struct session *s, uint64_t after_ms) {
     net_timer_start(s->server->loop, &s->timer, after_ms);
@@ -334,6 +337,22 @@ void session_free(struct session *s) {
     free(s);
 }
 
+/* What TLS did not like is told by its alert; that arrives like any last word. */
+static void on_secure(struct net_conn *c, const char *why) {
+    struct session *s = (struct session *)c;
+    if (why == NULL && s->refused)
+        session_fault(s, 503, TOO_MANY);
+    else if (why != NULL && s->state == HEAD)
+        linger(s);
+    else if (why != NULL)
+        session_close(s);
+}
+
+static void on_plain(struct net_conn *c) {
+    session_fault((struct session *)c, 400,
+                  "This is an https address: the request came without TLS");
+}
+
 static void on_closed(struct net_conn *c) {
     struct session *s = (struct session *)c;
     struct net_server *server = s->server;
@@ -393,8 +412,12 @@ static void on_timer(struct net_timer *t) {
 
 /* --- beginning and end --- */
 
-static const struct net_conn_hooks conn_hooks = {
-    .on_data = on_data, .on_end = on_end, .on_flushed = on_flushed, .on_closed = on_closed};
+static const struct net_conn_hooks conn_hooks = {.on_data = on_data,
+                                                 .on_end = on_end,
+                                                 .on_flushed = on_flushed,
+                                                 .on_closed = on_closed,
+                                                 .on_secure = on_secure,
+                                                 .on_plain = on_plain};
 
 struct session *session_new(struct net_server *server) {
     struct session *s = calloc(1, sizeof *s);
@@ -412,7 +435,7 @@ struct session *session_new(struct net_server *server) {
 }
 
 struct session *session_open(struct net_server *server, int fd, bool is_tcp,
-                             const struct net_address *address) {
+                             const struct net_address *address, struct net_tls_server *tls) {
     struct session *s = session_new(server);
     if (s == NULL || net_conn_init(&s->conn, server->loop, fd, is_tcp, &conn_hooks) < 0) {
         session_free(s);
@@ -420,7 +443,7 @@ struct session *session_open(struct net_server *server, int fd, bool is_tcp,
         return NULL;
     }
     server->handles++;
-    if (!server_take_slot(server, s)) {
+    if ((tls != NULL && !net_tls_expect(&s->conn, tls)) || !server_take_slot(server, s)) {
         s->state = CLOSED;
         net_conn_close(&s->conn);
         return NULL;
@@ -438,9 +461,18 @@ void session_begin(struct session *s) {
     net_conn_read(&s->conn);
 }
 
+void session_refuse(struct session *s) {
+    s->refused = true;
+    s->server->refusing++;
+    session_begin(s);
+    if (s->conn.tls == NULL) session_fault(s, 503, TOO_MANY);
+}
+
 void session_close(struct session *s) {
     if (s->state == CLOSED) return;
     s->state = CLOSED;
+    /* A goodbye in the middle of an exchange could make a cut answer look whole. */
+    if (s->conn.tls != NULL && s->x.id == 0 && !s->reset) net_tls_goodbye(&s->conn);
     net_timer_stop(s->server->loop, &s->timer);
     net_defer_cancel(s->server->loop, &s->defer);
     if (s->reset)

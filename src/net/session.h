@@ -127,11 +127,13 @@ void exchange_clear(struct session *s);
 struct session *session_new(
     struct net_server *s); /* without a connection; NULL when out of memory */
 void session_free(struct session *s);
-/* Takes the descriptor; NULL (descriptor closed) when out of memory. */
+/* Takes the descriptor; NULL (descriptor closed) when out of memory. tls NULL: plain. */
 struct session *session_open(struct net_server *s, int fd, bool is_tcp,
-                             const struct net_address *address);
+                             const struct net_address *address, struct net_tls_server *tls);
 /* Lets the connection wait for its first request. */
 void session_begin(struct session *s);
+/* One too many: 503 at once, over TLS when the handshake is done. */
+void session_refuse(struct session *s);
 /* At once; on_gone when an exchange was running. */
 void session_close(struct session *s);
 void session_drain(struct session *s);

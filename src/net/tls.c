@@ -1,83 +1,96 @@
-#include "net/tls.h"
-#include "net/call.h"
+#include "net/tls_pump.h"
 
 #include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdlib.h>
 
-#define RECORD_BYTES 16384U /* plain text of one record at most */
+/* --- between OpenSSL and the socket --- */
 
-struct net_tls {
-    SSL_CTX *ctx;
-    char plain[RECORD_BYTES];  /* what was read, while on_data runs */
-    char gather[RECORD_BYTES]; /* what is written: head and body as one record */
-};
-
-struct net_tls_session {
-    struct net_tls *tls;
-    SSL *ssl;
-    BIO *in, *out; /* owned by ssl */
-    bool secure;
-};
-
-/* --- settings --- */
-
-/* The newest ticket of an origin resumes its next connection. */
-static int on_ticket(SSL *ssl, SSL_SESSION *ticket) {
-    struct net_origin *o = SSL_get_app_data(ssl);
-    net_tls_ticket_free(o->tls_ticket);
-    o->tls_ticket = ticket;
-    return 1; /* kept */
+static void flush(struct net_tls_session *t, int *status) {
+    struct tls_scratch *s = t->scratch;
+    if (s->sealed_bytes == 0) return;
+    uv_buf_t part = uv_buf_init(s->sealed, (unsigned)s->sealed_bytes);
+    s->sealed_bytes = 0;
+    int r = net_conn_write_raw(t->conn, &part, 1);
+    if (r < 0 && status != NULL) *status = r;
 }
 
-void net_tls_ticket_free(void *ticket) {
-    if (ticket != NULL) SSL_SESSION_free(ticket);
+static int bio_write(BIO *b, const char *data, int len) {
+    struct net_tls_session *t = BIO_get_data(b);
+    struct tls_scratch *s = t->scratch;
+    int status = 0;
+    BIO_clear_retry_flags(b);
+    for (size_t at = 0, all = (size_t)len; at < all && status == 0;) {
+        size_t room = sizeof s->sealed - s->sealed_bytes, take = all - at < room ? all - at : room;
+        memcpy(s->sealed + s->sealed_bytes, data + at, take);
+        s->sealed_bytes += take;
+        at += take;
+        if (s->sealed_bytes == sizeof s->sealed) flush(t, &status);
+    }
+    return status == 0 ? len : -1;
 }
 
-static bool set_up(SSL_CTX *ctx, const char *ca_file) {
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-    SSL_CTX_sess_set_new_cb(ctx, on_ticket);
-    static const unsigned char alpn[] = "\x08http/1.1";
-    if (SSL_CTX_set_alpn_protos(ctx, alpn, sizeof alpn - 1) != 0) return false;
-    if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1) return false;
-    return (ca_file != NULL ? SSL_CTX_load_verify_file(ctx, ca_file)
-                            : SSL_CTX_set_default_verify_paths(ctx)) == 1;
+static int bio_read(BIO *b, char *out, int max) {
+    struct net_tls_session *t = BIO_get_data(b);
+    size_t n = t->in.len < (size_t)max ? t->in.len : (size_t)max;
+    BIO_clear_retry_flags(b);
+    if (n == 0) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    memcpy(out, t->in.ptr, n);
+    t->in = slice_from(t->in, n);
+    return (int)n;
 }
 
-struct net_tls *net_tls_new(const char *ca_file) {
-    struct net_tls *t = calloc(1, sizeof *t);
+static long bio_ctrl(BIO *b, int command, long number, void *arg) {
+    return command == BIO_CTRL_FLUSH;
+}
+
+/* The one table of these functions in the process, the same for all; BIOs may outlive any settings. */
+static BIO_METHOD *method;
+
+static void make_method(void) {
+    method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "net_conn");
+    if (method == NULL) return;
+    BIO_meth_set_write(method, bio_write);
+    BIO_meth_set_read(method, bio_read);
+    BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+/* --- beginning and end --- */
+
+struct net_tls_session *tls_attach(struct net_conn *c, struct tls_scratch *scratch) {
+    struct net_tls_session *t = calloc(1, sizeof *t);
     if (t == NULL) return NULL;
-    t->ctx = SSL_CTX_new(TLS_client_method());
-    if (t->ctx != NULL && set_up(t->ctx, ca_file)) return t;
-    ERR_clear_error();
-    net_tls_free(t);
-    return NULL;
+    *t = (struct net_tls_session){.conn = c, .scratch = scratch};
+    c->tls = t;
+    return t;
 }
 
-void net_tls_free(struct net_tls *t) {
+bool tls_start(struct net_tls_session *t, SSL_CTX *ctx) {
+    static uv_once_t once = UV_ONCE_INIT;
+    uv_once(&once, make_method);
+    t->ssl = method != NULL ? SSL_new(ctx) : NULL;
+    BIO *b = t->ssl != NULL ? BIO_new(method) : NULL;
+    if (b == NULL) return false;
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    SSL_set_bio(t->ssl, b, b);
+    return true;
+}
+
+void net_tls_drop(struct net_conn *c) {
+    struct net_tls_session *t = c->tls;
     if (t == NULL) return;
-    SSL_CTX_free(t->ctx);
+    c->tls = NULL;
+    /* OpenSSL takes a session without a goodbye for broken and spoils its ticket; what was cut HTTP itself sees. */
+    if (t->secure) SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(t->ssl);
     free(t);
 }
 
-/* --- a connection --- */
-
-static int out_of_bio(struct net_conn *c) {
-    char *data;
-    long len = BIO_get_mem_data(c->tls->out, &data);
-    if (len <= 0 || c->closing) return 0;
-    uv_buf_t part = uv_buf_init(data, (unsigned)len);
-    int r = net_conn_write_raw(c, &part, 1);
-    (void)BIO_reset(c->tls->out);
-    return r;
-}
-
-/* Static text for what went wrong, certificates first. */
-static const char *why(struct net_tls_session *t) {
-    long verdict = SSL_get_verify_result(t->ssl);
+const char *tls_why(SSL *ssl) {
+    long verdict = ssl != NULL ? SSL_get_verify_result(ssl) : X509_V_OK;
     unsigned long error = ERR_peek_last_error();
     const char *reason = verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
                                               : ERR_reason_error_string(error);
@@ -85,47 +98,27 @@ static const char *why(struct net_tls_session *t) {
     return reason != NULL ? reason : "TLS failed";
 }
 
-static bool aim(SSL *ssl, const char *host) {
-    union net_sockaddr sa;
-    socklen_t len;
-    if (net_sockaddr_parse(host, 0, &sa, &len))
-        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
-}
+/* --- events --- */
 
-static bool session_new_for(struct net_tls_session *t, struct net_origin *o) {
-    t->ssl = SSL_new(t->tls->ctx);
-    if (t->ssl == NULL) return false;
-    t->in = BIO_new(BIO_s_mem());
-    t->out = BIO_new(BIO_s_mem());
-    if (t->in == NULL || t->out == NULL) {
-        BIO_free(t->in);
-        BIO_free(t->out);
-        return false;
-    }
-    SSL_set_bio(t->ssl, t->in, t->out);
-    SSL_set_app_data(t->ssl, o);
-    SSL_set_connect_state(t->ssl);
-    if (o->tls_ticket != NULL) SSL_set_session(t->ssl, o->tls_ticket);
-    return aim(t->ssl, o->host);
+/* A hook may have closed the connection or taken TLS off it; then t is gone. */
+static bool goes_on(const struct net_conn *c, const struct net_tls_session *t) {
+    return c->tls == t && !c->closing && !c->ended;
 }
 
 static void fail(struct net_conn *c, const char *reason) {
     if (c->ended || c->closing) return;
-    c->ended = true;
-    net_conn_stop(c);
+    net_tls_drop(c);
     c->hooks->on_secure(c, reason);
 }
 
-/* True when the handshake is done. */
-static bool handshake(struct net_conn *c) {
+bool tls_handshake(struct net_conn *c) {
     struct net_tls_session *t = c->tls;
     ERR_clear_error();
     int r = SSL_do_handshake(t->ssl);
     int error = r == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, r);
-    const char *reason = error == SSL_ERROR_NONE || error == SSL_ERROR_WANT_READ ? NULL : why(t);
-    out_of_bio(c); /* also the alert that says what we refused */
+    const char *reason = error == SSL_ERROR_NONE || error == SSL_ERROR_WANT_READ ? NULL
+                                                                                 : tls_why(t->ssl);
+    flush(t, NULL); /* also the alert that says what we refused */
     if (reason != NULL) {
         fail(c, reason);
         return false;
@@ -133,84 +126,83 @@ static bool handshake(struct net_conn *c) {
     if (r != 1) return false;
     t->secure = true;
     c->hooks->on_secure(c, NULL);
-    return !c->closing;
-}
-
-const char *net_tls_begin(struct net_conn *c, struct net_origin *o) {
-    c->tls = calloc(1, sizeof *c->tls);
-    if (c->tls == NULL) return "out of memory";
-    c->tls->tls = o->tls;
-    if (!session_new_for(c->tls, o)) return why(c->tls);
-    handshake(c);
-    return NULL;
+    return goes_on(c, t);
 }
 
 static void read_plain(struct net_conn *c) {
     struct net_tls_session *t = c->tls;
-    int n = 1;
-    while (n > 0 && !c->closing && !c->ended) {
+    for (;;) {
         ERR_clear_error();
-        n = SSL_read(t->ssl, t->tls->plain, RECORD_BYTES);
-        if (n > 0) c->hooks->on_data(c, t->tls->plain, (size_t)n);
+        int n = SSL_read(t->ssl, t->scratch->plain, TLS_RECORD_BYTES);
+        int error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, n);
+        bool broken = error != SSL_ERROR_NONE && error != SSL_ERROR_ZERO_RETURN &&
+                      error != SSL_ERROR_WANT_READ;
+        const char *reason = broken ? tls_why(t->ssl) : NULL;
+        flush(t, NULL); /* an alert, or the answer to an update of keys */
+        if (broken)
+            fail(c, reason);
+        else if (error == SSL_ERROR_ZERO_RETURN)
+            net_conn_fail(c, UV_EOF);
+        if (n <= 0) return;
+        c->hooks->on_data(c, t->scratch->plain, (size_t)n);
+        if (!goes_on(c, t)) return;
     }
-    if (c->closing || c->ended) return;
-    int error = SSL_get_error(t->ssl, n);
-    if (error == SSL_ERROR_ZERO_RETURN)
-        net_conn_fail(c, UV_EOF);
-    else if (error != SSL_ERROR_WANT_READ)
-        fail(c, why(t));
+}
+
+static void broken_off(struct net_conn *c, int status) {
+    struct net_tls_session *t = c->tls;
+    if (t->server == NULL && !t->secure)
+        fail(c, "closed during the handshake");
     else
-        out_of_bio(c); /* an answer to a key update, say */
+        net_conn_fail(c, status == UV_EOF ? UV_ECONNRESET : status);
 }
 
 void net_tls_received(struct net_conn *c, const char *data, ssize_t len) {
     struct net_tls_session *t = c->tls;
     if (len < 0) {
-        if (!t->secure)
-            fail(c, "closed during the handshake");
-        else
-            net_conn_fail(c, len == UV_EOF ? UV_ECONNRESET : (int)len);
+        broken_off(c, (int)len);
         return;
     }
-    if (BIO_write(t->in, data, (int)len) != (int)len) {
-        net_conn_fail(c, UV_ENOMEM);
-        return;
-    }
-    if (t->secure || handshake(c)) read_plain(c);
+    if (t->ssl == NULL && !tls_greet(c, data)) return;
+    t->in = slice_make(data, (size_t)len);
+    if (t->secure || tls_handshake(c)) read_plain(c);
+    if (c->tls == t) t->in = SLICE_NONE; /* all of it was taken, or nobody wants the rest */
 }
 
-/* Parts as few records: a request's head and body leave as one when they fit. */
+/* --- writing --- */
+
+/* Parts as few records: a head and its body leave as one when they fit. */
 int net_tls_write(struct net_conn *c, const uv_buf_t *parts, unsigned n) {
     struct net_tls_session *t = c->tls;
+    char *gather = t->scratch->gather;
     size_t used = 0;
+    int status = 0;
+    if (!t->secure) return UV_EPROTO; /* cannot be: nobody answers before on_secure */
     ERR_clear_error();
     for (unsigned i = 0; i < n; i++) {
         for (size_t at = 0; at < parts[i].len;) {
-            size_t room = RECORD_BYTES - used, left = parts[i].len - at,
+            size_t room = TLS_RECORD_BYTES - used, left = parts[i].len - at,
                    take = left < room ? left : room;
-            memcpy(t->tls->gather + used, parts[i].base + at, take);
+            memcpy(gather + used, parts[i].base + at, take);
             used += take;
             at += take;
-            if (used < RECORD_BYTES) continue;
-            if (SSL_write(t->ssl, t->tls->gather, (int)used) <= 0) return UV_EPROTO;
+            if (used < TLS_RECORD_BYTES) continue;
+            if (SSL_write(t->ssl, gather, (int)used) <= 0) goto fail;
             used = 0;
         }
     }
-    if (used > 0 && SSL_write(t->ssl, t->tls->gather, (int)used) <= 0) return UV_EPROTO;
-    return out_of_bio(c);
+    if (used > 0 && SSL_write(t->ssl, gather, (int)used) <= 0) goto fail;
+    flush(t, &status);
+    return status;
+fail:
+    t->scratch->sealed_bytes = 0;
+    return UV_EPROTO;
 }
 
 void net_tls_goodbye(struct net_conn *c) {
-    if (!c->tls->secure) return;
+    struct net_tls_session *t = c->tls;
+    if (!t->secure || c->closing || net_conn_queued(c) > 0) return;
     ERR_clear_error();
-    SSL_shutdown(c->tls->ssl);
-    out_of_bio(c);
-}
-
-void net_tls_session_free(struct net_tls_session *t) {
-    if (t == NULL) return;
-    /* OpenSSL takes a session without a goodbye for broken and spoils its ticket; what was cut HTTP itself sees. */
-    if (t->secure) SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-    SSL_free(t->ssl);
-    free(t);
+    SSL_shutdown(t->ssl);
+    flush(t, NULL);
 }

@@ -1,4 +1,5 @@
 #include "app.h"
+#include "wire_tls.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -79,10 +80,46 @@ static const struct net_server_hooks hooks = {
     .on_fault = on_fault,
 };
 
+/* --- TLS --- */
+
+static bool over_tls;
+
+void app_over_tls(bool yes) {
+    over_tls = yes;
+}
+
+static void set_up_tls(struct app *a) {
+    struct app_pair *p = &a->pair;
+    char why[512];
+    snprintf(p->dir, sizeof p->dir, "/tmp/anyllm-tls-XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    snprintf(p->cert, sizeof p->cert, "%s/cert.pem", p->dir);
+    snprintf(p->key, sizeof p->key, "%s/key.pem", p->dir);
+    struct cert c = cert_make("server", "DNS:localhost,IP:127.0.0.1", NULL, -1, 1);
+    cert_write(&c, p->cert);
+    cert_write_key(&c, p->key, 0600);
+    cert_free(&c);
+    a->tls = net_tls_server_new(p->cert, p->key, why, sizeof why);
+    if (a->tls == NULL) fail_msg("%s", why);
+    a->client = SSL_CTX_new(TLS_client_method());
+    assert_non_null(a->client);
+    wire_tls_use(a->client);
+}
+
+static void tear_down_tls(struct app *a) {
+    wire_tls_end();
+    SSL_CTX_free(a->client);
+    unlink(a->pair.cert);
+    unlink(a->pair.key);
+    rmdir(a->pair.dir);
+}
+
+/* --- the server --- */
+
 static void start(struct app *a, const struct net_server_limits *limits) {
     a->server = net_server_new(&a->loop, limits, &hooks, a);
     assert_non_null(a->server);
-    assert_int_equal(net_server_listen(a->server, "127.0.0.1", 0, &a->port), 0);
+    assert_int_equal(net_server_listen_tls(a->server, "127.0.0.1", 0, a->tls, &a->port), 0);
 }
 
 int app_set_up(void **state) {
@@ -90,6 +127,7 @@ int app_set_up(void **state) {
     *state = a;
     if (a == NULL || net_loop_init(&a->loop) < 0) return -1;
     buf_init(&a->in, 64U << 20);
+    if (over_tls) set_up_tls(a);
     start(a, &(struct net_server_limits)NET_SERVER_LIMITS_DEFAULT);
     return 0;
 }
@@ -102,7 +140,9 @@ void app_restart(struct app *a, const struct net_server_limits *limits) {
 int app_tear_down(void **state) {
     struct app *a = *state;
     net_server_close(a->server);
+    net_tls_server_free(a->tls); /* while its connections are still closing */
     net_loop_close(&a->loop);
+    if (over_tls) tear_down_tls(a);
     int owed = (int)a->heads - (int)a->dones - (int)a->gones;
     if (owed != 0) print_error("%d exchanges had not exactly one end\n", owed);
     buf_free(&a->in);

@@ -3,15 +3,23 @@
 #define ANYLLM_TEST_NET_APP_H
 
 #include "net/server.h"
+#include "certs.h"
 #include "wire.h"
 
 /*   /echo        answers with the body at once        /later     answers when the test says so
  *   /refuse      401 in on_head                       /stream    begins a stream, the test goes on
  *   /big         body of app.big bytes                /header    a header value with CRLF in it
  *   /abort       a stream that breaks off             /none      204                            */
+struct app_pair { /* files with a certificate and its key */
+    char dir[40], cert[64], key[64];
+};
+
 struct app {
     struct net_loop loop;
     struct net_server *server;
+    struct net_tls_server *tls; /* NULL: plain */
+    struct app_pair pair;
+    SSL_CTX *client; /* of wire_connect's connections, with TLS */
     uint16_t port;
     size_t big;
     unsigned heads, requests, drains, dones, gones, faults, last_fault;
@@ -22,6 +30,8 @@ struct app {
     size_t last_body_len;
 };
 
+/* Before the tests run: they are to speak TLS from end to end. */
+void app_over_tls(bool yes);
 int app_set_up(void **state);
 int app_tear_down(void **state); /* fails when an exchange was begun and not ended */
 /* Another server with these limits in place of the first. */

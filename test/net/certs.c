@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -52,4 +53,12 @@ void cert_write(const struct cert *c, const char *path) {
     assert_non_null(f);
     assert_int_equal(PEM_write_X509(f, c->x509), 1);
     fclose(f);
+}
+
+void cert_write_key(const struct cert *c, const char *path, unsigned mode) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL), 1);
+    fclose(f);
+    assert_int_equal(chmod(path, mode), 0);
 }

@@ -15,5 +15,6 @@ struct cert cert_make(const char *name, const char *san, const struct cert *issu
                       int to_days);
 void cert_free(struct cert *c);
 void cert_write(const struct cert *c, const char *path); /* the certificate alone, PEM */
+void cert_write_key(const struct cert *c, const char *path, unsigned mode); /* PEM */
 
 #endif

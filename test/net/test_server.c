@@ -424,7 +424,8 @@ static void survives_mutated_requests(void **state) {
     buf_free(&b);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    app_over_tls(argc > 1 && strcmp(argv[1], "tls") == 0);
     const struct CMUnitTest tests[] = {
         APP_TEST(keeps_the_connection_between_requests),
         APP_TEST(answers_a_request_that_comes_byte_by_byte),

@@ -221,6 +221,14 @@ static void one_connection_too_many_gets_503(void **state) {
     close(two);
 }
 
+/* Nothing is kept for this one, so nobody waits for its handshake to tell it why. */
+static void expect_cut(struct app *a, int fd) {
+    buf_reset(&a->in, SIZE_MAX);
+    assert_false(wire_drain(&a->loop, fd, &a->in));
+    assert_int_equal(buf_len(&a->in), 0);
+    close(fd);
+}
+
 /* A crowd over the limit costs no more than a bounded number of connections kept for it. */
 static void a_crowd_over_the_limit_is_refused_without_being_kept(void **state) {
     struct app *a = *state;
@@ -230,7 +238,12 @@ static void a_crowd_over_the_limit_is_refused_without_being_kept(void **state) {
     int held = app_ask(a, GET("/echo"), "200 OK"), crowd[150];
     for (size_t i = 0; i < 150; i++) crowd[i] = wire_connect(a->port);
     APP_UNTIL(a, net_server_get_stats(a->server)->refused == 150);
-    for (size_t i = 0; i < 150; i++) expect_answer_and_close(a, crowd[i], "503 ");
+    for (size_t i = 0; i < 150; i++) {
+        if (a->tls == NULL || i < 64)
+            expect_answer_and_close(a, crowd[i], "503 ");
+        else
+            expect_cut(a, crowd[i]);
+    }
     close(held);
 }
 
@@ -263,11 +276,12 @@ static void out_of_descriptors_is_503_without_spinning(void **state) {
     uint64_t cpu = (uint64_t)clock();
     wire_turn_for(&a->loop, 500);
     assert_true((uint64_t)clock() - cpu < CLOCKS_PER_SEC / 4);
-    buf_reset(&a->in, SIZE_MAX);
-    wire_drain(&a->loop, held[0], &a->in);
-    assert_true(wire_has(&a->in, "503 Service Unavailable"));
+    if (a->tls == NULL)
+        expect_answer_and_close(a, held[0], "503 Service Unavailable");
+    else
+        expect_cut(a, held[0]);
     assert_int_equal(net_server_get_stats(a->server)->connections, 0);
-    for (size_t i = 0; i < 16; i++) close(held[i]);
+    for (size_t i = 1; i < 16; i++) close(held[i]);
     while (n > 0) close(filler[--n]);
     setrlimit(RLIMIT_NOFILE, &before);
     close(app_ask(a, GET("/echo"), "200 OK"));
@@ -335,7 +349,8 @@ static void a_unix_socket_has_its_mode_and_replaces_a_stale_one(void **state) {
     rmdir(dir);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    app_over_tls(argc > 1 && strcmp(argv[1], "tls") == 0);
     const struct CMUnitTest tests[] = {
         APP_TEST(a_body_over_the_limit_is_413_at_its_head),
         APP_TEST(a_chunked_body_is_413_at_the_byte_that_crosses),

@@ -27,6 +27,10 @@ void wire_turn(struct net_loop *l);
 void wire_turn_for(struct net_loop *l, unsigned ms);
 
 int wire_connect(uint16_t port); /* blocking until connected, then non-blocking */
+int wire_connect_plain(uint16_t port);
+/* Of wire_tls.c: another way to connect, and what is done with every turn and read. NULL: none. */
+extern int (*wire_connect_other)(uint16_t port);
+extern void (*wire_pump)(void);
 int wire_listen(uint16_t *port);
 void wire_send(struct net_loop *l, int fd, struct slice data);
 void wire_sends(struct net_loop *l, int fd, const char *text);
