@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "api/api.h"
+#include "api/endpoints.h"
 #include "cli/serve.h"
 
 #include <errno.h>
@@ -35,8 +36,9 @@ struct server {
     struct llm *llm;
     struct api *api;
     struct queue *queue;
-    struct net_server *http; /* NULL: not yet, or no more */
-    uv_signal_t term, interrupt;
+    struct net_server *http;    /* NULL: not yet, or no more */
+    struct net_tls_server *tls; /* NULL: no listener wants it */
+    uv_signal_t term, interrupt, hangup;
     struct net_timer deadline, look;
     enum ending ending;
     bool queue_loaded, queue_idle, serving;
@@ -53,6 +55,7 @@ static void on_llm_closed(void *user) {
     net_timer_stop(s->loop, &s->deadline);
     uv_close((uv_handle_t *)&s->term, NULL);
     uv_close((uv_handle_t *)&s->interrupt, NULL);
+    uv_close((uv_handle_t *)&s->hangup, NULL);
     net_loop_stop(s->loop);
 }
 
@@ -135,6 +138,19 @@ static void on_signal(uv_signal_t *h, int number) {
     drain(s);
 }
 
+/* The certificate and its key are read again; connections keep what they began with. */
+static void on_hangup(uv_signal_t *h, int number) {
+    struct server *s = h->data;
+    char reason[512], text[LOG_QUOTE_BYTES];
+    if (s->tls == NULL)
+        log_line(LOG_INFO, "reloaded", "what=nothing");
+    else if (net_tls_server_reload(s->tls, reason, sizeof reason))
+        log_line(LOG_INFO, "reloaded", "what=tls");
+    else
+        log_line(LOG_ERROR, "reload_failed", "what=tls reason=%s",
+                 log_quote(text, slice_of(reason)));
+}
+
 /* --- the start */
 
 static void on_store_done(void *user, uint64_t ticket, const struct store_reply *r) {
@@ -204,7 +220,15 @@ static int open_api(struct server *s) {
                             .catalogue = s->catalogue,
                             .llm = s->llm};
     s->api = api_new(&o);
-    return s->api != NULL ? 0 : serve_refuse(EXIT_SYSTEM, "out of memory");
+    if (s->api == NULL) return serve_refuse(EXIT_SYSTEM, "out of memory");
+    for (size_t i = 0; i < s->config->naliases; i++) {
+        const struct config_alias *alias = &s->config->aliases[i];
+        const char *why = endpoint_alias_fault(alias);
+        if (why != NULL)
+            return serve_refuse(EXIT_CONFIG, "endpoint_aliases: %.*s: %s", SLICE_ARG(alias->name),
+                                why);
+    }
+    return 0;
 }
 
 static int open_queue(struct server *s) {
@@ -222,6 +246,14 @@ static int open_queue(struct server *s) {
     return 0;
 }
 
+static int open_tls(struct server *s) {
+    const struct config *c = s->config;
+    char reason[512];
+    if (c->nlisten_tls == 0) return 0;
+    s->tls = net_tls_server_new(c->tls_cert, c->tls_key, reason, sizeof reason);
+    return s->tls != NULL ? 0 : serve_refuse(EXIT_CONFIG, "%s", reason);
+}
+
 static int open_http(struct server *s) {
     const struct config *c = s->config;
     struct net_server_limits limits = NET_SERVER_LIMITS_DEFAULT;
@@ -234,23 +266,30 @@ static int open_http(struct server *s) {
     if (net_server_trust(s->http, c->trusted_proxies, c->ntrusted_proxies) != 0)
         return serve_refuse(EXIT_CONFIG, "trusted_proxies wants addresses such as 10.0.0.0/8");
     api_set_server(s->api, s->http);
+    return open_tls(s);
+}
+
+static int listen_on(struct server *s, const char *address, struct net_tls_server *tls) {
+    char host[SERVE_HOST_BYTES];
+    uint16_t port, bound = 0;
+    if (!serve_split_address(address, host, &port)) return EXIT_CONFIG;
+    int e = net_server_listen_tls(s->http, host, port, tls, &bound);
+    if (e != 0)
+        return serve_refuse(EXIT_PORT, "cannot listen on %s: %s; choose another with --listen%s",
+                            address, strerror(-e), tls != NULL ? "-tls" : "");
+    bool v6 = strchr(host, ':') != NULL;
+    fprintf(stderr, "listening on http%s://%s%s%s:%u\n", tls != NULL ? "s" : "", v6 ? "[" : "",
+            host, v6 ? "]" : "", bound);
     return 0;
 }
 
 static int listen_all(struct server *s) {
-    for (size_t i = 0; i < s->config->nlisten; i++) {
-        char host[SERVE_HOST_BYTES];
-        uint16_t port, bound = 0;
-        if (!serve_split_address(s->config->listen[i], host, &port)) return EXIT_CONFIG;
-        int e = net_server_listen(s->http, host, port, &bound);
-        if (e != 0)
-            return serve_refuse(EXIT_PORT, "cannot listen on %s: %s; choose another with --listen",
-                                s->config->listen[i], strerror(-e));
-        bool v6 = strchr(host, ':') != NULL;
-        fprintf(stderr, "listening on http://%s%s%s:%u\n", v6 ? "[" : "", host, v6 ? "]" : "",
-                bound);
-    }
-    return 0;
+    const struct config *c = s->config;
+    int code = 0;
+    for (size_t i = 0; i < c->nlisten && code == 0; i++) code = listen_on(s, c->listen[i], NULL);
+    for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
+        code = listen_on(s, c->listen_tls[i], s->tls);
+    return code;
 }
 
 static int begin_serving(struct server *s) {
@@ -281,9 +320,11 @@ static void on_queue_loaded(void *user, bool ok) {
 static void start_signals(struct server *s) {
     uv_signal_init(&s->loop->uv, &s->term);
     uv_signal_init(&s->loop->uv, &s->interrupt);
-    s->term.data = s->interrupt.data = s;
+    uv_signal_init(&s->loop->uv, &s->hangup);
+    s->term.data = s->interrupt.data = s->hangup.data = s;
     uv_signal_start(&s->term, on_signal, SIGTERM);
     uv_signal_start(&s->interrupt, on_signal, SIGINT);
+    uv_signal_start(&s->hangup, on_hangup, SIGHUP);
 }
 
 static int start(struct server *s) {
@@ -329,6 +370,7 @@ static int run(struct server *s) {
 
 static void free_all(struct server *s) {
     queue_free(s->queue);
+    net_tls_server_free(s->tls);
     api_free(s->api);
     catalogue_free(s->catalogue);
     config_free(s->config);

@@ -155,6 +155,13 @@ bool net_peer_is_loopback(const struct net_exchange *x) {
     return session_of(x)->loopback;
 }
 
+bool net_peer_is_trusted(const struct net_exchange *x) {
+    const struct session *s = session_of(x);
+    for (size_t i = 0; i < s->server->ntrusted; i++)
+        if (net_cidr_has(&s->server->trusted[i], &s->address)) return true;
+    return false;
+}
+
 bool net_is_tls(const struct net_exchange *x) {
     return session_of(x)->conn.tls != NULL;
 }
