@@ -27,6 +27,7 @@ enum op_kind {
     OP_COMPLETE,
     OP_FINISH_WAITING,
     OP_REQUEST_CANCEL,
+    OP_SWEEP,
     OP_LOG,
     OP_PING,
     OP_WRITES, /* those below read */
@@ -55,7 +56,8 @@ union op_in {
         const char *id;
         int64_t at_ms;
         unsigned parts;
-    } one; /* request_cancel, get, logs, ping */
+        unsigned max;
+    } one; /* request_cancel, sweep, get, logs, ping */
     struct {
         const struct store_log *lines;
         size_t n;
@@ -95,7 +97,13 @@ enum statement {
     ST_RESULT,
     ST_USAGE,
     ST_OUTBOX,
+    ST_DROP_INPUT,
     ST_CANCEL,
+    ST_SWEEP_NEXT,
+    ST_SWEEP_LOG,
+    ST_SWEEP_RESULT,
+    ST_SWEEP_REQUEST,
+    ST_SWEEP_LEFT,
     ST_LOG_LAST,
     ST_LOG,
     ST_PING,

@@ -57,6 +57,8 @@ static void take_submit(struct copier *c, struct store_submit *in) {
     take_slice(c, &in->owner);
     take_slice(c, &in->input);
     take_slice(c, &in->webhook);
+    take_slice(c, &in->wishes.hint);
+    take_slice(c, &in->wishes.tags);
 }
 
 static void take_complete(struct copier *c, struct store_complete *in) {
@@ -147,6 +149,10 @@ static void give_request_cancel(struct store *s, uint64_t ticket, const char *id
     give(s, ticket, OP_REQUEST_CANCEL, &(union op_in){.one = {.id = id, .at_ms = at_ms}});
 }
 
+static void give_sweep(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max) {
+    give(s, ticket, OP_SWEEP, &(union op_in){.one = {.at_ms = now_ms, .max = max}});
+}
+
 static void give_log(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n) {
     give(s, ticket, OP_LOG, &(union op_in){.log = {lines, n}});
 }
@@ -176,6 +182,7 @@ const struct store_backend sqlite_backend = {
     .complete = give_complete,
     .finish_waiting = give_finish_waiting,
     .request_cancel = give_request_cancel,
+    .sweep = give_sweep,
     .log = give_log,
     .get = give_get,
     .logs = give_logs,

@@ -46,8 +46,22 @@ enum {
     COL_INFERENCE_MS,
     COL_INPUT,
     COL_HEADERS,
-    COL_BODY
+    COL_BODY,
+    COL_FORGET_MS,
+    COL_WISHES,
+    COL_HINT = COL_WISHES + 7,
+    COL_TAGS
 };
+
+static void take_wishes(struct store_wishes *w, sqlite3_stmt *st, int column) {
+    w->start_timeout_ms = sqlite3_column_int64(st, column++);
+    w->no_store = sqlite3_column_int(st, column++) != 0;
+    w->no_fallback = sqlite3_column_int(st, column++) != 0;
+    w->retries_server_error = sqlite3_column_int(st, column++);
+    w->retries_timeout = sqlite3_column_int(st, column++);
+    w->retries_connection_error = sqlite3_column_int(st, column++);
+    w->owner_concurrency = sqlite3_column_int64(st, column);
+}
 
 static void take_result(struct op *op, sqlite3_stmt *st, unsigned parts) {
     struct store_row *row = &op->row;
@@ -76,6 +90,10 @@ static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
     row->created_ms = sqlite3_column_int64(st, COL_CREATED_MS);
     row->started_ms = sqlite3_column_int64(st, COL_STARTED_MS);
     row->completed_ms = sqlite3_column_int64(st, COL_COMPLETED_MS);
+    row->forget_ms = sqlite3_column_int64(st, COL_FORGET_MS);
+    take_wishes(&row->wishes, st, COL_WISHES);
+    row->wishes.hint = take_text(op, st, COL_HINT);
+    row->wishes.tags = take_text(op, st, COL_TAGS);
     if (parts & STORE_INPUT) row->input = take_blob(op, st, COL_INPUT);
     if (row->state == STORE_COMPLETED) take_result(op, st, parts);
 }
@@ -146,6 +164,7 @@ static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *
     p->endpoint = take_text(op, st, 11);
     p->owner = take_text(op, st, 12);
     p->has_webhook = sqlite3_column_int(st, 13) != 0;
+    take_wishes(&p->wishes, st, 14);
 }
 
 static int read_pending(struct sqlite_store *s, struct op *op) {

@@ -80,16 +80,39 @@ static int to_1(sqlite3 *db) {
     return sqlite3_exec(db, schema_1, NULL, NULL, NULL);
 }
 
+/* What a request may ask of how it is run and kept. Rows written before wish nothing. */
+static const char schema_2[] =
+    "ALTER TABLE request ADD COLUMN start_timeout_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN no_store INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN no_fallback INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN retries_server_error INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN retries_timeout INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN retries_connection_error INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN owner_concurrency INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN hint TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN tags TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN forget_ms INTEGER NOT NULL DEFAULT 0;" /* 0: kept */
+    "CREATE INDEX request_forget ON request(forget_ms) WHERE forget_ms > 0;";
+
+static int to_2(sqlite3 *db) {
+    return sqlite3_exec(db, schema_2, NULL, NULL, NULL);
+}
+
 /* migrations[n] brings version n to n + 1. To change the schema: append one, never edit one that was released. */
-static int (*const migrations[])(sqlite3 *db) = {to_1};
+static int (*const migrations[])(sqlite3 *db) = {to_1, to_2};
 const unsigned sqlite_schema_version = sizeof migrations / sizeof *migrations;
 
 /* --- the statements */
 
+/* In the order of put_wishes and take_wishes. */
+#define WISHES                                                                        \
+    "start_timeout_ms, no_store, no_fallback, retries_server_error, retries_timeout," \
+    " retries_connection_error, owner_concurrency"
+
 #define ROW_TEXT                                                                               \
     "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook," \
     " created_ms, started_ms, completed_ms, http_status, error, error_type, inference_ms,"     \
-    " input, headers, body"                                                                    \
+    " input, headers, body, forget_ms, " WISHES ", hint, tags"                                 \
     " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
 
 static const char *const texts[ST_COUNT] = {
@@ -99,8 +122,9 @@ static const char *const texts[ST_COUNT] = {
     [ST_FIND] = "SELECT seq, state, webhook <> '' FROM request WHERE id = ?1",
     [ST_ROW] = ROW_TEXT,
     [ST_SUBMIT] =
-        "INSERT INTO request(seq, id, priority, no_retry, endpoint, owner, webhook, created_ms)"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO request(seq, id, priority, no_retry, endpoint, owner, webhook, created_ms," WISHES
+        ", hint, tags)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     [ST_PAYLOAD] = "INSERT INTO payload(seq, input) VALUES(?1, ?2)",
     [ST_CLAIM] = "UPDATE request SET state = 1, attempt = attempt + 1,"
                  " crashes = crashes + (state = 1 AND boot <> ''),"
@@ -112,9 +136,9 @@ static const char *const texts[ST_COUNT] = {
         " WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
     [ST_RELEASE] = "UPDATE request SET boot = '', token = 0, lease_ms = 0"
                    " WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
-    [ST_COMPLETE] = "UPDATE request SET state = 2, completed_ms = ?4"
+    [ST_COMPLETE] = "UPDATE request SET state = 2, completed_ms = ?4, forget_ms = ?5"
                     " WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
-    [ST_FINISH] = "UPDATE request SET state = 2, completed_ms = ?4"
+    [ST_FINISH] = "UPDATE request SET state = 2, completed_ms = ?4, forget_ms = ?5"
                   " WHERE seq = ?1 AND attempt = ?2 AND boot <> ?3 AND state <> 2",
     [ST_RESULT] =
         "INSERT INTO result(seq, http_status, error, error_type, inference_ms, headers, body)"
@@ -124,6 +148,14 @@ static const char *const texts[ST_COUNT] = {
         " SELECT seq, ?2, id, owner, endpoint, ?3, ?4, ?5, ?6, ?7 FROM request WHERE seq = ?1",
     [ST_OUTBOX] = "INSERT INTO webhook_outbox(seq, url, created_ms, due_ms)"
                   " SELECT seq, webhook, ?2, ?2 FROM request WHERE seq = ?1",
+    [ST_DROP_INPUT] = "DELETE FROM payload WHERE seq = ?1",
+    [ST_SWEEP_NEXT] = "SELECT seq FROM request INDEXED BY request_forget"
+                      " WHERE forget_ms > 0 AND forget_ms <= ?1 ORDER BY forget_ms LIMIT 1",
+    [ST_SWEEP_LOG] = "DELETE FROM log WHERE seq = ?1",
+    [ST_SWEEP_RESULT] = "DELETE FROM result WHERE seq = ?1",
+    [ST_SWEEP_REQUEST] = "DELETE FROM request WHERE seq = ?1",
+    [ST_SWEEP_LEFT] = "SELECT ifnull(min(forget_ms), 0) FROM request INDEXED BY request_forget"
+                      " WHERE forget_ms > 0",
     [ST_CANCEL] =
         "UPDATE request SET cancel_ms = ?2 WHERE seq = ?1 AND state <> 2 AND cancel_ms = 0",
     [ST_LOG_LAST] = "SELECT ifnull(max(n), 0) FROM log WHERE seq = ?1",
@@ -135,7 +167,7 @@ static const char *const texts[ST_COUNT] = {
                      " WHERE seq = (SELECT seq FROM request WHERE id = ?1) ORDER BY n",
     [ST_READ_PENDING] =
         "SELECT seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, boot,"
-        " created_ms, started_ms, endpoint, owner, webhook <> ''"
+        " created_ms, started_ms, endpoint, owner, webhook <> ''," WISHES
         " FROM request INDEXED BY request_open WHERE state <> 2 ORDER BY seq",
 };
 
@@ -268,12 +300,13 @@ static int prepare(struct opening *o, sqlite3 *db, enum statement from, enum sta
     return 0;
 }
 
-/* The ledger outlives requests: its seq must not be given again. */
+/* The ledger and the webhooks outlive requests: their seq must not be given again. */
 static int take_seq(struct opening *o, sqlite3 *db) {
     int64_t last = 0;
     int rc = read_int(
         db,
-        "SELECT max(ifnull((SELECT max(seq) FROM request), 0), ifnull((SELECT max(seq) FROM usage), 0))",
+        "SELECT max(ifnull((SELECT max(seq) FROM request), 0), ifnull((SELECT max(seq) FROM usage), 0),"
+        " ifnull((SELECT max(seq) FROM webhook_outbox), 0))",
         &last);
     if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
     o->store->next_seq = (uint64_t)last + 1;

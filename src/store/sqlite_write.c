@@ -37,6 +37,23 @@ static int run(struct binder *b) {
     return b->rc != SQLITE_OK ? b->rc : rc;
 }
 
+static int run_with(struct sqlite_store *s, enum statement n, int64_t value) {
+    struct binder b = start(s, n);
+    put_int(&b, value);
+    return run(&b);
+}
+
+/* The first column of the first row, 0 when there is none. */
+static int ask_int(struct sqlite_store *s, enum statement n, int64_t value, int64_t *out) {
+    struct binder b = start(s, n);
+    *out = 0;
+    if (sqlite3_bind_parameter_count(b.st) > 0) put_int(&b, value);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc == SQLITE_ROW) *out = sqlite3_column_int64(b.st, 0);
+    sqlite3_reset(b.st);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 static bool changed(struct sqlite_store *s) {
     return sqlite3_changes(s->writer.db) > 0;
 }
@@ -75,6 +92,18 @@ static int stale(struct op *op) {
 
 /* --- submit */
 
+static void put_wishes(struct binder *b, const struct store_wishes *w) {
+    put_int(b, w->start_timeout_ms);
+    put_int(b, w->no_store);
+    put_int(b, w->no_fallback);
+    put_int(b, w->retries_server_error);
+    put_int(b, w->retries_timeout);
+    put_int(b, w->retries_connection_error);
+    put_int(b, w->owner_concurrency);
+    put_text(b, w->hint);
+    put_text(b, w->tags);
+}
+
 static int apply_submit(struct sqlite_store *s, struct op *op) {
     const struct store_submit *in = &op->in.submit;
     if (strlen(in->id) >= STORE_ID_BYTES) {
@@ -91,6 +120,7 @@ static int apply_submit(struct sqlite_store *s, struct op *op) {
     put_text(&b, in->owner);
     put_text(&b, in->webhook);
     put_int(&b, in->created_ms);
+    put_wishes(&b, &in->wishes);
     int rc = run(&b);
     if (rc != SQLITE_OK) return rc;
     b = start(s, ST_PAYLOAD);
@@ -176,19 +206,10 @@ static int apply_release(struct sqlite_store *s, struct op *op) {
 
 /* --- log lines */
 
-static int last_log(struct sqlite_store *s, int64_t seq, int64_t *n) {
-    struct binder b = start(s, ST_LOG_LAST);
-    put_int(&b, seq);
-    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-    if (rc == SQLITE_ROW) *n = sqlite3_column_int64(b.st, 0);
-    sqlite3_reset(b.st);
-    return rc == SQLITE_ROW ? SQLITE_OK : rc;
-}
-
 static int write_logs(struct sqlite_store *s, int64_t seq, const struct store_log *lines,
                       size_t n) {
     int64_t last = 0;
-    int rc = n > 0 ? last_log(s, seq, &last) : SQLITE_OK;
+    int rc = n > 0 ? ask_int(s, ST_LOG_LAST, seq, &last) : SQLITE_OK;
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
         struct binder b = start(s, ST_LOG);
         put_int(&b, seq);
@@ -229,6 +250,7 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     int rc = run(&b);
     if (rc == SQLITE_OK) rc = write_usage(s, f->seq, in->attempt, &in->usage, in->completed_ms);
     if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
+    if (rc == SQLITE_OK && in->forget_ms > 0) rc = run_with(s, ST_DROP_INPUT, f->seq);
     if (rc != SQLITE_OK || !f->has_webhook) return rc;
     b = start(s, ST_OUTBOX);
     put_int(&b, f->seq);
@@ -246,6 +268,7 @@ static int apply_complete(struct sqlite_store *s, struct op *op) {
     put_int(&b, in->attempt);
     put_int(&b, (int64_t)in->token);
     put_int(&b, in->completed_ms);
+    put_int(&b, in->forget_ms);
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
     return write_result(s, &f, in);
@@ -261,6 +284,7 @@ static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
     put_int(&b, in->attempt);
     put_text(&b, slice_of(in->boot));
     put_int(&b, in->completed_ms);
+    put_int(&b, in->forget_ms);
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
     return write_result(s, &f, in);
@@ -275,6 +299,26 @@ static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
     put_int(&b, f.seq);
     put_int(&b, op->in.one.at_ms);
     return run(&b);
+}
+
+static int sweep_one(struct sqlite_store *s, int64_t seq) {
+    static const enum statement parts[] = {ST_SWEEP_LOG, ST_SWEEP_RESULT, ST_DROP_INPUT,
+                                           ST_SWEEP_REQUEST};
+    int rc = SQLITE_OK;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts && rc == SQLITE_OK; k++)
+        rc = run_with(s, parts[k], seq);
+    return rc;
+}
+
+static int apply_sweep(struct sqlite_store *s, struct op *op) {
+    int64_t seq;
+    int rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
+    while (rc == SQLITE_OK && seq != 0 && op->reply.swept < op->in.one.max) {
+        rc = sweep_one(s, seq);
+        op->reply.swept++;
+        if (rc == SQLITE_OK) rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
+    }
+    return rc == SQLITE_OK ? ask_int(s, ST_SWEEP_LEFT, 0, &op->reply.forget_ms) : rc;
 }
 
 static int apply_ping(struct sqlite_store *s, struct op *op) {
@@ -292,6 +336,7 @@ int sqlite_apply(struct sqlite_store *s, struct op *op) {
         [OP_COMPLETE] = apply_complete,
         [OP_FINISH_WAITING] = apply_finish_waiting,
         [OP_REQUEST_CANCEL] = apply_request_cancel,
+        [OP_SWEEP] = apply_sweep,
         [OP_LOG] = apply_log,
         [OP_PING] = apply_ping,
     };

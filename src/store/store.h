@@ -29,6 +29,17 @@ const char *store_status_name(enum store_status s);
 
 enum store_state { STORE_IN_QUEUE, STORE_IN_PROGRESS, STORE_COMPLETED };
 
+/* How a request wants to be run and kept. Written by submit, given back with the row. */
+struct store_wishes {
+    int64_t start_timeout_ms; /* counted from created_ms; 0: none */
+    bool no_store;            /* see store_complete.forget_ms */
+    bool no_fallback;
+    int32_t retries_server_error, retries_timeout, retries_connection_error; /* -1: not told */
+    int64_t
+        owner_concurrency;   /* of its owner, as it was when this one was submitted; 0: no limit */
+    struct slice hint, tags; /* text, may be empty; pending leaves them out */
+};
+
 /* What submit writes. */
 struct store_submit {
     const char *id;
@@ -39,6 +50,7 @@ struct store_submit {
     int priority;          /* 0 normal, 1 low */
     bool no_retry;
     int64_t created_ms; /* wall clock */
+    struct store_wishes wishes;
 };
 
 struct store_lease {
@@ -58,6 +70,8 @@ struct store_row {
     uint32_t attempt;                             /* 0 before the first claim */
     uint64_t seq;                                 /* order of acceptance, unique, increasing */
     int64_t created_ms, started_ms, completed_ms; /* wall clock, 0 = not yet */
+    int64_t forget_ms;                            /* wall clock, 0 = kept */
+    struct store_wishes wishes;
     /* result */
     unsigned http_status;
     struct slice headers;    /* "Name: value\r\n" lines replayed with the result, may be empty */
@@ -89,6 +103,8 @@ struct store_complete {
     unsigned http_status;
     struct slice headers, body, error, error_type;
     int64_t inference_ms, completed_ms;
+    /* 0: kept. Else the input is removed in this transaction, and `sweep` may remove the rest from this time on. */
+    int64_t forget_ms;
     struct store_usage usage;
     const struct store_log *logs; /* the lines not yet written, of this id */
     size_t nlogs;
@@ -107,6 +123,7 @@ struct store_pending {
     bool released; /* IN_PROGRESS, given back by `release`: nobody crashed */
     struct slice endpoint, owner;
     int64_t created_ms, started_ms;
+    struct store_wishes wishes; /* without hint and tags */
 };
 
 struct store_reply {
@@ -118,6 +135,8 @@ struct store_reply {
     size_t nlogs;
     const struct store_pending *pending; /* pending: all of them, in order of seq */
     size_t npending;
+    size_t swept;      /* sweep: how many went */
+    int64_t forget_ms; /* sweep: the earliest time among those left, 0: there are none */
 };
 
 enum { STORE_INPUT = 1, STORE_RESULT = 2, STORE_LOGS = 4 };
@@ -155,6 +174,9 @@ struct store_backend {
     void (*finish_waiting)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* Marks that a cancel was asked for (survives a restart). Replies the state before. */
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
+    /* Removes row, result, input and log lines of at most `max` requests whose forget_ms is not after now_ms, the earliest
+     * first: from then on they are STORE_NOT_FOUND. Usage stays, and so does a webhook row. */
+    void (*sweep)(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max);
     /* Appends log lines; lines of an id that is not there are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
     /* Reads see every write answered before they were given, and may be answered before writes given earlier.

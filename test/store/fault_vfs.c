@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     uint64_t changes, failed, fail_at;
     int code;
-    bool sticky, limited;
+    bool sticky, limited, kill;
     int64_t room;
 } plan; /* under lock */
 
@@ -26,6 +27,13 @@ void fault_at(uint64_t k, int code, bool sticky) {
     plan.fail_at = k;
     plan.code = code;
     plan.sticky = sticky;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_kill_at(uint64_t k) {
+    fault_at(k, SQLITE_IOERR, false);
+    pthread_mutex_lock(&lock);
+    plan.kill = true;
     pthread_mutex_unlock(&lock);
 }
 
@@ -69,6 +77,11 @@ static int change(int64_t growth) {
     return rc;
 }
 
+/* Does not come back when this change is the one to be killed in. */
+static void maybe_kill(int rc) {
+    if (rc != SQLITE_OK && plan.kill) raise(SIGKILL);
+}
+
 static sqlite3_file *real(sqlite3_file *f) {
     return ((struct file *)f)->real;
 }
@@ -85,16 +98,21 @@ static int on_write(sqlite3_file *f, const void *in, int n, sqlite3_int64 at) {
     sqlite3_int64 size = 0;
     real(f)->pMethods->xFileSize(real(f), &size);
     int rc = change(at + n > size ? at + n - size : 0);
+    if (rc != SQLITE_OK && plan.kill && plan.fail_at % 2 == 0)
+        real(f)->pMethods->xWrite(real(f), in, n / 2, at);
+    maybe_kill(rc);
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xWrite(real(f), in, n, at);
 }
 
 static int on_truncate(sqlite3_file *f, sqlite3_int64 size) {
     int rc = change(0);
+    maybe_kill(rc);
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xTruncate(real(f), size);
 }
 
 static int on_sync(sqlite3_file *f, int flags) {
     int rc = change(0);
+    maybe_kill(rc);
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xSync(real(f), flags);
 }
 

@@ -12,6 +12,8 @@ void fault_vfs_install(void);
 void fault_at(uint64_t k, int code, bool sticky);
 /* Files may grow by this much in all; then SQLITE_FULL. */
 void fault_room(int64_t bytes);
+/* The process is killed in the k-th change: nothing of it is done, or (k even) the first half of a write. */
+void fault_kill_at(uint64_t k);
 void fault_clear(void);
 /* Changes counted since fault_at or fault_clear; how many of them failed. */
 uint64_t fault_changes(void);

@@ -7,9 +7,10 @@
 
 static void keep_row(struct fixture *f, const struct store_row *row) {
     f->row = *row;
-    struct slice *const fields[] = {&f->row.endpoint, &f->row.owner,     &f->row.input,
-                                    &f->row.webhook,  &f->row.headers,   &f->row.body,
-                                    &f->row.error,    &f->row.error_type};
+    struct slice *const fields[] = {&f->row.endpoint,   &f->row.owner,      &f->row.input,
+                                    &f->row.webhook,    &f->row.headers,    &f->row.body,
+                                    &f->row.error,      &f->row.error_type, &f->row.wishes.hint,
+                                    &f->row.wishes.tags};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         *fields[i] = arena_copy(&f->mem, *fields[i]);
 }
@@ -49,6 +50,8 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
     a->status = r->status;
     a->seq = r->seq;
     a->state = r->state;
+    a->swept = r->swept;
+    a->forget_ms = r->forget_ms;
     f->order[f->nanswers++] = ticket;
     if (r->row != NULL) keep_row(f, r->row);
     if (r->logs != NULL) keep_logs(f, r);
@@ -192,6 +195,10 @@ uint64_t give_complete(struct fixture *f, const struct store_complete *in) {
     GIVE(f, complete, in);
 }
 
+uint64_t give_end(struct fixture *f, const struct store_complete *in) {
+    GIVE(f, finish_waiting, in);
+}
+
 uint64_t give_finish(struct fixture *f, const char *id, uint32_t attempt, const char *boot) {
     struct store_complete c = completion(id, attempt, 0);
     c.boot = boot;
@@ -199,11 +206,15 @@ uint64_t give_finish(struct fixture *f, const char *id, uint32_t attempt, const 
     c.error = SLICE("Request cancelled by the client.");
     c.error_type = SLICE("client_cancelled");
     c.inference_ms = -1;
-    GIVE(f, finish_waiting, &c);
+    return give_end(f, &c);
 }
 
 uint64_t give_cancel(struct fixture *f, const char *id) {
     GIVE(f, request_cancel, id, 2700);
+}
+
+uint64_t give_sweep(struct fixture *f, int64_t now_ms, unsigned max) {
+    GIVE(f, sweep, now_ms, max);
 }
 
 uint64_t give_logs(struct fixture *f, const struct store_log *lines, size_t n) {

@@ -18,7 +18,8 @@ struct fixture;
 struct suite_backend {
     const char *name;
     const char *url;
-    /* Rows of `table` ("usage", "outbox", "result") that belong to the request, read past the store. */
+    /* Rows of `table` ("usage", "outbox", "result") that belong to the request, read past the store. "all usage", "all
+     * outbox" and "all large" (inputs, results, log lines) ask for no request. */
     int64_t (*count)(struct fixture *f, const char *table, const char *id);
 };
 
@@ -30,6 +31,8 @@ struct answer {
     enum store_status status;
     uint64_t seq;
     enum store_state state;
+    size_t swept;
+    int64_t forget_ms;
 };
 
 struct fixture {
@@ -77,7 +80,9 @@ uint64_t give_retry(struct fixture *f, const char *id, uint32_t attempt, uint64_
 uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token);
 uint64_t give_complete(struct fixture *f, const struct store_complete *in);
 uint64_t give_finish(struct fixture *f, const char *id, uint32_t attempt, const char *boot);
+uint64_t give_end(struct fixture *f, const struct store_complete *in);
 uint64_t give_cancel(struct fixture *f, const char *id);
+uint64_t give_sweep(struct fixture *f, int64_t now_ms, unsigned max);
 uint64_t give_logs(struct fixture *f, const struct store_log *lines, size_t n);
 uint64_t ask_row(struct fixture *f, const char *id, unsigned parts);
 uint64_t ask_logs(struct fixture *f, const char *id);

@@ -313,6 +313,136 @@ static void request_cancel_replies_the_state_before(void **state) {
     assert_int_equal(f->answers[t].state, STORE_COMPLETED);
 }
 
+/* --- wishes, and what is forgotten */
+
+static struct store_wishes many_wishes(void) {
+    return (struct store_wishes){.start_timeout_ms = 12500,
+                                 .no_store = true,
+                                 .no_fallback = true,
+                                 .retries_server_error = 0,
+                                 .retries_timeout = -1,
+                                 .retries_connection_error = 7,
+                                 .owner_concurrency = 40,
+                                 .hint = SLICE("a session"),
+                                 .tags = SLICE("team=a,job=7")};
+}
+
+static void same_wishes(const struct store_wishes *a, const struct store_wishes *b) {
+    assert_int_equal(a->start_timeout_ms, b->start_timeout_ms);
+    assert_int_equal(a->no_store, b->no_store);
+    assert_int_equal(a->no_fallback, b->no_fallback);
+    assert_int_equal(a->retries_server_error, b->retries_server_error);
+    assert_int_equal(a->retries_timeout, b->retries_timeout);
+    assert_int_equal(a->retries_connection_error, b->retries_connection_error);
+    assert_int_equal(a->owner_concurrency, b->owner_concurrency);
+}
+
+static void wishes_come_back_with_the_row_and_survive_reopening(void **state) {
+    struct fixture *f = *state;
+    struct store_wishes wishes = many_wishes();
+    struct store_submit in = {
+        .id = ID, .endpoint = SLICE("a/b"), .input = SLICE("{}"), .wishes = wishes};
+    give_submit(f, &in);
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(READ(f, ask_row(f, ID, 0)), STORE_OK);
+        same_wishes(&f->row.wishes, &wishes);
+        assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
+        assert_true(slice_eq(f->row.wishes.tags, wishes.tags));
+        same_wishes(&the_pending(f)->wishes, &wishes);
+        fixture_close(f);
+        fixture_open(f);
+    }
+    assert_int_equal(status_of(f, give_claim(f, ID, 0, "boot-1", 7)), STORE_OK);
+    same_wishes(&f->row.wishes, &wishes);
+    assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
+    assert_int_equal(status_of(f, give_retry(f, ID, 1, 7, 8, NULL)), STORE_OK);
+    assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
+}
+
+static void complete_with_a_time_to_forget_removes_the_input_at_once(void **state) {
+    struct fixture *f = *state;
+    give_id(f, ID);
+    give_claim(f, ID, 0, "boot-1", 7);
+    struct store_complete c = completion(ID, 1, 8);
+    c.forget_ms = 5000;
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_STALE);
+    assert_int_equal(READ(f, ask_row(f, ID, STORE_INPUT)), STORE_OK);
+    assert_true(f->row.input.len > 0);
+    c.token = 7;
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
+    assert_int_equal(READ(f, ask_row(f, ID, STORE_INPUT | STORE_RESULT)), STORE_OK);
+    assert_int_equal(f->row.input.len, 0);
+    assert_int_equal(f->row.forget_ms, 5000);
+    assert_true(slice_eq(f->row.body, c.body));
+}
+
+/* Completed by `complete` or, for odd n, by finish_waiting; with a webhook, two log lines and, for even n, usage. */
+static void give_forgettable(struct fixture *f, unsigned n, int64_t forget_ms) {
+    struct store_submit in = {.id = id_of(n),
+                              .endpoint = SLICE("a/b"),
+                              .input = SLICE("{}"),
+                              .webhook = SLICE("http://h/")};
+    struct store_log lines[] = {{in.id, 1, SLICE("INFO"), SLICE("one")},
+                                {in.id, 2, SLICE("INFO"), SLICE("two")}};
+    struct store_complete c = completion(in.id, n % 2 ? 0 : 1, 7);
+    c.boot = "boot-1";
+    c.forget_ms = forget_ms;
+    c.logs = lines;
+    c.nlogs = 2;
+    c.usage = (struct store_usage){.present = n % 2 == 0, .raw = SLICE("{}")};
+    give_submit(f, &in);
+    if (n % 2 == 0) give_claim(f, in.id, 0, "boot-1", 7);
+    if (n % 2 == 0)
+        give_complete(f, &c);
+    else
+        give_end(f, &c);
+}
+
+static void sweep_forgets_what_is_due_the_earliest_first(void **state) {
+    struct fixture *f = *state;
+    for (unsigned n = 0; n < 10; n++) give_forgettable(f, n, n == 9 ? 0 : 5000 - n);
+    give_id(f, ID);
+    uint64_t t = give_sweep(f, 4000, 100);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, 0);
+    assert_int_equal(f->answers[t].forget_ms, 4992);
+    t = give_sweep(f, 4998, 3); /* of those numbered 2 to 8 the last three */
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, 3);
+    assert_int_equal(f->answers[t].forget_ms, 4995);
+    for (unsigned n = 0; n < 10; n++) {
+        bool gone = n >= 6 && n < 9;
+        f->nlogs = 0;
+        assert_int_equal(READ(f, ask_row(f, id_of(n), STORE_RESULT)),
+                         gone ? STORE_NOT_FOUND : STORE_OK);
+        assert_int_equal(READ(f, ask_logs(f, id_of(n))), STORE_OK);
+        assert_int_equal(f->nlogs, gone ? 0 : 2);
+    }
+    t = give_sweep(f, 6000, 100);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, 6);
+    assert_int_equal(f->answers[t].forget_ms, 0);
+    assert_int_equal(READ(f, ask_row(f, id_of(9), 0)), STORE_OK);
+    assert_int_equal(READ(f, ask_row(f, ID, 0)), STORE_OK);
+}
+
+static void sweep_leaves_usage_and_webhook_and_their_seq_is_not_given_again(void **state) {
+    struct fixture *f = *state;
+    give_forgettable(f, 0, 10);
+    give_forgettable(f, 1, 10);
+    uint64_t t = give_sweep(f, 10, 100);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, 2);
+    assert_int_equal(f->backend->count(f, "all usage", ""), 1);
+    assert_int_equal(f->backend->count(f, "all outbox", ""), 2);
+    assert_int_equal(f->backend->count(f, "all large", ""), 0);
+    fixture_close(f);
+    fixture_open(f);
+    t = give_id(f, ID);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_true(f->answers[t].seq > 2);
+}
+
 /* --- log lines */
 
 static void logs_come_back_in_order_with_those_of_the_completion(void **state) {
@@ -516,6 +646,10 @@ int store_suite_run(const struct suite_backend *backend) {
         T(finish_waiting_ends_what_nobody_runs),
         T(finish_waiting_spares_what_this_boot_runs),
         T(request_cancel_replies_the_state_before),
+        T(wishes_come_back_with_the_row_and_survive_reopening),
+        T(complete_with_a_time_to_forget_removes_the_input_at_once),
+        T(sweep_forgets_what_is_due_the_earliest_first),
+        T(sweep_leaves_usage_and_webhook_and_their_seq_is_not_given_again),
         T(logs_come_back_in_order_with_those_of_the_completion),
         T(logs_of_a_stale_completion_are_not_written),
         T(pending_after_reopening_is_what_is_unfinished_in_order),

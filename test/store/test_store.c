@@ -10,13 +10,17 @@ static int64_t count_rows(struct fixture *f, const char *table, const char *id) 
         {"outbox",
          "SELECT count(*) FROM webhook_outbox JOIN request USING(seq) WHERE request.id = ?"},
         {"result", "SELECT count(*) FROM result JOIN request USING(seq) WHERE request.id = ?"},
+        {"all usage", "SELECT count(*) FROM usage"},
+        {"all outbox", "SELECT count(*) FROM webhook_outbox"},
+        {"all large", "SELECT (SELECT count(*) FROM payload) + (SELECT count(*) FROM result)"
+                      " + (SELECT count(*) FROM log)"},
     };
     char path[128];
     sqlite3 *db;
     sqlite3_stmt *st = NULL;
     snprintf(path, sizeof path, "%s/anyllm.db", f->dir);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(texts[i][0], table) == 0)
             assert_int_equal(sqlite3_prepare_v2(db, texts[i][1], -1, &st, NULL), SQLITE_OK);
     assert_non_null(st);

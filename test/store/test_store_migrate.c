@@ -1,0 +1,304 @@
+/* From each older schema to this version's: nothing is lost, and killed in it the file is old or new. */
+#include "store/fault_vfs.h"
+#include "store/store_fixture.h"
+
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NEWEST 2
+#define COLUMNS_1 18
+#define COLUMNS_NEWEST 28
+
+/* The schema as version 1 wrote it. Never to be changed: such files are out there. */
+static const char schema_1[] =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE request("
+    "  seq INTEGER PRIMARY KEY,"
+    "  id TEXT NOT NULL UNIQUE,"
+    "  state INTEGER NOT NULL DEFAULT 0,"
+    "  attempt INTEGER NOT NULL DEFAULT 0,"
+    "  crashes INTEGER NOT NULL DEFAULT 0,"
+    "  priority INTEGER NOT NULL,"
+    "  no_retry INTEGER NOT NULL,"
+    "  cancel_ms INTEGER NOT NULL DEFAULT 0,"
+    "  endpoint TEXT NOT NULL,"
+    "  owner TEXT NOT NULL,"
+    "  webhook TEXT NOT NULL,"
+    "  created_ms INTEGER NOT NULL,"
+    "  started_ms INTEGER NOT NULL DEFAULT 0,"
+    "  completed_ms INTEGER NOT NULL DEFAULT 0,"
+    "  node TEXT NOT NULL DEFAULT '',"
+    "  boot TEXT NOT NULL DEFAULT '',"
+    "  token INTEGER NOT NULL DEFAULT 0,"
+    "  lease_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX request_open ON request(seq) WHERE state <> 2;"
+    "CREATE TABLE payload(seq INTEGER PRIMARY KEY, input BLOB NOT NULL) STRICT;"
+    "CREATE TABLE result("
+    "  seq INTEGER PRIMARY KEY,"
+    "  http_status INTEGER NOT NULL,"
+    "  error TEXT NOT NULL,"
+    "  error_type TEXT NOT NULL,"
+    "  inference_ms INTEGER NOT NULL,"
+    "  headers BLOB NOT NULL,"
+    "  body BLOB NOT NULL) STRICT;"
+    "CREATE TABLE usage("
+    "  seq INTEGER NOT NULL,"
+    "  attempt INTEGER NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  owner TEXT NOT NULL,"
+    "  endpoint TEXT NOT NULL,"
+    "  upstream TEXT NOT NULL,"
+    "  model TEXT NOT NULL,"
+    "  raw BLOB NOT NULL,"
+    "  cost_microusd INTEGER,"
+    "  at_ms INTEGER NOT NULL,"
+    "  PRIMARY KEY(seq, attempt)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE webhook_outbox("
+    "  seq INTEGER PRIMARY KEY,"
+    "  url TEXT NOT NULL,"
+    "  attempt INTEGER NOT NULL DEFAULT 0,"
+    "  created_ms INTEGER NOT NULL,"
+    "  due_ms INTEGER NOT NULL,"
+    "  delivered_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE TABLE log("
+    "  seq INTEGER NOT NULL,"
+    "  n INTEGER NOT NULL,"
+    "  at_ms INTEGER NOT NULL,"
+    "  level TEXT NOT NULL,"
+    "  message TEXT NOT NULL,"
+    "  PRIMARY KEY(seq, n)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO meta VALUES('ping', 0);"
+    "PRAGMA application_id = 1634495597;";
+
+/* One of each kind: waiting, with a webhook, running when its server ended, given back, cancelled, completed. */
+static const char rows_1[] =
+    "INSERT INTO request(seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, endpoint,"
+    "  owner, webhook, created_ms, started_ms, completed_ms, node, boot, token, lease_ms) VALUES"
+    "  (1, '00000000-0000-4000-8000-000000000001', 2, 2, 1, 0, 0, 0, 'fal-ai/any-llm', 'app1',"
+    "   'http://h/', 1000, 2000, 3000, 'node', 'boot-0', 17, 32000),"
+    "  (2, '00000000-0000-4000-8000-000000000002', 2, 0, 0, 1, 0, 2700, 'a/b', '', '', 1001, 0, 2701,"
+    "   '', '', 0, 0),"
+    "  (4, '00000000-0000-4000-8000-000000000004', 1, 3, 2, 0, 1, 0, 'fal-ai/any-llm/vision', 'app2',"
+    "   '', 1002, 2001, 0, 'node', 'boot-0', -5, 32000),"
+    "  (5, '00000000-0000-4000-8000-000000000005', 1, 1, 0, 0, 0, 9, 'a/b', 'app1', '', 1003, 2002, 0,"
+    "   'node', '', 0, 0),"
+    "  (7, '00000000-0000-4000-8000-000000000007', 0, 0, 0, 1, 0, 0, 'a/b', 'app1', 'http://h/2', 1004,"
+    "   0, 0, '', '', 0, 0);"
+    "INSERT INTO payload VALUES(1, CAST('{\"prompt\":\"one\"}' AS BLOB)), (2, x'7b7d'),"
+    "  (4, x'7b22ff00227d'), (5, x'7b7d'), (7, zeroblob(300000));"
+    "INSERT INTO result VALUES"
+    "  (1, 200, '', '', 40, CAST('x-anyllm-model: m' || char(13, 10) AS BLOB), CAST('{\"output\":\"hi\"}' AS BLOB)),"
+    "  (2, 499, 'Request cancelled by the client.', 'client_cancelled', -1, x'', CAST('{}' AS BLOB));"
+    "INSERT INTO usage VALUES(1, 1, 'i', 'app1', 'e', 'up', 'm', x'', NULL, 2500),"
+    "  (1, 2, 'i', 'app1', 'e', 'up', 'm', x'7b7d', 12, 3000);"
+    "INSERT INTO webhook_outbox VALUES(1, 'http://h/', 0, 3000, 3000, 0);"
+    "INSERT INTO log VALUES(1, 1, 2100, 'INFO', 'a line'), (4, 1, 2200, 'WARN', 'two'),"
+    "  (4, 2, 2300, 'INFO', 'three');"
+    "PRAGMA user_version = 1;";
+
+static void run_sql(sqlite3 *db, const char *text) {
+    char *why = NULL;
+    if (sqlite3_exec(db, text, NULL, NULL, &why) != SQLITE_OK) fail_msg("%s", why);
+}
+
+static sqlite3 *open_file(struct fixture *f) {
+    char path[128];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/anyllm.db", f->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    return db;
+}
+
+static void write_version_1(struct fixture *f) {
+    sqlite3 *db = open_file(f);
+    run_sql(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
+                "PRAGMA wal_autocheckpoint = 0; BEGIN");
+    run_sql(db, schema_1);
+    run_sql(db, rows_1);
+    run_sql(db, "COMMIT");
+    sqlite3_close(db);
+}
+
+/* In a process that dies before it closes: all of it is in the write-ahead log. */
+static void leave_version_1_unclosed(struct fixture *f) {
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        sqlite3 *db = open_file(f);
+        run_sql(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
+                    "PRAGMA wal_autocheckpoint = 0");
+        run_sql(db, schema_1);
+        run_sql(db, rows_1);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static int64_t number(struct fixture *f, const char *query) {
+    sqlite3 *db = open_file(f);
+    sqlite3_stmt *st;
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+/* --- what must be there, at each version */
+
+static void is_whole(struct fixture *f, int64_t version) {
+    assert_int_equal(number(f, "SELECT count(*) FROM pragma_integrity_check"
+                               " WHERE integrity_check = 'ok'"),
+                     1);
+    assert_int_equal(number(f, "SELECT count(*) FROM pragma_table_info('request')"),
+                     version == 1 ? COLUMNS_1 : COLUMNS_NEWEST);
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name = 'request_forget'"),
+                     version > 1);
+    assert_int_equal(number(f, "SELECT count(*) FROM request"), 5);
+    assert_int_equal(number(f, "SELECT sum(length(input)) FROM payload"), 300026);
+    assert_int_equal(number(f, "SELECT count(*) FROM usage"), 2);
+    assert_int_equal(number(f, "SELECT count(*) FROM webhook_outbox"), 1);
+}
+
+static void wishes_nothing(const struct store_wishes *w) {
+    assert_true(w->start_timeout_ms == 0 && !w->no_store && !w->no_fallback);
+    assert_true(w->retries_server_error == -1 && w->retries_timeout == -1 &&
+                w->retries_connection_error == -1);
+    assert_int_equal(w->owner_concurrency, 0);
+}
+
+static void answers_as_before(struct fixture *f) {
+    assert_int_equal(status_of(f, ask_pending(f)), STORE_OK);
+    assert_int_equal(f->npending, 3);
+    const struct store_pending *p = f->pending;
+    assert_true(p[0].seq == 4 && p[0].attempt == 3 && p[0].crashes == 2 && p[0].no_retry &&
+                !p[0].released);
+    assert_true(p[1].seq == 5 && p[1].cancel_requested && p[1].released);
+    assert_true(p[2].seq == 7 && p[2].priority == 1 && p[2].has_webhook);
+    for (unsigned n = 0; n < 3; n++) wishes_nothing(&p[n].wishes);
+    assert_int_equal(status_of(f, ask_row(f, id_of(1), STORE_INPUT | STORE_RESULT | STORE_LOGS)),
+                     STORE_OK);
+    assert_true(slice_is(f->row.input, "{\"prompt\":\"one\"}"));
+    assert_true(slice_is(f->row.body, "{\"output\":\"hi\"}"));
+    assert_true(slice_is(f->row.headers, "x-anyllm-model: m\r\n"));
+    assert_int_equal(f->nlogs, 1);
+    assert_int_equal(f->row.forget_ms, 0);
+    wishes_nothing(&f->row.wishes);
+    assert_int_equal(f->row.wishes.hint.len + f->row.wishes.tags.len, 0);
+    assert_int_equal(status_of(f, ask_row(f, id_of(2), 0)), STORE_OK);
+    assert_true(slice_is(f->row.error_type, "client_cancelled"));
+}
+
+/* What version 1 began goes on: the lost one is claimed, its old token is worth nothing. */
+static void goes_on(struct fixture *f) {
+    assert_int_equal(status_of(f, give_claim(f, id_of(4), 3, "boot-1", 99)), STORE_OK);
+    assert_int_equal(f->row.attempt, 4);
+    struct store_complete c = completion(id_of(4), 3, (uint64_t)-5);
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_STALE);
+    c = completion(id_of(4), 4, 99);
+    c.forget_ms = 10;
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
+    uint64_t t = give_id(f, id_of(8));
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].seq, 8);
+    t = give_sweep(f, 10, 10);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, 1);
+}
+
+/* --- the tests */
+
+static void empty(struct fixture *f) {
+    char path[128];
+    fixture_close(f);
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    for (unsigned n = 0; n < 3; n++) {
+        snprintf(path, sizeof path, "%s/anyllm.db%s", f->dir, ends[n]);
+        unlink(path);
+    }
+}
+
+static void version_1_is_brought_to_the_newest(void **state) {
+    struct fixture *f = *state;
+    for (unsigned round = 0; round < 2; round++) {
+        empty(f);
+        if (round == 0)
+            write_version_1(f);
+        else
+            leave_version_1_unclosed(f);
+        fixture_open(f);
+        answers_as_before(f);
+        is_whole(f, NEWEST);
+        goes_on(f);
+        fixture_close(f);
+        assert_int_equal(number(f, "PRAGMA user_version"), NEWEST);
+        fixture_open(f);
+        assert_int_equal(status_of(f, ask_row(f, id_of(1), 0)), STORE_OK);
+    }
+}
+
+/* The child is killed in the k-th change of a file; whether it came to its end is returned. */
+static bool killed(struct fixture *f, uint64_t k) {
+    int status;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (net_loop_init(&f->loop) != 0) _exit(5);
+        fault_kill_at(k);
+        fixture_open(f);
+        fixture_close(f);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status)) assert_int_equal(WEXITSTATUS(status), 0);
+    return WIFSIGNALED(status);
+}
+
+static void killed_in_the_migration_it_is_old_or_new(void **state) {
+    struct fixture *f = *state;
+    unsigned kills = 0, old = 0;
+    for (unsigned round = 0; round < 2; round++) {
+        bool more = true;
+        for (uint64_t k = 1; more; k++) {
+            empty(f);
+            if (round == 0)
+                write_version_1(f);
+            else
+                leave_version_1_unclosed(f);
+            more = killed(f, k);
+            kills += more;
+            int64_t version = number(f, "PRAGMA user_version");
+            assert_in_range(version, 1, NEWEST);
+            old += version == 1;
+            is_whole(f, version);
+            fixture_open(f);
+            answers_as_before(f);
+        }
+    }
+    print_message("%u kills, %u left the old version\n", kills, old);
+    assert_true(kills >= 50 && old > 0 && old < kills);
+}
+
+static int teardown(void **state) {
+    fault_clear();
+    return fixture_teardown(state);
+}
+
+#define T(name) {#name, name, fixture_setup, teardown, (void *)(uintptr_t)&sqlite}
+
+int main(void) {
+    static const struct suite_backend sqlite = {"sqlite migrate", "sqlite:anyllm.db", NULL};
+    struct CMUnitTest tests[] = {
+        T(version_1_is_brought_to_the_newest),
+        T(killed_in_the_migration_it_is_old_or_new),
+    };
+    fault_vfs_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
