@@ -4,7 +4,7 @@
 #   scripts/run-tests.sh BUILD SUITE...     SUITE: unit, wire, all
 #
 # unit, wire   the tests that meson.build files declare with suite: 'unit' or 'wire' (all: every declared one)
-# wire, all    also test/wire/*.test.mjs by Node's runner and test/wire/test_*.py by unittest
+# wire, all    also test/wire/*.test.mjs by Node's runner and test/wire/test_*.py by pytest
 #
 # A program that crashes, ends early or runs no test counts as a failed test. A skipped test says why with a line
 # "skip: REASON" before it skips. T=PATTERN runs the test functions whose names contain PATTERN.
@@ -133,23 +133,18 @@ count_node() {
         END { flush(); if (!whole) print "failed\tnode\t(runner)\tended early" }' "$1"
 }
 
+# test/wire/conftest.py writes a line for each test into the results.
 run_python() {
     set -- "$ROOT"/test/wire/test_*.py
     [ -e "$1" ] || return 0
-    python=$("$ROOT/scripts/wire-setup.sh" python) || { note failed python set-up 'the Python client could not be fetched'; return; }
-    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$python" -B -m unittest discover -v -p 'test_*.py' \
-        ${T:+-k "$T"}) >"$OUT/python.out" 2>&1
-    cat "$OUT/python.out"
-    count_python "$OUT/python.out" >>"$RESULTS"
-}
-
-count_python() {
-    awk '
-        / \.\.\. ok$/                 { print "passed\tpython\t" $1 "\t" }
-        / \.\.\. (FAIL|ERROR)$/       { print "failed\tpython\t" $1 "\t" }
-        / \.\.\. skipped /            { why = $0; sub(/.* \.\.\. skipped /, "", why); print "skipped\tpython\t" $1 "\t" why }
-        /^Ran [0-9]+ tests?/          { ran = 1 }
-        END { if (!ran) print "failed\tpython\t(runner)\tended early" }' "$1"
+    python=$("$ROOT/scripts/wire-setup.sh" python) || { note failed python set-up 'the Python clients could not be fetched'; return; }
+    ended=0
+    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD TEST_PYTHON_RESULTS=$RESULTS \
+        "$python" -B -m pytest -p no:cacheprovider -v ${T:+-k "$T"}) || ended=$?
+    case $ended in
+    0 | 1 | 5) ;; # passed, some failed (they are counted), none has such a name
+    *) note failed python '(runner)' "ended with $ended" ;;
+    esac
 }
 
 note() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$RESULTS"; }

@@ -44,7 +44,7 @@ set_up_node() {
 set_up_python() {
     [ -e "$WIRE/requirements.txt" ] || return 0
     [ -e "$VENV/.complete" ] && [ ! "$WIRE/requirements.txt" -nt "$VENV/.complete" ] && return
-    say "fetching fal's Python client into .deps/venv"
+    say "fetching the Python clients into .deps/venv"
     rm -rf "$VENV"
     python3 -m venv "$VENV"
     "$VENV/bin/python" -m pip --disable-pip-version-check install -q --require-hashes --only-binary=:all: \

@@ -1,100 +1,502 @@
-"""fal's official Python client, its files untouched, against the real server with the mock upstream."""
+"""fal's official Python client, sync and async, its files untouched, against the server with the mock upstream.
 
-import atexit
-import os
-import pathlib
-import re
-import shutil
-import subprocess
-import tempfile
+Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
+
+import asyncio
+import inspect
 import time
-import unittest
+from types import SimpleNamespace
 
-try:
-    import fal_client.client as fal
-except ImportError:
-    fal = None
+import fal_client.client as fal_client
+import httpx_sse
+import pytest
+import wire
 
-BUILD = pathlib.Path(os.environ.get("TEST_BUILD", pathlib.Path(__file__).parents[2] / "build"))
 APP = "fal-ai/any-llm"
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+feature = pytest.mark.feature
+SYNC, ASYNC = (pytest.mark.parametrize("kind", [kind], indirect=True) for kind in ("sync", "async"))
 
 
-def start(pattern, *command):
-    """Runs a command, its output into a file, until a line of it fits; gives the process and what was found."""
-    log = tempfile.NamedTemporaryFile("w+", prefix="anyllm-test-")
-    process = subprocess.Popen(command, stdout=log, stderr=log)
-    atexit.register(process.kill)
-    for _ in range(600):
-        found = re.search(pattern, pathlib.Path(log.name).read_text())
-        if found:
-            return process, found[1]
-        time.sleep(0.05)
-    raise RuntimeError(pathlib.Path(log.name).read_text())
+@pytest.fixture(scope="module")
+def server(mock):
+    config = mock.config(
+        ok="/ok",
+        slow="/sse-interval/2",
+        endless="/tokens/100000/sse-interval/20",
+        late="/delay/300",
+        silent="/silent",
+        cut="/cut/700",
+        smile="/surrogate-split",
+        down="/status/503",
+        limited="/status/429/retry-after/0",
+        freed="/flaky/2/status/429/retry-after/0",
+        extra=f"keys: {KEYS}",
+    )
+    server = wire.Server(config)
+    yield server
+    server.stop()
 
 
-@unittest.skipIf(fal is None, "fal's Python client is not installed")
-class FalClient(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="anyllm-test-")
-        cls.mock, port = start(r"listening on (\d+)", BUILD / "test/mock/mockllm", "--port", "0", "--die-with-parent")
-        config = pathlib.Path(cls.folder) / "anyllm.yaml"
-        config.write_text(
-            f"""upstreams:
-  ok: {{ kind: openai, base_url: "http://127.0.0.1:{port}/ok/v1" }}
-  late: {{ kind: openai, base_url: "http://127.0.0.1:{port}/delay/800/v1" }}
-  silent: {{ kind: openai, base_url: "http://127.0.0.1:{port}/silent/v1" }}
-routes:
-  - {{ model: test/late, to: [late] }}
-  - {{ model: test/silent, to: [silent] }}
-  - {{ model: "*", to: [ok] }}
-"""
-        )
-        cls.server, base = start(
-            r"listening on (http:\S+)",
-            BUILD / "anyllm", "serve", "--config", config, "--listen", "127.0.0.1:0", "--data", f"{cls.folder}/data",
-        )
-        fal.RUN_URL_FORMAT = f"{base}/run/"
-        fal.QUEUE_URL_FORMAT = f"{base}/queue/"
-        cls.client = fal.SyncClient(key="kid:ksecret")
-
-    @classmethod
-    def tearDownClass(cls):
-        for process in (cls.server, cls.mock):
-            process.terminate()
-            process.wait()
-        shutil.rmtree(cls.folder)
-
-    def test_run_answers(self):
-        self.assertIn("nonce:py1", self.client.run(APP, {"prompt": "nonce:py1"})["output"])
-
-    def test_subscribe_shows_progress_with_log_lines(self):
-        seen = []
-        arguments = {"prompt": "nonce:py2", "model": "test/late"}
-        result = self.client.subscribe(APP, arguments, with_logs=True, on_queue_update=seen.append)
-        self.assertIn("nonce:py2", result["output"])
-        self.assertTrue(any(isinstance(s, fal.InProgress) and s.logs for s in seen))
-        self.assertIsInstance(seen[-1], fal.Completed)
-
-    def test_stream_grows_and_ends_whole(self):
-        events = list(self.client.stream(APP, {"prompt": "nonce:py3"}))
-        self.assertGreater(len(events), 2)
-        self.assertFalse(events[-1]["partial"])
-        self.assertIn("nonce:py3", events[-1]["output"])
-
-    def test_errors_carry_status_and_fields(self):
-        with self.assertRaises(fal.FalClientHTTPError) as caught:
-            self.client.run(APP, {})
-        self.assertEqual(caught.exception.status_code, 422)
-        self.assertEqual(caught.exception.response.json()["detail"][0]["loc"], ["body", "prompt"])
-
-    def test_cancel_ends_a_running_request(self):
-        handle = self.client.submit(APP, {"prompt": "x", "model": "test/silent"})
-        handle.cancel()
-        with self.assertRaises(fal.FalClientHTTPError) as caught:
-            handle.get()
-        self.assertEqual((caught.exception.status_code, caught.exception.error_type), (499, "client_cancelled"))
+@pytest.fixture(scope="module")
+def narrow_server(mock):
+    """One request at a time, which never ends, and two that wait."""
+    config = mock.config(silent=("/silent", "concurrency: 1"), extra=f"keys: {KEYS}\nmax_queue_length: 2")
+    server = wire.Server(config)
+    yield server
+    server.stop()
 
 
-if __name__ == "__main__":
-    unittest.main()
+KEYS = "[{ id: kid, secret: ksecret, owner: team }]"
+
+
+class Fal:
+    """One of the client's two faces, both used in the same words."""
+
+    def __init__(self, kind, key=wire.KEY):
+        self.kind = kind
+        self.cell_id = {"sync": "fal-client", "async": "fal-client-async"}[kind]
+        self.client = fal_client.SyncClient(key=key) if kind == "sync" else wire.Waits(fal_client.AsyncClient(key=key))
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+    def with_key(self, key):
+        return Fal(self.kind, key)
+
+
+@pytest.fixture(params=["sync", "async"])
+def kind(request):
+    return request.param
+
+
+def through(server, kind, monkeypatch):
+    """The client with its module's addresses set to a tap before this server."""
+    with wire.Tap(server.base) as tap:
+        monkeypatch.setattr(fal_client, "RUN_URL_FORMAT", f"{tap.base}/run/")
+        monkeypatch.setattr(fal_client, "QUEUE_URL_FORMAT", f"{tap.base}/queue/")
+        fal = Fal(kind)
+        fal.tap = tap
+        yield fal
+
+
+@pytest.fixture
+def fal(server, kind, monkeypatch):
+    yield from through(server, kind, monkeypatch)
+
+
+@pytest.fixture
+def tap(fal):
+    return fal.tap
+
+
+@pytest.fixture
+def narrow(narrow_server, kind, monkeypatch):
+    """A client of the narrow server; what it submits is cancelled at the end."""
+    for fal in through(narrow_server, kind, monkeypatch):
+        handles = []
+        submit = fal.submit
+        fal.submit = lambda *args, **kwargs: handles.append(submit(*args, **kwargs)) or handles[-1]
+        yield fal
+        for handle in handles[::-1]:
+            end(narrow_server, handle)
+
+
+def end(server, handle):
+    server.call("PUT", f"/queue/{APP}/requests/{handle.request_id}/cancel")
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    """The client's waits, kept instead of waited for."""
+    waits = []
+
+    def blocking(seconds):
+        waits.append(seconds)
+        time.sleep(min(seconds, 0.01))
+
+    async def coroutine(seconds):
+        waits.append(seconds)
+        await asyncio.sleep(min(seconds, 0.01))
+
+    monkeypatch.setattr(fal_client, "time", SimpleNamespace(sleep=blocking))
+    monkeypatch.setattr(fal_client, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": coroutine}))
+    return waits
+
+
+def refusal(call, *args, **kwargs):
+    """The error of a call that must fail."""
+    with pytest.raises(fal_client.FalClientHTTPError) as caught:
+        call(*args, **kwargs)
+    return caught.value
+
+
+def running(fal, **arguments):
+    """A submitted request that has begun and does not end."""
+    handle = fal.submit(APP, {"prompt": "x", "model": "test/silent"} | arguments)
+    wire.wait_until(lambda: isinstance(handle.status(), fal_client.InProgress))
+    return handle
+
+
+# --- what works
+
+
+@feature("run", "way.attributes")
+def test_run_answers_with_output_and_usage(fal):
+    result = fal.run(APP, {"prompt": "nonce:run", "system_prompt": "be brief", "temperature": 0.5})
+    assert "nonce:run" in result["output"]
+    assert (result["partial"], result["error"]) == (False, None)
+    assert result["usage"]["total_tokens"] > 0
+
+
+def test_run_takes_its_path_apart_from_the_app(fal):
+    assert "nonce:path" in fal.run("fal-ai", {"prompt": "nonce:path"}, path="/any-llm")["output"]
+    assert fal.tap.seen[-1].target == f"/run/{APP}"
+
+
+@feature("submit")
+def test_submit_gives_the_addresses_it_was_called_at(fal):
+    handle = fal.submit(APP, {"prompt": "x"})
+    at = f"{fal.tap.base}/queue/{APP}/requests/{handle.request_id}"
+    assert (handle.response_url, handle.status_url, handle.cancel_url) == (at, f"{at}/status", f"{at}/cancel")
+
+
+@feature("status", "result")
+def test_handle_leads_to_status_and_result(fal):
+    handle = fal.submit(APP, {"prompt": "nonce:handle"})
+    assert "nonce:handle" in handle.get()["output"]
+    status = handle.status(with_logs=True)
+    assert isinstance(status, fal_client.Completed)
+    assert {"message", "timestamp", "level", "source"} <= status.logs[0].keys()
+    assert (status.error, status.error_type) == (None, None)
+    assert status.metrics["inference_time"] >= 0
+
+
+@feature("status", "result")
+def test_status_and_result_by_the_id_alone(fal):
+    request_id = fal.submit(APP, {"prompt": "nonce:id"}).request_id
+    assert "nonce:id" in fal.result(APP, request_id)["output"]
+    assert fal.status(APP, request_id) == fal.get_handle(APP, request_id).status()
+    assert fal.status(APP, request_id).logs is None
+
+
+@feature("status")
+def test_iter_events_ends_with_completed(fal):
+    handle = fal.submit(APP, {"prompt": "nonce:iter", "model": "test/late"})
+    events = list(handle.iter_events(with_logs=True, interval=0.02))
+    assert not any(isinstance(e, fal_client.Completed) for e in events[:-1])
+    assert any(isinstance(e, fal_client.InProgress) and e.logs for e in events)
+    assert isinstance(events[-1], fal_client.Completed)
+
+
+@feature("cancel")
+@pytest.mark.parametrize("by", ["handle", "id"])
+def test_cancel_ends_a_running_request_and_its_upstream_call(fal, mock, by):
+    aborted = mock.stats()["aborted"]
+    handle = running(fal)
+    handle.cancel() if by == "handle" else fal.cancel(APP, handle.request_id)
+    error = refusal(handle.get)
+    assert (error.status_code, error.error_type) == (499, "client_cancelled")
+    status = handle.status()
+    assert isinstance(status, fal_client.Completed) and status.error_type == "client_cancelled"
+    wire.wait_until(lambda: mock.stats()["aborted"] > aborted)
+
+
+def test_position_counts_those_before(narrow):
+    running(narrow)
+    waiting = [narrow.submit(APP, {"prompt": "x"}) for _ in range(2)]
+    assert [h.status() for h in waiting] == [fal_client.Queued(0), fal_client.Queued(1)]
+
+
+@feature("cancel.queued")
+def test_cancel_of_a_waiting_request(narrow, mock):
+    running(narrow)
+    waiting = narrow.submit(APP, {"prompt": f"never-{narrow.kind}"})
+    waiting.cancel()
+    assert refusal(waiting.get).error_type == "client_cancelled"
+    assert mock.calls(f"never-{narrow.kind}") == 0
+
+
+@feature("priority")
+def test_low_priority_waits_for_normal(narrow):
+    first = running(narrow)
+    low = narrow.submit(APP, {"prompt": "x"}, priority="low")
+    normal = narrow.submit(APP, {"prompt": "x"}, priority="normal")
+    assert normal.status() == fal_client.Queued(0)
+    first.cancel()
+    wire.wait_until(lambda: isinstance(normal.status(), fal_client.InProgress))
+    assert low.status() == fal_client.Queued(0)
+
+
+@feature("subscribe", "subscribe.logs")
+def test_subscribe_calls_back_with_id_states_and_logs(fal):
+    ids, states = [], []
+    result = fal.subscribe(
+        APP,
+        {"prompt": "nonce:sub", "model": "test/late"},
+        with_logs=True,
+        interval=0.02,
+        on_enqueue=ids.append,
+        on_queue_update=states.append,
+    )
+    assert "nonce:sub" in result["output"]
+    assert len(ids) == 1
+    assert any(isinstance(s, fal_client.InProgress) and s.logs for s in states)
+    assert isinstance(states[-1], fal_client.Completed)
+
+
+@ASYNC
+def test_subscribe_awaits_callbacks_that_are_coroutines(fal):
+    seen = []
+
+    async def note(what):
+        seen.append(what)
+
+    fal.subscribe(APP, {"prompt": "x"}, on_enqueue=note, on_queue_update=note)
+    assert isinstance(seen[0], str) and isinstance(seen[-1], fal_client.Completed)
+
+
+@feature("stream")
+def test_stream_grows_and_ends_whole(fal):
+    events = list(fal.stream(APP, {"prompt": "nonce:stream", "model": "test/slow"}))
+    assert len(events) > 2
+    for shorter, longer in zip(events, events[1:]):
+        assert longer["output"].startswith(shorter["output"])
+    assert [e["partial"] for e in events] == [True] * (len(events) - 1) + [False]
+    assert "nonce:stream" in events[-1]["output"]
+
+
+@feature("stream.unicode")
+def test_stream_keeps_characters_whole(fal):
+    events = list(fal.stream(APP, {"prompt": "x", "model": "test/smile"}))
+    assert not any("\ufffd" in e["output"] for e in events)
+    assert "😀" in events[-1]["output"] and "é" in events[-1]["output"]
+
+
+@feature("headers", "hint")
+@pytest.mark.parametrize(
+    "options, header, value",
+    [
+        ({"hint": "warm"}, "x-fal-runner-hint", "warm"),
+        ({"start_timeout": 30}, "x-fal-request-timeout", "30.0"),
+        ({"headers": {"X-Fal-Tags": "team=a"}}, "x-fal-tags", "team=a"),
+    ],
+    ids=["hint", "start_timeout", "headers"],
+)
+@pytest.mark.parametrize("call", ["run", "submit", "subscribe"])
+def test_options_travel_as_headers_and_are_taken(fal, call, options, header, value):
+    result = getattr(fal, call)(APP, {"prompt": "nonce:opt"}, **options)
+    assert "nonce:opt" in (result.get() if call == "submit" else result)["output"]
+    assert fal.tap.seen[0].headers[header] == value
+
+
+# --- errors: what the exception says, and how often the client asked
+
+
+def run(model="test/ok", **kwargs):
+    return lambda f: f.run(APP, {"prompt": "x", "model": model}, **kwargs)
+
+
+def queued(**arguments):
+    return lambda f: f.submit(APP, arguments, headers={"X-Fal-No-Retry": "1"}).get()
+
+
+RESULT = r"GET .*/requests/[^/]*$"
+
+# id, row of the page, call, status, error_type, which requests are counted, how many came:
+# the client repeats 408, 409 and 429 and nothing else that is ours
+REFUSED = [
+    ("401 run", "error.401", lambda f: run()(f.with_key("kid:no")), 401, None, "/run/", 1),
+    ("401 submit", "error.401", lambda f: f.with_key("kid:no").submit(APP, {"prompt": "x"}), 401, None, "/queue/", 1),
+    ("404 app, run", "error.404.app", lambda f: f.run("fal-ai/nope", {"prompt": "x"}), 404, None, "/run/", 1),
+    ("404 app, submit", "error.404.app", lambda f: f.submit("fal-ai/nope", {"prompt": "x"}), 404, None, "/queue/", 1),
+    ("404 id, status", "error.404.request", lambda f: f.status(APP, UNKNOWN), 404, None, "/status", 1),
+    ("404 id, result", "error.404.request", lambda f: f.result(APP, UNKNOWN), 404, None, "/status", 1),
+    ("404 id, cancel", "error.404.request", lambda f: f.cancel(APP, UNKNOWN), 404, None, "/cancel", 1),
+    ("405 run", "error.404.app", lambda f: f.run(APP, {}, method="GET"), 405, None, "/run/", 1),
+    ("422 run", "error.422.run", lambda f: f.run(APP, {}), 422, None, "/run/", 1),
+    ("422 result", "error.422.result", queued(temperature=1), 422, None, RESULT, 1),
+    ("429 run", "error.429", run("test/limited"), 429, "rate_limit_exceeded", "/run/", 10),
+    ("503 run", "error.503", run("test/down"), 503, "runner_scheduling_failure", "/run/", 1),
+    ("503 result", "error.503", queued(prompt="x", model="test/down"), 503, "runner_scheduling_failure", RESULT, 1),
+]
+
+
+@pytest.mark.parametrize(
+    "call, status, error_type, counted, times",
+    [pytest.param(*r[2:], id=r[0], marks=feature(r[1])) for r in REFUSED],
+)
+def test_error_is_told_whole_and_asked_for(fal, hurry, call, status, error_type, counted, times):
+    error = refusal(call, fal)
+    assert (error.status_code, error.error_type) == (status, error_type)
+    assert len(fal.tap.arrived(counted)) == times
+    assert error.response_headers["x-fal-request-id"]
+    assert error.message == error.response.json()["detail"]
+    assert isinstance(error.response.json()["message"], str)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda f: f.run(APP, {}), id="run", marks=feature("error.422.run")),
+        pytest.param(queued(), id="result", marks=feature("error.422.result")),
+    ],
+)
+def test_error_of_a_field_names_its_place(fal, call):
+    (fault,) = refusal(call, fal).message
+    assert (fault["loc"], fault["type"]) == (["body", "prompt"], "missing")
+    assert fault["msg"] and fault["url"]
+
+
+@feature("error.stream")
+def test_error_before_a_stream_is_no_stream(fal):
+    with pytest.raises(httpx_sse.SSEError):
+        list(fal.stream(APP, {}))
+    assert [s.status for s in fal.tap.seen] == [422]
+
+
+@feature("error.stream.cut")
+def test_stream_cut_upstream_never_looks_finished(fal):
+    events = []
+    with pytest.raises(fal_client.httpx.RemoteProtocolError):
+        for event in fal.stream(APP, {"prompt": "x", "model": "test/cut"}):
+            events.append(event)
+    assert events[-1]["partial"] and isinstance(events[-1]["error"], str)
+    assert len(fal.tap.seen) == 1
+
+
+@feature("error.429")
+def test_taken_slots_refuse_direct_calls_and_let_queued_ones_wait(narrow, hurry):
+    running(narrow)
+    error = refusal(run("test/silent"), narrow)
+    assert (error.status_code, error.error_type) == (429, "concurrent_requests_limit")
+    assert error.response_headers["x-fal-needs-retry"] == "1"
+    assert narrow.submit(APP, {"prompt": "x"}).status() == fal_client.Queued(0)
+
+
+# --- what the client's own retry meets
+
+
+def test_a_full_upstream_is_asked_again_until_there_is_room(fal, hurry):
+    prompt = f"nonce:freed-{fal.kind}"
+    assert prompt in fal.run(APP, {"prompt": prompt, "model": "test/freed"})["output"]
+    assert [s.status for s in fal.tap.seen] == [429, 429, 200]
+    assert [0.05 <= hurry[0] <= 0.15, 0.1 <= hurry[1] <= 0.3] == [True, True]
+
+
+@feature("retry.429")
+def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, hurry):
+    running(narrow)
+    waiting = [narrow.submit(APP, {"prompt": "x"}) for _ in range(2)]
+    del narrow.tap.seen[:]
+
+    def make_room(seen):
+        if len(narrow.tap.arrived("POST")) == 3 and seen.method == "POST":
+            end(narrow_server, waiting[0])
+
+    narrow.tap.plan = make_room
+    assert narrow.submit(APP, {"prompt": "x"}).status() == fal_client.Queued(1)
+    assert [s.status for s in narrow.tap.arrived("POST")] == [429, 429, 200]
+
+
+NGINX = wire.answer(502, b"<html><center>nginx</center></html>", "text/html")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(NGINX, id="ingress"), pytest.param(b"", id="lost", marks=feature("retry.connection"))]
+)
+def test_faults_before_the_server_are_asked_again(fal, hurry, fault):
+    fal.tap.plan = lambda seen: fault if len(fal.tap.seen) <= 2 else None
+    assert "nonce:again" in fal.submit(APP, {"prompt": "nonce:again"}).get()["output"]
+    assert len(fal.tap.arrived("POST")) == 3
+
+
+@feature("retry.503", cell="not in this client")
+def test_an_answer_of_ours_is_never_taken_for_an_ingress(fal, hurry):
+    """The word nginx in it notwithstanding: x-fal-request-id tells."""
+    error = refusal(fal.run, "nginx/nginx", {"prompt": "x"})
+    assert "nginx" in error.response.text
+    with_our_id = wire.answer(503, {"detail": "nginx"}, x_fal_request_id=error.response_headers["x-fal-request-id"])
+    fal.tap.plan = lambda seen: with_our_id
+    assert refusal(fal.run, APP, {"prompt": "x"}).status_code == 503
+    assert len(fal.tap.seen) == 2
+
+
+# --- time and leaving
+
+
+@feature("timeout.subscribe")
+def test_client_timeout_of_subscribe_cancels_here(fal):
+    with pytest.raises(fal_client.FalClientTimeoutError) as caught:
+        fal.subscribe(APP, {"prompt": "x", "model": "test/silent"}, client_timeout=1.1, interval=0.05)
+    assert fal.tap.arrived("POST")[0].headers["x-fal-request-timeout"] == "1.1"
+    error = refusal(fal.get_handle(APP, caught.value.request_id).get)
+    assert (error.status_code, error.error_type) == (499, "client_cancelled")
+
+
+def test_timeout_of_run_closes_the_upstream_call(fal, mock, hurry):
+    """Each of its ten tries does: the client repeats what timed out."""
+    aborted = mock.stats()["aborted"]
+    with pytest.raises(fal_client.httpx.ReadTimeout):
+        fal.run(APP, {"prompt": "x", "model": "test/silent"}, timeout=0.1)
+    wire.wait_until(lambda: mock.stats()["aborted"] == aborted + 10)
+
+
+@feature("abort.stream")
+def test_leaving_a_stream_closes_the_upstream_call(fal, mock):
+    aborted = mock.stats()["aborted"]
+    stream = fal.stream(APP, {"prompt": "x", "model": "test/endless"})
+    next(stream)
+    stream.close()
+    wire.wait_until(lambda: mock.stats()["aborted"] > aborted)
+
+
+def left(call, seconds=0.3):
+    """Cancels a coroutine after a while, as an application that leaves does."""
+    with pytest.raises(asyncio.TimeoutError):
+        wire.LOOP.run_until_complete(asyncio.wait_for(call, seconds))
+
+
+@ASYNC
+@feature("abort.run")
+def test_leaving_run_closes_the_upstream_call(fal, mock):
+    aborted = mock.stats()["aborted"]
+    left(fal.client.target.run(APP, {"prompt": "x", "model": "test/silent"}))
+    wire.wait_until(lambda: mock.stats()["aborted"] > aborted)
+
+
+@ASYNC
+@feature("abort.subscribe")
+def test_leaving_subscribe_leaves_the_request_running(fal):
+    ids = []
+    arguments = {"prompt": "nonce:left", "model": "test/late"}
+    left(fal.client.target.subscribe(APP, arguments, on_enqueue=ids.append), 0.15)
+    assert "nonce:left" in fal.result(APP, ids[0])["output"]
+
+
+# --- what the client has not
+
+
+@feature(
+    "way.fetch", "way.middleware", "way.proxy", "run.request_id", "subscribe.streaming", "status.stream", "error.400",
+    cell="not in this client",
+)  # fmt: skip
+def test_client_has_no_such_options(fal):
+    client = getattr(fal.client, "target", fal.client)
+    assert parameters(type(client)) == {"key", "default_timeout"}
+    assert "mode" not in parameters(client.subscribe)
+    assert [name for name in dir(client) if "stream" in name] == ["stream"]
+    assert "request_id" not in fal.run(APP, {"prompt": "x"})
+    handle = fal.submit(APP, {"prompt": "x", "model": "test/late"})
+    handle.get()  # asks for the result once it is there, never before
+    assert [s.status for s in fal.tap.arrived(RESULT)] == [200]
+
+
+def parameters(callable):
+    return set(inspect.signature(callable).parameters)
+
+
+@SYNC
+@feature("abort.run", "abort.subscribe", cell="not in this client")
+def test_a_blocking_call_cannot_be_left(fal):
+    assert not inspect.iscoroutinefunction(fal.client.run)

@@ -1,0 +1,60 @@
+"""Counts for scripts/run-tests.sh, and the cells of docs/compatibility.md.
+
+A test marked @pytest.mark.feature("run") and given a client (a fixture whose `cell_id` is one of features.json) writes that
+client's cell of that row, once every such test has passed: "yes", or the cell= of the mark."""
+
+import json
+import os
+
+import pytest
+import wire
+
+cells = {}
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "feature(name, ...): the cells of docs/compatibility.md that it proves")
+
+
+def client_of(item):
+    for value in item.funcargs.values():
+        if isinstance(getattr(value, "cell_id", None), str):
+            return value.cell_id
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    client = client_of(item) if hasattr(item, "funcargs") else None
+    for mark in item.iter_markers("feature"):
+        for name in mark.args:
+            cells.setdefault((client, name, mark.kwargs.get("cell", "yes")), []).append(report)
+    return report
+
+
+def pytest_runtest_logreport(report):
+    results = os.environ.get("TEST_PYTHON_RESULTS")
+    if not results or (report.passed and report.when != "call"):
+        return
+    why = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else ""
+    name = report.nodeid.removesuffix("\n").replace("\t", " ").encode("unicode_escape").decode()
+    with open(results, "a") as f:
+        f.write(f"{report.outcome}\tpython\t{name}\t{why}\n")
+
+
+def pytest_sessionfinish(session):
+    path = os.environ.get("COMPATIBILITY_CELLS")
+    if not path:
+        return
+    with open(path, "a") as f:
+        for (client, feature, cell), reports in cells.items():
+            if client and all(r.passed for r in reports):
+                f.write(json.dumps({"client": client, "feature": feature, "cell": cell}) + "\n")
+
+
+@pytest.fixture(scope="session")
+def mock():
+    mock = wire.Mock()
+    yield mock
+    mock.stop()

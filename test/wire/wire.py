@@ -1,0 +1,240 @@
+"""What the Python tests stand on: the mock upstream, the server, a proxy that keeps what passes, certificates."""
+
+import asyncio
+import atexit
+import contextlib
+import inspect
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).parents[2]
+BUILD = pathlib.Path(os.environ.get("TEST_BUILD", ROOT / "build"))
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "anyllm"
+MODEL = CACHE / "SmolLM2-135M-Instruct.Q4_1.gguf"
+KEY = "kid:ksecret"
+
+
+def have_engine():
+    engines = [CACHE / "engine/llama-server", CACHE / "engine-src/llama-server"]
+    return MODEL.exists() and bool(
+        os.environ.get("ANYLLM_ENGINE") or any(e.exists() for e in engines) or shutil.which("llama-server")
+    )
+
+
+class Child:
+    """A process that writes into a file; `line` waits for what it says."""
+
+    def __init__(self, *command, env=None):
+        self.log = tempfile.NamedTemporaryFile("w+", prefix="anyllm-test-")
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=env)
+        atexit.register(self.process.kill)
+
+    def text(self):
+        return pathlib.Path(self.log.name).read_text()
+
+    def line(self, pattern, seconds=30):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None:
+            found = re.search(pattern, self.text())
+            if found:
+                return found[1]
+            time.sleep(0.01)
+        raise RuntimeError(f"no {pattern}:\n{self.text()}")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Mock(Child):
+    def __init__(self):
+        super().__init__(BUILD / "test/mock/mockllm", "--port", "0", "--die-with-parent")
+        self.url = "http://127.0.0.1:" + self.line(r"listening on (\d+)")
+
+    def stats(self):
+        return json.load(urllib.request.urlopen(f"{self.url}/_stats"))
+
+    def calls(self, prompt):
+        return self.stats()["calls_by_prompt"].get(prompt, 0)
+
+    def config(self, extra="", **paths):
+        """One upstream for each name; the model test/NAME goes to it, every other model to the first."""
+        upstreams = [f'  {n}: {{ kind: openai, base_url: "{self.url}{p}/v1"{o} }}' for n, (p, o) in pairs(paths)]
+        routes = [f'  - {{ model: "test/{n}", to: [{n}] }}' for n in paths]
+        routes.append(f'  - {{ model: "*", to: [{next(iter(paths))}] }}')
+        return "\n".join(["upstreams:", *upstreams, "routes:", *routes, extra, ""])
+
+
+def pairs(paths):
+    """ok="/ok" and busy=("/silent", "concurrency: 1") alike."""
+    return [(n, (p, "") if isinstance(p, str) else (p[0], f", {p[1]}")) for n, p in paths.items()]
+
+
+class Server(Child):
+    """anyllm with this configuration, in a folder of its own."""
+
+    def __init__(self, config, *args, env=None, listen="127.0.0.1:0"):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="anyllm-test-"))
+        file = self.folder / "anyllm.yaml"
+        file.touch(0o600)
+        file.write_text(config)
+        home = {"HOME": str(self.folder), "XDG_CACHE_HOME": str(CACHE.parent), "PATH": os.environ["PATH"]}
+        super().__init__(
+            BUILD / "anyllm", "serve", "--config", file, "--listen", listen, "--data", self.folder / "data", "--grace", "1", *args,
+            env=home | {k: v for k, v in os.environ.items() if k == "ANYLLM_ENGINE"} | (env or {}),
+        )
+        self.base = self.line(r"listening on (http:\S+)")
+
+    def call(self, method, path, body=None, key=KEY):
+        """A plain request, beside the clients; gives status and JSON."""
+        headers = {"Authorization": f"Key {key}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request) as reply:
+                return reply.status, json.load(reply)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self.folder)
+
+
+class Seen:
+    """One request as it passed, and the status it got (None: nobody answered)."""
+
+    def __init__(self, head, body):
+        lines = head.decode("latin-1").split("\r\n")
+        self.method, self.target, _ = lines[0].split(" ")
+        self.headers = {n.lower(): v for n, v in (line.split(": ", 1) for line in lines[1:] if line)}
+        self.body = body
+        self.status = None
+
+
+class Tap:
+    """A reverse proxy before a server. It keeps every request; while `plan` says an answer, that one is given
+    instead of the server's (bytes; b"" closes the connection unanswered)."""
+
+    def __init__(self, target):
+        self.to = target.removeprefix("http://").split(":")
+        self.seen = []
+        self.plan = None
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.base = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client, contextlib.suppress(OSError):
+            head, body = read_request(client)
+            seen = Seen(head, body)
+            self.seen.append(seen)
+            planned = self.plan(seen) if self.plan else None
+            if planned is None:
+                self.relay(client, head, body, seen)
+            elif planned:
+                seen.status = int(planned.split(b" ", 2)[1])
+                client.sendall(planned)
+
+    def relay(self, client, head, body, seen):
+        """One exchange for one connection, so that the end of it is the end of the answer."""
+        head = re.sub(rb"\r\nconnection: [^\r]*", b"", head, flags=re.I)
+        with socket.create_connection(self.to) as server:
+            server.sendall(head + b"\r\nConnection: close\r\n\r\n" + body)
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                if client in ready and not client.recv(1, socket.MSG_PEEK):
+                    return  # the caller left; so does this
+                data = server.recv(65536)
+                if not data:
+                    return
+                if seen.status is None:
+                    seen.status = int(data.split(b" ", 2)[1])
+                client.sendall(data)
+
+    def arrived(self, pattern="."):
+        return [s for s in self.seen if re.search(pattern, f"{s.method} {s.target}")]
+
+
+def read_request(client):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = client.recv(65536)
+        if not more:
+            raise ConnectionError
+        data += more
+    head, body = data.split(b"\r\n\r\n", 1)
+    length = re.search(rb"content-length: *(\d+)", head, re.I)
+    while length and len(body) < int(length[1]):
+        body += client.recv(65536)
+    return head, body
+
+
+def answer(status, body, content_type="application/json", **headers):
+    """The bytes of a whole answer."""
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    lines = [f"HTTP/1.1 {status} x", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+# --- a client of coroutines, used as if it were the blocking one, so that one table drives both
+
+LOOP = asyncio.new_event_loop()
+
+
+class Waits:
+    def __init__(self, target):
+        self.target = target
+
+    def __getattr__(self, name):
+        value = getattr(self.target, name)
+        return value if not callable(value) else lambda *args, **kwargs: settle(value(*args, **kwargs))
+
+
+def settle(value):
+    if inspect.isasyncgen(value):
+        return steps(value)
+    if inspect.isawaitable(value):
+        return settle(LOOP.run_until_complete(value))
+    return Waits(value) if type(value).__name__.startswith("Async") else value
+
+
+def steps(generator):
+    try:
+        while True:
+            yield LOOP.run_until_complete(anext(generator))
+    except StopAsyncIteration:
+        return
+    finally:
+        LOOP.run_until_complete(generator.aclose())
+
+
+def wait_until(what, seconds=10):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "did not come about in time"
+        time.sleep(0.01)
