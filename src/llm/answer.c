@@ -92,22 +92,30 @@ static size_t escape_len(struct slice s, bool *lone) {
     return pair ? 12 : 6;
 }
 
-static void repair(struct answer_reader *r, struct slice json) {
+/* Appends json with a U+FFFD for each broken character (and half pair, when `escapes`); returns how many. */
+static uint64_t add_repaired(struct buf *b, struct slice json, bool escapes) {
     size_t at = 0, bad;
-    buf_reset(&r->clean, KEEP_BYTES);
-    while (at < json.len && !r->clean.failed) {
+    uint64_t repaired = 0;
+    while (at < json.len && !b->failed) {
         struct slice rest = slice_from(json, at);
         bool lone = false;
-        size_t n = rest.ptr[0] == '\\' ? escape_len(rest, &lone)
-                                       : utf8_char((const unsigned char *)rest.ptr, rest.len, &bad);
+        size_t n = escapes && rest.ptr[0] == '\\'
+                       ? escape_len(rest, &lone)
+                       : utf8_char((const unsigned char *)rest.ptr, rest.len, &bad);
         if (n > 0 && !lone)
-            buf_add(&r->clean, slice_make(rest.ptr, n));
+            buf_add(b, slice_make(rest.ptr, n));
         else {
-            buf_add(&r->clean, SLICE("\xef\xbf\xbd"));
-            r->repaired++;
+            buf_add(b, SLICE("\xef\xbf\xbd"));
+            repaired++;
         }
         at += n > 0 ? n : bad;
     }
+    return repaired;
+}
+
+bool answer_add_utf8(struct buf *b, struct slice text) {
+    (void)add_repaired(b, text, false);
+    return !b->failed;
 }
 
 /* --- parsing */
@@ -121,12 +129,14 @@ static yyjson_doc *parse(struct answer_reader *r, struct slice json, yyjson_read
     return yyjson_read_opts(text, json.len, YYJSON_READ_NUMBER_AS_RAW, fits ? &alc : NULL, err);
 }
 
-static yyjson_val *parse_object(struct answer_reader *r, struct slice json) {
+static yyjson_val *parse_object(struct answer_reader *r, struct slice json, bool *repaired) {
     yyjson_read_err err;
     if (slice_starts(json, SLICE("\xef\xbb\xbf"))) json = slice_from(json, 3);
     r->doc = parse(r, json, &err);
     if (r->doc == NULL && err.code == YYJSON_READ_ERROR_INVALID_STRING) {
-        repair(r, json);
+        *repaired = true;
+        buf_reset(&r->clean, KEEP_BYTES);
+        r->repaired += add_repaired(&r->clean, json, true);
         if (!r->clean.failed) r->doc = parse(r, buf_slice(&r->clean), &err);
     }
     yyjson_val *root = yyjson_doc_get_root(r->doc);
@@ -248,6 +258,21 @@ int64_t answer_cost(const struct llm_usage *u, int64_t prompt_picousd, int64_t c
 
 /* --- the answer */
 
+static bool is_silence(yyjson_val *v) {
+    return yyjson_is_null(v) || (yyjson_is_str(v) && yyjson_get_len(v) == 0) ||
+           (yyjson_is_ctn(v) && unsafe_yyjson_get_len(v) == 0);
+}
+
+/* The first chunk of a stream gives a role, often nothing else: until one says more, another upstream can still answer. */
+static bool choice_says(yyjson_val *choice) {
+    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(choice, "delta"));
+    if (yyjson_is_str(json_get(choice, "finish_reason"))) return true;
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)) != NULL;)
+        if (!is_silence(yyjson_obj_iter_get_val(key)) && !slice_is(json_str(key), "role"))
+            return true;
+    return false;
+}
+
 static bool read_choice(struct answer_reader *r, yyjson_val *choice, enum answer_kind kind,
                         struct answer *out) {
     yyjson_val *m = json_get(choice, kind == ANSWER_WHOLE ? "message" : "delta");
@@ -268,7 +293,7 @@ bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind ki
                  struct answer *out) {
     answer_done(r);
     *out = (struct answer){0};
-    yyjson_val *root = parse_object(r, json);
+    yyjson_val *root = parse_object(r, json, &out->repaired);
     if (root == NULL) return false;
     yyjson_val *choices = json_get(root, "choices"), *choice = yyjson_arr_get_first(choices);
     read_error(json_get(root, "error"), out);
@@ -277,5 +302,8 @@ bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind ki
     read_usage(r, json_get(root, "usage"), &out->usage);
     if (out->has_error) return true;
     if (kind == ANSWER_WHOLE) return out->has_choice;
-    return choice != NULL || yyjson_is_arr(choices) || yyjson_is_obj(json_get(root, "usage"));
+    bool has_usage = yyjson_is_obj(json_get(root, "usage"));
+    out->says = yyjson_arr_size(choices) > 1 || choice_says(choice);
+    out->only_usage = choice == NULL && has_usage;
+    return choice != NULL || yyjson_is_arr(choices) || has_usage;
 }

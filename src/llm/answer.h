@@ -22,6 +22,9 @@ struct answer {
     bool has_error;
     struct upstream_error error;
     struct llm_usage usage;
+    bool says;       /* chunk: more than a role and empty text */
+    bool only_usage; /* chunk: usage and no choices */
+    bool repaired;   /* broken characters were replaced */
 };
 
 /* False when out of memory. */
@@ -33,6 +36,9 @@ enum answer_kind { ANSWER_WHOLE, ANSWER_CHUNK };
 /* False: not what the wire allows (docs/bad-input.md U12). *out lives until the next call or answer_done. */
 bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind kind,
                  struct answer *out);
+/* Appends the text with each byte that is no UTF-8 as U+FFFD and its escapes as they are: how a repaired answer is passed
+ * on unread (halves of a pair may find each other in the caller's hands). */
+bool answer_add_utf8(struct buf *b, struct slice text);
 /* Gives the memory of an unusually large answer back. */
 void answer_done(struct answer_reader *r);
 

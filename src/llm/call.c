@@ -43,6 +43,7 @@ static void reset_buffers(struct llm_call *c, size_t keep) {
     buf_reset(&c->in, keep);
     buf_reset(&c->output, keep);
     buf_reset(&c->thoughts, keep);
+    buf_reset(&c->events, keep);
     buf_reset(&c->raw_usage, keep);
     buf_reset(&c->message, keep);
     if (c->streamed) sse_free(&c->sse);
@@ -69,6 +70,7 @@ static struct llm_call *fresh(struct llm *m) {
     buf_init(&c->in, LLM_MAX_ANSWER_BYTES);
     buf_init(&c->output, LLM_MAX_OUTPUT_BYTES);
     buf_init(&c->thoughts, LLM_MAX_OUTPUT_BYTES);
+    buf_init(&c->events, LLM_MAX_OUTPUT_BYTES);
     buf_init(&c->raw_usage, LLM_MAX_MESSAGE_BYTES * 2);
     buf_init(&c->message, LLM_MAX_MESSAGE_BYTES);
     c->m = m;
@@ -143,9 +145,22 @@ static bool eligible(const struct llm_call *c, size_t i) {
            (!c->steps[i].fallback || c->steps[0].fallback || c->fault == LLM_UNKNOWN_MODEL);
 }
 
+/* The step of the upstream that answered the last call of this hint, if it can answer now; else nsteps. */
+static size_t hinted(const struct llm_call *c) {
+    size_t upstream = hints_find(&c->m->hints, c->r.hint);
+    for (size_t i = 0; i < c->nsteps && upstream != HINTS_NONE; i++) {
+        const struct upstream *up = &c->m->upstreams[c->steps[i].upstream];
+        if (c->steps[i].upstream == upstream && eligible(c, i) && has_free_slot(up) &&
+            able_for(c, up))
+            return i;
+    }
+    return c->nsteps;
+}
+
 /* The first able one with a free slot, else the first with a free slot; nsteps when there is none. */
 static size_t choose(const struct llm_call *c) {
-    size_t second = c->nsteps;
+    size_t second = c->nsteps, warm = hinted(c);
+    if (warm < c->nsteps) return warm;
     for (size_t i = 0; i < c->nsteps; i++) {
         const struct upstream *up = &c->m->upstreams[c->steps[i].upstream];
         if (!eligible(c, i) || !has_free_slot(up)) continue;
@@ -211,7 +226,7 @@ static void wait_for_engine(struct llm_call *c) {
 
 static void send_request(struct llm_call *c) {
     struct upstream *up = c->up;
-    bool stream = c->r.stream || c->r.wait;
+    bool stream = c->r.stream || (c->r.wait && !call_is_raw(c));
     buf_reset(&c->body, SIZE_MAX);
     relay_reset(c);
     if (stream) sse_init(&c->sse);
@@ -269,6 +284,7 @@ static void log_end(struct llm_call *c, enum llm_fault f, const struct llm_resul
 
 void call_finish(struct llm_call *c, struct llm_result *r) {
     upstream_judge(c->up, LLM_OK);
+    hints_keep(&c->m->hints, c->r.hint, c->steps[c->at].upstream);
     fill_names(c, r);
     say_done(c, r);
     log_end(c, LLM_OK, r);
@@ -290,7 +306,7 @@ static void end_with_fault(struct llm_call *c) {
 
 /* Nothing that the sink has seen, or would have to see twice, exists yet. */
 static bool unseen(const struct llm_call *c) {
-    return buf_len(&c->output) == 0 && buf_len(&c->thoughts) == 0 &&
+    return buf_len(&c->output) == 0 && buf_len(&c->thoughts) == 0 && !c->shown &&
            !(c->started && c->sink->on_start != NULL);
 }
 
@@ -331,25 +347,47 @@ void call_fail(struct llm_call *c, enum llm_fault f, const struct upstream_error
 
 /* --- the face */
 
-static struct llm_call *refuse(struct llm_call *c, enum llm_fault f, struct llm_error *err) {
-    *err = (struct llm_error){f, slice_of(fault_sentence(f)), -1};
+static struct llm_call *refuse(struct llm_call *c, enum llm_fault f, const char *why,
+                               struct llm_error *err) {
+    *err = (struct llm_error){f, slice_of(why != NULL ? why : fault_sentence(f)), -1};
     if (c != NULL) recycle(c);
     return NULL;
+}
+
+/* The steps that may be tried. LLM_OK, or why there is none; *why says more, or is NULL. */
+static enum llm_fault find_steps(struct llm_call *c, const char **why) {
+    const struct llm *m = c->m;
+    size_t kept = 0, real = 0, n;
+    n = route_find(m->o.config, m->o.catalogue, c->r.model, c->r.keeps_nothing, c->steps);
+    *why = NULL;
+    if (n > 1 && c->r.no_fallback) n = 1;
+    for (size_t i = 0; i < n; i++) {
+        real += !c->steps[i].fallback;
+        const char *no = adapter_refuses(m->upstreams[c->steps[i].upstream].cfg, &c->r);
+        if (no == NULL)
+            c->steps[kept++] = c->steps[i];
+        else
+            *why = no;
+    }
+    c->nsteps = kept;
+    if (n == 0) return LLM_NO_ROUTE;
+    return kept > 0 && (real == 0 || !c->steps[0].fallback) ? LLM_OK : LLM_UNSUPPORTED;
 }
 
 struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const struct llm_sink *sink,
                            void *user, struct llm_error *err) {
     struct llm_call *c = take(m);
-    if (c == NULL) return refuse(NULL, LLM_MEMORY, err);
+    const char *why;
+    if (c == NULL) return refuse(NULL, LLM_MEMORY, NULL, err);
     c->r = *r;
     c->sink = sink;
     c->user = user;
     c->begun_ms = net_now_ms(m->o.loop);
     relay_reset(c);
-    c->nsteps = route_find(m->o.config, m->o.catalogue, r->model, r->keeps_nothing, c->steps);
-    if (c->nsteps == 0) return refuse(c, LLM_NO_ROUTE, err);
+    enum llm_fault f = find_steps(c, &why);
+    if (f != LLM_OK) return refuse(c, f, why, err);
     size_t step = choose(c);
-    if (step == c->nsteps && !r->wait) return refuse(c, LLM_BUSY, err);
+    if (step == c->nsteps && !r->wait) return refuse(c, LLM_BUSY, NULL, err);
     go_to(c, step < c->nsteps ? step : 0);
     if (step < c->nsteps)
         take_slot(c);

@@ -100,6 +100,11 @@ static const struct fault_row rows[] = {
                             false,
                             "content_policy",
                             "the content was refused by a content policy"},
+    [LLM_UNSUPPORTED] = {{422, "feature_not_supported", true, false, 1, LLM_FAILURE_OTHER},
+                         true,
+                         false,
+                         "unsupported",
+                         "the upstream of this model does not take this kind of input"},
     [LLM_MEMORY] = {{503, "runner_scheduling_failure", false, true, 10, LLM_FAILURE_OTHER},
                     false,
                     false,
@@ -194,8 +199,27 @@ static enum llm_fault by_status(unsigned status) {
     }
 }
 
+/* Where no name tells, the sentence does. */
+static const struct {
+    unsigned status;
+    const char *words;
+    enum llm_fault fault;
+} sentences[] = {
+    {400, "is not a valid model", LLM_UNKNOWN_MODEL},          /* OpenRouter */
+    {404, "No endpoints found that support", LLM_UNSUPPORTED}, /* OpenRouter: … image input */
+    {500, "input is not supported - hint", LLM_UNSUPPORTED},   /* llama-server without mmproj */
+    {400, "unsupported content[].type", LLM_UNSUPPORTED},      /* llama-server */
+};
+
 static bool contains(struct slice s, const char *what) {
     return s.len > 0 && memmem(s.ptr, s.len, what, strlen(what)) != NULL;
+}
+
+static enum llm_fault by_sentence(unsigned status, struct slice message) {
+    for (size_t i = 0; i < sizeof sentences / sizeof *sentences; i++)
+        if (sentences[i].status == status && contains(message, sentences[i].words))
+            return sentences[i].fault;
+    return LLM_OK;
 }
 
 enum llm_fault fault_of_error(unsigned status, const struct upstream_error *e) {
@@ -205,8 +229,7 @@ enum llm_fault fault_of_error(unsigned status, const struct upstream_error *e) {
     if ((f = by_name(e->code, true)) != LLM_OK || (f = by_name(e->type, true)) != LLM_OK) return f;
     if (e->flagged) return LLM_CONTENT_POLICY;
     if (status == 200 && slice_to_range(e->code, 300, 599, &own)) status = (unsigned)own;
-    if (status == 400 && contains(e->message, "is not a valid model"))
-        return LLM_UNKNOWN_MODEL; /* OpenRouter */
+    if ((f = by_sentence(status, e->message)) != LLM_OK) return f;
     if (status != 200) return by_status(status);
     if ((f = by_name(e->code, false)) != LLM_OK || (f = by_name(e->type, false)) != LLM_OK)
         return f;

@@ -5,6 +5,7 @@
 
 #include "llm/answer.h"
 #include "llm/fault.h"
+#include "llm/hints.h"
 #include "llm/llm.h"
 #include "llm/route.h"
 #include "net/client.h"
@@ -52,6 +53,7 @@ struct llm {
     struct net_tls **tls; /* one per distinct ca_file */
     const char **tls_ca;
     struct answer_reader reader;
+    struct hints hints;
     struct llm_call *free;
     size_t nfree;
     struct net_defer capacity;
@@ -103,6 +105,7 @@ struct llm_call {
     bool shown;    /* on_delta was called */
     bool streamed; /* the upstream was asked to stream */
     bool saw_chunk, saw_finish, saw_done;
+    bool says;                    /* members: the events hold more than a role */
     unsigned depth;               /* hooks of ours on the stack: the memory stays until 0 */
     struct llm_call *next, *prev; /* in a list of its upstream, or in the free list */
     struct call_list *list;
@@ -113,6 +116,7 @@ struct llm_call {
     struct buf body;             /* the request */
     struct buf in;               /* CALL_WHOLE, CALL_ERROR: the answer's bytes */
     struct buf output, thoughts; /* CALL_STREAM: text and reasoning so far */
+    struct buf events;           /* CALL_STREAM of members: what the sink has not seen yet */
     size_t told, thoughts_told;  /* how much of them the sink has seen */
     struct sse_reader sse;
     struct llm_usage usage;
@@ -147,6 +151,9 @@ void call_list_add(struct call_list *l, struct llm_call *c);
 void call_abort_net(struct llm_call *c);
 
 /* --- relay.c */
+static inline bool call_is_raw(const struct llm_call *c) {
+    return c->r.members.len > 0;
+}
 extern const struct net_call_hooks relay_hooks;
 /* Before each sending. */
 void relay_reset(struct llm_call *c);
@@ -157,6 +164,8 @@ void say(struct llm_call *c, const char *level, const char *fmt, ...)
 void say_route(struct llm_call *c);
 void say_waiting_slot(struct llm_call *c);
 void say_waiting_engine(struct llm_call *c);
+/* The name OpenRouter gives an answer, by which its operators find it; for our operators' log. */
+void say_generation(const struct llm_call *c, struct slice id);
 void say_first_token(struct llm_call *c);
 void say_done(struct llm_call *c, const struct llm_result *r);
 void say_fault(struct llm_call *c, enum llm_fault f, const char *detail);

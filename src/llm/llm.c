@@ -190,6 +190,7 @@ static void free_call(struct llm_call *c) {
     buf_free(&c->in);
     buf_free(&c->output);
     buf_free(&c->thoughts);
+    buf_free(&c->events);
     buf_free(&c->raw_usage);
     buf_free(&c->message);
     free(c);
@@ -232,6 +233,7 @@ struct llm *llm_new(const struct llm_options *o, struct config_error *err) {
     if (ok) {
         m->o = *o;
         m->capacity.run = capacity_changed;
+        if (o->random != NULL) random_fill(o->random, &m->hints.seed, sizeof m->hints.seed);
         m->upstreams = calloc(n + 1, sizeof *m->upstreams);
         m->tls = calloc(n + 1, sizeof *m->tls);
         m->tls_ca = calloc(n + 1, sizeof *m->tls_ca);

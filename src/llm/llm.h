@@ -62,6 +62,7 @@ enum llm_fault {
     LLM_BAD_ANSWER,          /* HTML, empty, no choices, redirect: 502 */
     LLM_ENGINE,              /* the local engine cannot start: 503 */
     LLM_CONTENT_POLICY,      /* 422 content_policy_violation */
+    LLM_UNSUPPORTED,         /* the model does not take such input (images, audio, …): 422 */
     LLM_MEMORY               /* 503 */
 };
 

@@ -10,9 +10,10 @@ void relay_reset(struct llm_call *c) {
     buf_reset(&c->in, SIZE_MAX);
     buf_reset(&c->output, SIZE_MAX);
     buf_reset(&c->thoughts, SIZE_MAX);
+    buf_reset(&c->events, SIZE_MAX);
     buf_reset(&c->raw_usage, SIZE_MAX);
     if (c->streamed) sse_free(&c->sse);
-    c->streamed = c->saw_chunk = c->saw_finish = c->saw_done = false;
+    c->streamed = c->saw_chunk = c->saw_finish = c->saw_done = c->says = false;
     c->told = c->thoughts_told = 0;
     c->usage = (struct llm_usage){0};
     c->finish_reason[0] = '\0';
@@ -40,17 +41,25 @@ static bool is_stream(const struct llm_call *c, const struct h1_head *head) {
     return type.ptr == NULL ? c->streamed : is_type(type, SLICE("text/event-stream"));
 }
 
+/* What a caller who is answered in the upstream's own words did not ask for cannot be given to it. */
+static bool stream_is_unasked(const struct llm_call *c) {
+    return call_is_raw(c) && !c->r.stream;
+}
+
 static void on_head(struct net_call *n, const struct h1_head *head, void *user) {
     struct llm_call *c = user;
     struct slice coding = h1_get(head, SLICE("content-encoding"), NULL);
     call_enter(c);
     c->status = head->status;
+    say_generation(c, h1_get(head, SLICE("x-generation-id"), NULL));
     if (head->status >= 300) {
         c->state = CALL_ERROR; /* redirects too: our key would travel (U20) */
         c->retry_after_ms = fault_retry_after(head, clock_wall_ms(c->m->o.clock));
     } else if (coding.len > 0 && !slice_eq_nocase(coding, SLICE("identity"))) {
         c->status = 0; /* asking again would not help */
         drop(c, LLM_BAD_ANSWER, NULL, "a content encoding that was not asked for");
+    } else if (is_stream(c, head) && stream_is_unasked(c)) {
+        drop(c, LLM_BAD_ANSWER, NULL, "a stream that was not asked for");
     } else if (is_stream(c, head)) {
         if (!c->streamed) sse_init(&c->sse);
         c->streamed = true;
@@ -81,7 +90,22 @@ static bool tell(struct llm_call *c, struct slice text, struct slice thoughts) {
     return c->state != CALL_OVER;
 }
 
+/* Events that only give a role wait for more: until then another upstream can answer. */
+static bool tell_events(struct llm_call *c) {
+    if (!c->says || buf_len(&c->events) == 0) return true;
+    start(c);
+    if (c->state == CALL_OVER) return false;
+    if (c->sink->on_events != NULL) {
+        c->shown = true;
+        c->sink->on_events(c->user, buf_slice(&c->events));
+    }
+    if (c->state == CALL_OVER) return false;
+    buf_reset(&c->events, SIZE_MAX);
+    return true;
+}
+
 static bool tell_deltas(struct llm_call *c) {
+    if (call_is_raw(c)) return tell_events(c);
     struct slice text = slice_from(buf_slice(&c->output), c->told);
     struct slice thoughts = slice_from(buf_slice(&c->thoughts), c->thoughts_told);
     c->told = buf_len(&c->output);
@@ -105,13 +129,35 @@ static void keep_finish(struct llm_call *c, struct slice reason) {
     c->saw_finish = true;
 }
 
+static void note_first_token(struct llm_call *c) {
+    if (c->first_ms != 0) return;
+    c->first_ms = net_now_ms(c->m->o.loop);
+    say_first_token(c);
+}
+
 static void keep_text(struct llm_call *c, const struct answer *a) {
     if (a->content.len == 0 && a->reasoning.len == 0) return;
     buf_add(&c->output, a->content);
     if (c->r.reasoning) buf_add(&c->thoughts, a->reasoning);
-    if (c->first_ms != 0) return;
-    c->first_ms = net_now_ms(c->m->o.loop);
-    say_first_token(c);
+    note_first_token(c);
+}
+
+/* A line break between an event's tokens becomes a space: one line each. */
+static void add_line(struct buf *b, struct slice data, bool repaired) {
+    size_t before = buf_len(b);
+    bool ok = repaired ? answer_add_utf8(b, data) : buf_add(b, data);
+    char *p = ok ? b->base + b->start + before : NULL;
+    while (ok && (p = memchr(p, '\n', (size_t)(b->base + b->end - p))) != NULL) *p = ' ';
+}
+
+static void keep_event(struct llm_call *c, struct slice data, const struct answer *a) {
+    if (a->has_error || (a->only_usage && !c->r.wants_usage)) return;
+    buf_puts(&c->events, "data: ");
+    add_line(&c->events, data, a->repaired);
+    buf_puts(&c->events, "\n\n");
+    if (!a->says) return;
+    c->says = true;
+    note_first_token(c);
 }
 
 /* What came before the fault is told first. Returns false: the stream is not to be read on. */
@@ -130,8 +176,11 @@ static bool take_chunk(struct llm_call *c, struct slice data) {
     }
     if (!answer_read(&c->m->reader, data, ANSWER_CHUNK, &a))
         return fail_stream(c, LLM_BAD_ANSWER, NULL, "a chunk that is none");
-    keep_text(c, &a);
-    if (c->output.failed || c->thoughts.failed)
+    if (call_is_raw(c))
+        keep_event(c, data, &a);
+    else
+        keep_text(c, &a);
+    if (c->output.failed || c->thoughts.failed || c->events.failed)
         return fail_stream(c, LLM_BAD_ANSWER, NULL, "an answer larger than the server's limit");
     keep_usage(c, &a.usage);
     if (a.has_error)
@@ -167,7 +216,17 @@ static void price(const struct llm_call *c, struct llm_usage *u) {
     u->cost_microusd = answer_cost(u, m->prompt_picousd, m->completion_picousd);
 }
 
+/* Silence that a filter made is no answer; what it let through, or a caller of OpenAI's dialect, is told the reason. */
+static bool is_withheld(const struct llm_call *c, const struct llm_result *r) {
+    return !call_is_raw(c) && r->output.len == 0 && r->reasoning.len == 0 &&
+           slice_is(r->finish_reason, "content_filter");
+}
+
 static void succeed(struct llm_call *c, struct llm_result *r) {
+    if (is_withheld(c, r)) {
+        call_fail(c, LLM_CONTENT_POLICY, NULL, "finish_reason content_filter");
+        return;
+    }
     price(c, &r->usage);
     if (c->r.stream) start(c);
     if (c->state != CALL_OVER) call_finish(c, r);
@@ -202,6 +261,13 @@ static void end_stream(struct llm_call *c, const struct net_call_end *end) {
         call_fail(c, f, NULL, f == LLM_BAD_ANSWER ? "an empty stream" : net_fault_name(end->fault));
 }
 
+/* As it came, but for a byte order mark and bytes that are no UTF-8. */
+static struct slice raw_body(struct llm_call *c, const struct answer *a) {
+    struct slice body = buf_slice(&c->in);
+    if (slice_starts(body, SLICE("\xef\xbb\xbf"))) body = slice_from(body, 3);
+    return a->repaired && answer_add_utf8(&c->events, body) ? buf_slice(&c->events) : body;
+}
+
 static void end_whole(struct llm_call *c, const struct net_call_end *end) {
     struct answer a;
     if (end->fault != NET_OK) {
@@ -216,9 +282,14 @@ static void end_whole(struct llm_call *c, const struct net_call_end *end) {
         call_fail(c, fault_of_error(200, &a.error), &a.error, "an error with status 200");
         return;
     }
+    if (call_is_raw(c) && c->r.stream) {
+        call_fail(c, LLM_BAD_ANSWER, NULL, "a whole answer where a stream was asked for");
+        return;
+    }
     struct llm_result r = {.output = a.content,
                            .reasoning = c->r.reasoning ? a.reasoning : SLICE_NONE,
                            .finish_reason = a.finish_reason,
+                           .body = call_is_raw(c) ? raw_body(c, &a) : SLICE_NONE,
                            .usage = a.usage};
     if (tell(c, r.output, r.reasoning)) succeed(c, &r);
 }

@@ -50,6 +50,13 @@ void say_waiting_engine(struct llm_call *c) {
     say(c, "INFO", "waiting for the engine: %s", engine_state_text(c->up->engine));
 }
 
+void say_generation(const struct llm_call *c, struct slice id) {
+    char quoted[LOG_QUOTE_BYTES];
+    if (id.len == 0 || log_get_level() < LOG_DEBUG) return;
+    log_request(LOG_DEBUG, c->r.request_id, "upstream_generation", "upstream=%.*s id=%s",
+                SLICE_ARG(c->up->cfg->name), log_quote(quoted, id));
+}
+
 void say_first_token(struct llm_call *c) {
     say(c, "INFO", "first token after %llu ms", (unsigned long long)(c->first_ms - c->sent_ms));
 }
@@ -81,7 +88,7 @@ void say_fault(struct llm_call *c, enum llm_fault f, const char *detail) {
  * our credentials they may quote the key, so they never are. */
 static bool may_repeat(enum llm_fault f) {
     return f == LLM_REFUSED || f == LLM_CONTENT_POLICY || f == LLM_RATE_LIMITED ||
-           f == LLM_UPSTREAM_ERROR || f == LLM_UPSTREAM_OVERLOADED;
+           f == LLM_UNSUPPORTED || f == LLM_UPSTREAM_ERROR || f == LLM_UPSTREAM_OVERLOADED;
 }
 
 void say_message(struct llm_call *c, enum llm_fault f, const struct upstream_error *e,

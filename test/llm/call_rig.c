@@ -171,6 +171,20 @@ static void on_delta(void *user, struct slice text, struct slice reasoning) {
     }
 }
 
+static void on_events(void *user, struct slice sse) {
+    struct got *g = user;
+    assert_int_equal(g->starts, 1);
+    assert_int_equal(g->deltas + g->ends, 0);
+    assert_true(slice_starts(sse, SLICE("data: ")) && slice_ends(sse, SLICE("\n\n")));
+    g->events++;
+    buf_add(&g->sse, sse);
+    if (g->events == g->pause_at_delta) llm_pause(g->call);
+    if (g->events == g->cancel_at_delta) {
+        llm_cancel(g->call);
+        g->call = NULL;
+    }
+}
+
 static void on_end(void *user, const struct llm_result *r, const struct llm_error *err) {
     struct got *g = user;
     assert_non_null(g->call);
@@ -185,11 +199,12 @@ static void on_end(void *user, const struct llm_result *r, const struct llm_erro
     copy(g->upstream, sizeof g->upstream, r->upstream);
     copy(g->model, sizeof g->model, r->model);
     copy(g->raw, sizeof g->raw, r->usage.raw);
+    buf_add(&g->body, r->body);
     g->usage = r->usage;
     g->shown = r->shown;
 }
 
-const struct llm_sink rig_sink = {on_log, on_start, on_delta, on_end};
+const struct llm_sink rig_sink = {on_log, on_start, on_delta, on_events, on_end};
 const struct llm_sink rig_end_only = {.on_end = on_end};
 const struct llm_sink rig_queue = {.on_log = on_log, .on_end = on_end};
 
@@ -198,11 +213,15 @@ void got_init(struct got *g, struct rig *r) {
     g->rig = r;
     buf_init(&g->text, 64U << 20);
     buf_init(&g->thoughts, 64U << 20);
+    buf_init(&g->sse, 64U << 20);
+    buf_init(&g->body, 64U << 20);
 }
 
 void got_free(struct got *g) {
     buf_free(&g->text);
     buf_free(&g->thoughts);
+    buf_free(&g->sse);
+    buf_free(&g->body);
 }
 
 void rig_wait(struct got *g) {
@@ -222,13 +241,17 @@ struct llm_request rig_request(const char *how) {
 
 void rig_call(struct rig *r, struct got *g, const char *how) {
     struct llm_request q = rig_request(how);
+    rig_call_with(r, g, how, &q);
+}
+
+void rig_call_with(struct rig *r, struct got *g, const char *how, const struct llm_request *q) {
     const struct llm_sink *sink = strcmp(how, "direct") == 0   ? &rig_end_only
                                   : strcmp(how, "stream") == 0 ? &rig_sink
                                                                : &rig_queue;
     struct llm_error err = {0};
     got_init(g, r);
-    g->call = llm_start(r->m, &q, sink, g, &err);
+    g->call = llm_start(r->m, q, sink, g, &err);
     assert_non_null(g->call);
-    assert_int_equal(g->logs + g->starts + g->deltas + g->ends, 0);
+    assert_int_equal(g->logs + g->starts + g->deltas + g->events + g->ends, 0);
     rig_wait(g);
 }

@@ -31,10 +31,12 @@ struct got {
     struct rig *rig;
     struct llm_call *call;
     enum llm_fault fault;
-    size_t starts, deltas, ends, logs;
+    size_t starts, deltas, events, ends, logs;
     bool shown;
     struct buf text;     /* of the deltas */
     struct buf thoughts; /* reasoning of the deltas */
+    struct buf sse;      /* events of the upstream's stream */
+    struct buf body;     /* its whole answer */
     char output[1 << 16], reasoning[1024], finish[32], upstream[64], model[128], message[2500],
         raw[4096];
     char log[8192];
@@ -65,5 +67,7 @@ void rig_turns(struct rig *r, unsigned ms);
 /* One call from start to end; `how` is "direct", "stream" or "queue". */
 void rig_call(struct rig *r, struct got *g, const char *how);
 struct llm_request rig_request(const char *how);
+/* The same with a request of one's own; sinks as for `how`. */
+void rig_call_with(struct rig *r, struct got *g, const char *how, const struct llm_request *q);
 
 #endif

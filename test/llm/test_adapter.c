@@ -14,6 +14,16 @@ static const struct config_upstream local = {.kind = UPSTREAM_LOCAL, .default_ma
 
 static const struct slice cat[] = {S("https://x.example/cat.png"), S("data:image/png;base64,AA==")};
 
+static const struct slice sounds[] = {S("data:audio/mpeg;base64,SUQz"),
+                                      S("https://x.example/a.mp3"),
+                                      S("data:audio/x-wav;codecs=1;base64,UklG"),
+                                      S("data:Audio/MP4;base64,AAAA"),
+                                      S("data:audio/ogg;base64,T2dn"),
+                                      S("data:audio/wav,plain")};
+static const struct slice film[] = {S("https://x.example/a.mp4"), S("data:video/mp4;base64,AA==")};
+
+#define OPENAI_MEMBERS "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"top_p\":0.50"
+
 static const struct {
     const struct config_upstream *up;
     bool stream;
@@ -73,6 +83,54 @@ static const struct {
      "\"stream\":true,\"stream_options\":{\"include_usage\":true},"
      "\"provider\":{\"sort\":\"throughput\",\"data_collection\":\"deny\"},\"reasoning\":{\"enabled\":true},"
      "\"usage\":{\"include\":true}}"},
+    {&plain,
+     false,
+     {.prompt = S("What?"), .naudios = 6, .audios = sounds, .nvideos = 2, .videos = film},
+     "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What?\"},"
+     "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"SUQz\",\"format\":\"mp3\"}},"
+     "{\"type\":\"audio_url\",\"audio_url\":{\"url\":\"https://x.example/a.mp3\"}},"
+     "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"UklG\",\"format\":\"wav\"}},"
+     "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\",\"format\":\"m4a\"}},"
+     "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"T2dn\",\"format\":\"ogg\"}},"
+     "{\"type\":\"audio_url\",\"audio_url\":{\"url\":\"data:audio/wav,plain\"}},"
+     "{\"type\":\"video_url\",\"video_url\":{\"url\":\"https://x.example/a.mp4\"}},"
+     "{\"type\":\"video_url\",\"video_url\":{\"url\":\"data:video/mp4;base64,AA==\"}}]}]}"},
+    /* members travel as they are, and nothing is added */
+    {&lab,
+     false,
+     {.members = S(OPENAI_MEMBERS), .prompt = S("not this"), .reasoning = true},
+     "{\"model\":\"m/1\"," OPENAI_MEMBERS "}"},
+    {&router,
+     true,
+     {.members = S(OPENAI_MEMBERS ",\"provider\": {\"only\":[\"a\"]}")},
+     "{\"model\":\"m/1\"," OPENAI_MEMBERS
+     ",\"provider\": {\"only\":[\"a\"]},\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
+    {&local, false, {.members = S(OPENAI_MEMBERS)}, "{\"model\":\"m/1\"," OPENAI_MEMBERS "}"},
+    /* what may be kept is not for the caller to say */
+    {&router,
+     false,
+     {.members = S(OPENAI_MEMBERS), .keeps_nothing = true},
+     "{\"model\":\"m/1\"," OPENAI_MEMBERS ",\"provider\":{\"data_collection\":\"deny\"}}"},
+    {&router,
+     false,
+     {.members = S("\"provider\":{\"data_collection\":\"allow\", \"order\" : [\"a\"],\"zdr\":true},"
+                   "\"messages\":[]"),
+      .keeps_nothing = true},
+     "{\"model\":\"m/1\",\"messages\":[],"
+     "\"provider\":{\"order\" : [\"a\"],\"zdr\":true,\"data_collection\":\"deny\"}}"},
+    {&router,
+     false,
+     {.members = S("\"messages\":[],\"pro\\u0076ider\":{\"data\\u005fcollection\":\"allow\"}"),
+      .keeps_nothing = true},
+     "{\"model\":\"m/1\",\"messages\":[],\"provider\":{\"data_collection\":\"deny\"}}"},
+    {&router,
+     false,
+     {.members = S("\"provider\":[\"allow\"],\"messages\":[]"), .keeps_nothing = true},
+     "{\"model\":\"m/1\",\"messages\":[],\"provider\":{\"data_collection\":\"deny\"}}"},
+    {&plain,
+     false,
+     {.members = S("\"messages\":[],\"provider\":{\"a\":1}"), .keeps_nothing = true},
+     "{\"model\":\"m/1\",\"messages\":[],\"provider\":{\"a\":1}}"},
 };
 
 static void bodies_are_built_from_validated_values_only(void **state) {
@@ -84,6 +142,17 @@ static void bodies_are_built_from_validated_values_only(void **state) {
         expect_text(buf_slice(&b), bodies[i].want);
         buf_free(&b);
     }
+}
+
+static void openrouter_takes_audio_as_base64_only(void **state) {
+    struct llm_request r = {.naudios = 1, .audios = sounds};
+    assert_null(adapter_refuses(&router, &r));
+    r.audios = &sounds[1];
+    assert_non_null(adapter_refuses(&router, &r));
+    assert_null(adapter_refuses(&plain, &r));
+    assert_null(adapter_refuses(&local, &r)); /* the engine says so itself */
+    r.audios = &sounds[5];
+    assert_non_null(adapter_refuses(&router, &r));
 }
 
 static void body_over_the_maximum_is_a_failure(void **state) {
@@ -142,6 +211,7 @@ static void path_follows_the_base_url(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_are_built_from_validated_values_only),
+        cmocka_unit_test(openrouter_takes_audio_as_base64_only),
         cmocka_unit_test(body_over_the_maximum_is_a_failure),
         cmocka_unit_test(headers_carry_the_key_of_this_upstream_only),
         cmocka_unit_test(header_with_a_line_break_is_refused),

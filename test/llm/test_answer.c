@@ -164,6 +164,51 @@ static void u14_errors_inside_an_answer_are_seen(void **state) {
     assert_true(flagged.error.flagged);
 }
 
+/* A chunk that only gives a role leaves the choice of another upstream open. */
+static void chunks_say_more_than_a_role_or_not(void **state) {
+#define DELTA(text) "{\"choices\":[{\"index\":0,\"delta\":" text "}]}"
+    static const struct {
+        const char *json;
+        bool says, only_usage;
+    } rows[] = {
+        {DELTA("{\"role\":\"assistant\",\"content\":\"\"}"), false, false},
+        {DELTA("{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[],\"x\":{}}"), false,
+         false},
+        {DELTA("{}"), false, false},
+        {DELTA("{},\"finish_reason\":null"), false, false},
+        {"{\"choices\":[],\"prompt_filter_results\":[1]}", false, false},
+        {"{\"choices\":[],\"usage\":null}", false, false},
+        {"{\"choices\":[],\"usage\":{\"prompt_tokens\":1}}", false, true},
+        {"{\"usage\":{}}", false, true},
+        {"{\"choices\":[{\"delta\":{}}],\"usage\":{}}", false, false},
+        {DELTA("{\"content\":\"a\"}"), true, false},
+        {DELTA("{\"content\":null,\"tool_calls\":[{\"index\":0}]}"), true, false},
+        {DELTA("{\"reasoning_details\":[{}]}"), true, false},
+        {DELTA("{\"n\":0}"), true, false},
+        {DELTA("{},\"finish_reason\":\"stop\""), true, false},
+        {"{\"choices\":[{\"delta\":{}},{\"delta\":{}}]}", true, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct answer a;
+        assert_true(answer_read(&reader, slice_of(rows[i].json), ANSWER_CHUNK, &a));
+        if (a.says != rows[i].says || a.only_usage != rows[i].only_usage)
+            fail_msg("row %zu: %d %d", i, a.says, a.only_usage);
+        assert_false(a.repaired);
+    }
+}
+
+static void u17_text_passed_on_keeps_its_escapes(void **state) {
+    struct buf b;
+    struct answer a;
+    buf_init(&b, 1024);
+    assert_true(
+        answer_read(&reader, SLICE("{\"choices\":[],\"x\":\"\\ud83d\"}"), ANSWER_CHUNK, &a));
+    assert_true(a.repaired);
+    assert_true(answer_add_utf8(&b, SLICE("\"\\ud83d\\\\ \xff\xc3\xa9\xe2\x82\"")));
+    expect_text(buf_slice(&b), "\"\\ud83d\\\\ \xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\"");
+    buf_free(&b);
+}
+
 static void u17_broken_characters_become_one_replacement_each(void **state) {
 #define WITH(text) "{\"choices\":[{\"message\":{\"content\":\"" text "\"}}]}"
     static const struct {
@@ -290,6 +335,8 @@ int main(void) {
         cmocka_unit_test(u12_answers_without_choices_are_bad),
         cmocka_unit_test(chunks_are_read),
         cmocka_unit_test(u14_errors_inside_an_answer_are_seen),
+        cmocka_unit_test(chunks_say_more_than_a_role_or_not),
+        cmocka_unit_test(u17_text_passed_on_keeps_its_escapes),
         cmocka_unit_test(u17_broken_characters_become_one_replacement_each),
         cmocka_unit_test(u22_odd_usage_is_no_usage),
         cmocka_unit_test(money_is_exact_and_rounds_half_up),

@@ -43,6 +43,7 @@ static const struct {
     {"U14", 200, "7", "", LLM_UPSTREAM_ERROR},
     {"U14", 200, "server_error", "", LLM_UPSTREAM_ERROR},
     {"U14", 200, "", "overloaded_error", LLM_UPSTREAM_OVERLOADED},
+    {"media", 404, "404", "", LLM_UNKNOWN_MODEL},
     {"policy", 400, "content_policy_violation", "", LLM_CONTENT_POLICY},
 };
 
@@ -60,6 +61,49 @@ static void upstream_errors_are_classified(void **state) {
     struct upstream_error no_model = {.code = SLICE("400"),
                                       .message = SLICE("x/y is not a valid model ID")};
     assert_int_equal(fault_of_error(400, &no_model), LLM_UNKNOWN_MODEL);
+}
+
+/* What OpenRouter and llama-server say of media their model cannot take. */
+static void media_the_model_cannot_take_is_no_failure_of_the_upstream(void **state) {
+    static const struct {
+        unsigned status;
+        const char *message;
+    } rows[] = {
+        {404, "No endpoints found that support image input"},
+        {404, "No endpoints found that support input audio"},
+        {500, "image input is not supported - hint: if this is unexpected, you may need to provide "
+              "the mmproj"},
+        {400, "unsupported content[].type"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct upstream_error e = {.message = slice_of(rows[i].message)};
+        assert_int_equal(fault_of_error(rows[i].status, &e), LLM_UNSUPPORTED);
+    }
+    assert_true(fault_fails_over(LLM_UNSUPPORTED));
+    assert_false(fault_blames_upstream(LLM_UNSUPPORTED));
+    assert_true(llm_fault_info(LLM_UNSUPPORTED)->model_error);
+}
+
+/* x-fal-retry-config counts server errors, timeouts and connection errors apart. */
+static void retryable_faults_count_as_the_failure_they_are(void **state) {
+    static const struct {
+        enum llm_fault fault;
+        enum llm_failure want;
+    } rows[] = {
+        {LLM_UPSTREAM_ERROR, LLM_FAILURE_SERVER_ERROR},
+        {LLM_UPSTREAM_OVERLOADED, LLM_FAILURE_SERVER_ERROR},
+        {LLM_TIMEOUT, LLM_FAILURE_TIMEOUT},
+        {LLM_CONNECT, LLM_FAILURE_CONNECTION},
+        {LLM_CONNECT_TIMEOUT, LLM_FAILURE_CONNECTION},
+        {LLM_CUT, LLM_FAILURE_CONNECTION},
+        {LLM_ENGINE, LLM_FAILURE_CONNECTION},
+        {LLM_BUSY, LLM_FAILURE_OTHER},
+        {LLM_RATE_LIMITED, LLM_FAILURE_OTHER},
+        {LLM_REFUSED, LLM_FAILURE_OTHER},
+        {LLM_CREDENTIALS, LLM_FAILURE_OTHER},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(llm_fault_info(rows[i].fault)->failure, rows[i].want);
 }
 
 static void transport_faults_are_classified(void **state) {
@@ -95,6 +139,7 @@ static const struct {
     {LLM_CREDENTIALS, 502, 1, NULL},
     {LLM_REFUSED, 422, 1, NULL},
     {LLM_UNKNOWN_MODEL, 502, 1, NULL},
+    {LLM_UNSUPPORTED, 422, 1, "feature_not_supported"},
     {LLM_RATE_LIMITED, 429, 10, NULL},
     {LLM_QUOTA, 502, 1, NULL},
     {LLM_UPSTREAM_ERROR, 502, 4, NULL},
@@ -226,6 +271,8 @@ static void scrubbed_text_is_at_most_500_bytes_of_utf8(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(upstream_errors_are_classified),
+        cmocka_unit_test(media_the_model_cannot_take_is_no_failure_of_the_upstream),
+        cmocka_unit_test(retryable_faults_count_as_the_failure_they_are),
         cmocka_unit_test(transport_faults_are_classified),
         cmocka_unit_test(each_fault_has_the_answer_of_the_table),
         cmocka_unit_test(the_callers_own_mistakes_do_not_fail_over),

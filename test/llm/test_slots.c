@@ -160,6 +160,68 @@ static void failover_is_before_output_and_never_for_the_callers_mistake(void **s
     }
 }
 
+static void no_fallback_tries_the_first_upstream_only(void **state) {
+    struct rig r;
+    const char *paths[] = {"/status/503/v1", "/v1"};
+    struct llm_request q = rig_request("direct");
+    q.no_fallback = true;
+    rig_open(&r, paths, 2);
+    r.config.fallback_model = SLICE("meta-llama/llama-4-scout");
+    rig_call_with(&r, &a, "direct", &q);
+    assert_int_equal(a.fault, LLM_UPSTREAM_OVERLOADED);
+    assert_int_equal(stats(&r, 0).calls, 1);
+    assert_int_equal(stats(&r, 1).calls, 0);
+    end(&r);
+}
+
+/* The first upstream is full when the hint is new; afterwards it is free, and the hint still leads to the second. */
+static void hint_leads_back_to_the_upstream_that_answered(void **state) {
+    struct rig r;
+    struct llm_error err;
+    const char *paths[] = {"/delay/100/v1", "/v1"};
+    struct llm_request q = rig_request("direct");
+    q.hint = SLICE("chat-1");
+    rig_open(&r, paths, 2);
+    r.upstreams[0].concurrency = 1;
+    assert_non_null(begin(&r, &a, "direct", &err));
+    rig_call_with(&r, &b, "direct", &q);
+    assert_string_equal(b.upstream, "u1");
+    rig_wait(&a);
+    got_free(&b);
+    rig_call_with(&r, &b, "direct", &q);
+    assert_string_equal(b.upstream, "u1");
+    got_free(&b);
+    q.hint = SLICE("chat-2");
+    rig_call_with(&r, &b, "direct", &q);
+    assert_string_equal(b.upstream, "u0");
+    got_free(&b);
+    q.hint = SLICE("chat-1");
+    r.upstreams[1].concurrency = 0; /* full */
+    rig_call_with(&r, &b, "direct", &q);
+    assert_string_equal(b.upstream, "u0");
+    end(&r);
+}
+
+static void audio_goes_to_who_can_take_it(void **state) {
+    static const struct slice sound = S("https://x.example/a.mp3");
+    struct rig r;
+    struct llm_error err;
+    const char *paths[] = {"/v1", "/v1"};
+    struct llm_request q = rig_request("direct");
+    q.naudios = 1;
+    q.audios = &sound;
+    rig_open(&r, paths, 2);
+    r.upstreams[0].kind = UPSTREAM_OPENROUTER;
+    rig_call_with(&r, &a, "direct", &q);
+    assert_string_equal(a.upstream, "u1");
+    r.upstreams[1].kind = UPSTREAM_OPENROUTER;
+    assert_null(llm_start(r.m, &q, &rig_end_only, &b, &err));
+    assert_int_equal(err.fault, LLM_UNSUPPORTED);
+    assert_true(
+        slice_is(err.message, "the upstream of this model takes audio only as a base64 data URI"));
+    end(&r);
+}
+
 static void u12_is_asked_for_once_more(void **state) {
     struct rig r;
     rig_open_one(&r, "/flaky/1/html/v1");
@@ -327,6 +389,9 @@ int main(void) {
         cmocka_unit_test(cancel_frees_the_slot_for_who_waits),
         cmocka_unit_test(full_upstream_spills_to_the_next),
         cmocka_unit_test(failover_is_before_output_and_never_for_the_callers_mistake),
+        cmocka_unit_test(no_fallback_tries_the_first_upstream_only),
+        cmocka_unit_test(hint_leads_back_to_the_upstream_that_answered),
+        cmocka_unit_test(audio_goes_to_who_can_take_it),
         cmocka_unit_test(u12_is_asked_for_once_more),
         cmocka_unit_test(fallback_answers_what_the_upstream_does_not_know),
         cmocka_unit_test(failing_upstream_becomes_the_last_choice),
