@@ -110,6 +110,11 @@ struct buf *call_scratch(struct call *c);
 /* --- outputs and errors of models, shared by the direct call, the stream and the runner */
 void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
                  const struct llm_result *result, const struct llm_error *err);
+/* The value of x-fal-billable-units; false: not known. */
+#define OUTPUT_UNITS_BYTES 40
+bool output_units(char out[OUTPUT_UNITS_BYTES], const struct endpoint *e,
+                  const struct catalogue *catalogue, const struct llm_request *r,
+                  const struct llm_usage *u);
 /* The text as it stands between the quotes of a JSON string; on failure nothing of it is added. */
 bool output_add_escaped(struct buf *b, struct slice text);
 /* ,"usage":{…} */
@@ -137,6 +142,8 @@ void handle_cancel(struct call *c);
 void handle_health(struct call *c);
 void handle_ready(struct call *c);
 void handle_metrics(struct call *c);
+void handle_openapi(struct call *c); /* no key: ?endpoint_id=, 404 with null when unknown */
+void handle_llms(struct call *c);    /* no key: c->app */
 /* Starts c->request with the caller's start timeout, and answers what cannot start. */
 void call_start(struct call *c, const struct llm_sink *sink);
 /* The caller is gone or the answer is out: stops what still runs for this exchange. */

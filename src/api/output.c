@@ -2,6 +2,8 @@
  * chunk of a stream on its own and breaks on a character cut between two. */
 #include "api/call.h"
 
+#include <stdio.h>
+
 static void add_count(struct buf *b, const char *name, uint64_t n) {
     buf_puts(b, name);
     buf_u64(b, n);
@@ -47,6 +49,24 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
     }
     if ((e->outputs & OUTPUT_USAGE) != 0 && result->usage.known) output_usage(b, &result->usage);
     buf_addc(b, '}');
+}
+
+/* What fal charges by: requests on its own endpoints, a premium model as ten and an image as three; elsewhere dollars. */
+bool output_units(char out[OUTPUT_UNITS_BYTES], const struct endpoint *e,
+                  const struct catalogue *catalogue, const struct llm_request *r,
+                  const struct llm_usage *u) {
+    const struct catalogue_model *m = catalogue_find(catalogue, r->model);
+    if (slice_starts(slice_of(e->id), SLICE("fal-ai/"))) {
+        snprintf(out, OUTPUT_UNITS_BYTES, "%d",
+                 m != NULL && m->premium ? 10
+                 : r->nimages > 0        ? 3
+                                         : 1);
+        return true;
+    }
+    if (u->has_cost)
+        snprintf(out, OUTPUT_UNITS_BYTES, "%lld.%06lld00", (long long)(u->cost_microusd / 1000000),
+                 (long long)(u->cost_microusd % 1000000));
+    return u->has_cost;
 }
 
 bool output_add_escaped(struct buf *b, struct slice text) {

@@ -76,6 +76,9 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
         call_model_error(c, err);
         return;
     }
+    char units[OUTPUT_UNITS_BYTES];
+    if (output_units(units, c->endpoint, c->api->catalogue, &c->request, &r->usage))
+        net_header(c->x, SLICE("x-fal-billable-units"), slice_of(units));
     struct buf *b = call_scratch(c);
     output_json(b, c->endpoint, &c->request, r, NULL);
     if (b->failed)

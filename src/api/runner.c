@@ -73,6 +73,14 @@ static void add_names(struct buf *b, const struct run *r, const struct llm_resul
     add_header(b, "x-fal-runner-hints", r->request.hint);
 }
 
+static void fill_output(const struct run *r, struct buf *body, struct buf *headers,
+                        const struct llm_result *res) {
+    char units[OUTPUT_UNITS_BYTES];
+    output_json(body, r->endpoint, &r->request, res, NULL);
+    if (output_units(units, r->endpoint, r->api->catalogue, &r->request, &res->usage))
+        add_header(headers, "x-fal-billable-units", slice_of(units));
+}
+
 static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers,
                        const struct llm_result *res, const struct llm_error *err) {
     const struct llm_fault_info *info = llm_fault_info(err->fault);
@@ -88,6 +96,12 @@ static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *he
         buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
     else
         buf_printf(headers, "x-fal-error-type: %s\r\n", info->error_type);
+    static const enum queue_failure failures[] = {
+        [LLM_FAILURE_OTHER] = QUEUE_FAILURE_OTHER,
+        [LLM_FAILURE_SERVER_ERROR] = QUEUE_FAILURE_SERVER_ERROR,
+        [LLM_FAILURE_TIMEOUT] = QUEUE_FAILURE_TIMEOUT,
+        [LLM_FAILURE_CONNECTION] = QUEUE_FAILURE_CONNECTION};
+    o->failure = failures[info->failure];
     o->http_status = info->http_status;
     o->error = err->message;
     o->error_type = info->model_error ? SLICE("") : slice_of(info->error_type);
@@ -123,7 +137,7 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
     buf_init(&headers, 64U << 10);
     add_names(&headers, r, res);
     if (err == NULL)
-        output_json(&body, r->endpoint, &r->request, res, NULL);
+        fill_output(r, &body, &headers, res);
     else
         fill_error(&o, &body, &headers, res, err);
     if (body.failed) fill_too_large(&o, &body);

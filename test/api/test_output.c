@@ -11,6 +11,47 @@ const struct llm_fault_info *llm_fault_info(enum llm_fault f) {
     return f == LLM_CONTENT_POLICY ? &model : &platform;
 }
 
+static struct catalogue_model premium = {.premium = true};
+
+const struct catalogue_model *catalogue_find(const struct catalogue *c, struct slice id) {
+    return slice_is(id, "premium") ? &premium : NULL;
+}
+
+static void check_units(const char *endpoint, struct llm_request r, struct llm_usage u,
+                        const char *want) {
+    char out[OUTPUT_UNITS_BYTES];
+    struct endpoint e = {.id = endpoint};
+    bool known = output_units(out, &e, NULL, &r, &u);
+    assert_int_equal(known, want != NULL);
+    if (known) assert_string_equal(out, want);
+}
+
+static void output_units_are_requests_at_fal_and_dollars_elsewhere(void **state) {
+    struct llm_request plain = {.model = SLICE("a")}, best = {.model = SLICE("premium")},
+                       image = {.model = SLICE("a"), .nimages = 1};
+    struct llm_usage unknown = {0}, cost = {.has_cost = true, .cost_microusd = 1000560};
+    check_units("fal-ai/any-llm", plain, unknown, "1");
+    check_units("fal-ai/any-llm", best, cost, "10");
+    check_units("fal-ai/any-llm/vision", image, unknown, "3");
+    check_units("openrouter/router", best, cost, "1.00056000");
+    check_units("openrouter/router", plain, unknown, NULL);
+}
+
+static void output_errors_have_openais_shape_there(void **state) {
+    struct buf b;
+    buf_init(&b, 1024);
+    openai_error_json(&b, 404, "model_not_found", SLICE("model"), SLICE("no \"x\""));
+    assert_true(
+        slice_is(buf_slice(&b),
+                 "{\"error\":{\"message\":\"no \\\"x\\\"\",\"type\":\"invalid_request_error\","
+                 "\"param\":\"model\",\"code\":\"model_not_found\"}}"));
+    buf_reset(&b, 0);
+    openai_error_json(&b, 503, NULL, SLICE(""), SLICE("m"));
+    assert_true(slice_is(buf_slice(&b), "{\"error\":{\"message\":\"m\",\"type\":\"server_error\","
+                                        "\"param\":null,\"code\":null}}"));
+    buf_free(&b);
+}
+
 static void output_escapes_without_quotes(void **state) {
     struct buf b;
     buf_init(&b, 1024);
@@ -50,6 +91,8 @@ static void output_errors_have_both_shapes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(output_units_are_requests_at_fal_and_dollars_elsewhere),
+        cmocka_unit_test(output_errors_have_openais_shape_there),
         cmocka_unit_test(output_escapes_without_quotes),
         cmocka_unit_test(output_that_does_not_fit_adds_nothing),
         cmocka_unit_test(output_errors_have_both_shapes),
