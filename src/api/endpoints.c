@@ -121,8 +121,8 @@ static const struct input_field fields[IN_COUNT] = {
                         .max = 2,
                         .example = "0.7",
                         .title = "Temperature",
-                        .description = "How varied the answer is: 0 is the most predictable. Left "
-                                       "to the model when it is not given.",
+                        .description = "How varied the answer is: 0 is the most predictable. The "
+                                       "upstream's own when it is not given.",
                         .set = set_temperature},
     [IN_MAX_TOKENS] = {.name = "max_tokens",
                        .type = INPUT_INTEGER,
@@ -130,8 +130,8 @@ static const struct input_field fields[IN_COUNT] = {
                        .max = MAX_TOKENS_LIMIT,
                        .example = "512",
                        .title = "Max Tokens",
-                       .description = "The longest answer, in tokens. Left to the model when it is "
-                                      "not given.",
+                       .description = "The longest answer, in tokens. The upstream's own when it "
+                                      "is not given.",
                        .set = set_max_tokens},
     [IN_IMAGE_URL] = {.name = "image_url",
                       .type = INPUT_URL,

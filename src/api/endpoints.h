@@ -55,6 +55,7 @@ enum input_row {
     IN_COUNT
 };
 #define IN(row) (1U << IN_##row)
+#define INPUT_MAX_URLS 64U
 const struct input_field *input_field_at(enum input_row row);
 
 enum output_field {

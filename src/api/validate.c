@@ -147,7 +147,6 @@ static bool check_enum(struct faults *f, const struct input_field *in, yyjson_va
 
 /* Signed addresses of stores are 1 to 4 KiB. */
 #define URL_MAX_BYTES 16384U
-#define MAX_URLS 64U
 
 /* What fal's table of errors says of each kind; what we look at is the main type, so the formats say no more. */
 static const struct {
@@ -254,7 +253,7 @@ static bool check_urls(struct faults *f, const struct input_field *in, yyjson_va
         field_fault(f, in, "Input should be a valid list", "list_type", NULL, v);
         return false;
     }
-    if (yyjson_arr_size(v) > MAX_URLS) {
+    if (yyjson_arr_size(v) > INPUT_MAX_URLS) {
         field_fault(f, in, "List should have at most 64 items", "sequence_too_long",
                     "{\"max_length\":64}", NULL);
         return false;
