@@ -2,10 +2,7 @@
 
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
-import asyncio
 import inspect
-import time
-from types import SimpleNamespace
 
 import fal_client.client as fal_client
 import httpx_sse
@@ -108,20 +105,7 @@ def end(server, handle):
 
 @pytest.fixture
 def hurry(monkeypatch):
-    """The client's waits, kept instead of waited for."""
-    waits = []
-
-    def blocking(seconds):
-        waits.append(seconds)
-        time.sleep(min(seconds, 0.01))
-
-    async def coroutine(seconds):
-        waits.append(seconds)
-        await asyncio.sleep(min(seconds, 0.01))
-
-    monkeypatch.setattr(fal_client, "time", SimpleNamespace(sleep=blocking))
-    monkeypatch.setattr(fal_client, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": coroutine}))
-    return waits
+    return wire.hurried(monkeypatch, fal_client, "asyncio")
 
 
 def refusal(call, *args, **kwargs):
@@ -451,17 +435,11 @@ def test_leaving_a_stream_closes_the_upstream_call(fal, mock):
     wire.wait_until(lambda: mock.stats()["aborted"] > aborted)
 
 
-def left(call, seconds=0.3):
-    """Cancels a coroutine after a while, as an application that leaves does."""
-    with pytest.raises(asyncio.TimeoutError):
-        wire.LOOP.run_until_complete(asyncio.wait_for(call, seconds))
-
-
 @ASYNC
 @feature("abort.run")
 def test_leaving_run_closes_the_upstream_call(fal, mock):
     aborted = mock.stats()["aborted"]
-    left(fal.client.target.run(APP, {"prompt": "x", "model": "test/silent"}))
+    wire.left(fal.client.target.run(APP, {"prompt": "x", "model": "test/silent"}))
     wire.wait_until(lambda: mock.stats()["aborted"] > aborted)
 
 
@@ -470,7 +448,7 @@ def test_leaving_run_closes_the_upstream_call(fal, mock):
 def test_leaving_subscribe_leaves_the_request_running(fal):
     ids = []
     arguments = {"prompt": "nonce:left", "model": "test/late"}
-    left(fal.client.target.subscribe(APP, arguments, on_enqueue=ids.append), 0.15)
+    wire.left(fal.client.target.subscribe(APP, arguments, on_enqueue=ids.append), 0.15)
     assert "nonce:left" in fal.result(APP, ids[0])["output"]
 
 

@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 ROOT = pathlib.Path(__file__).parents[2]
 BUILD = pathlib.Path(os.environ.get("TEST_BUILD", ROOT / "build"))
@@ -212,7 +213,12 @@ class Waits:
 
     def __getattr__(self, name):
         value = getattr(self.target, name)
-        return value if not callable(value) else lambda *args, **kwargs: settle(value(*args, **kwargs))
+        if callable(value):
+            return lambda *args, **kwargs: settle(value(*args, **kwargs))
+        return settle(value)
+
+    def __iter__(self):
+        return steps(aiter(self.target))
 
 
 def settle(value):
@@ -230,7 +236,36 @@ def steps(generator):
     except StopAsyncIteration:
         return
     finally:
-        LOOP.run_until_complete(generator.aclose())
+        if hasattr(generator, "aclose"):
+            LOOP.run_until_complete(generator.aclose())
+
+
+def hurried(monkeypatch, module, coroutine_module):
+    """A client's waits (MODULE's time.sleep and the other's sleep), kept instead of waited for."""
+    waits = []
+
+    def blocking(seconds):
+        waits.append(seconds)
+        time.sleep(min(seconds, 0.01))
+
+    async def coroutine(seconds):
+        waits.append(seconds)
+        await asyncio.sleep(min(seconds, 0.01))
+
+    def replace(name, sleep):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, SimpleNamespace(**vars(real) | {"sleep": sleep}))
+
+    replace("time", blocking)
+    replace(coroutine_module, coroutine)
+    return waits
+
+
+def left(call, seconds=0.3):
+    """Cancels a coroutine after a while, as an application that leaves does."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        LOOP.run_until_complete(asyncio.wait_for(call, seconds))
+        raise AssertionError("it ended by itself")
 
 
 def wait_until(what, seconds=10):
