@@ -110,6 +110,7 @@ struct script {
     bool cost, count, reasoning, badutf8, surrogates, lone_surrogate;
     long error_in_stream;
     bool no_done, no_finish, no_blank, cr_only, crlf, sse_fields;
+    bool openrouter, whole, streams, mute;
     /* how on the wire */
     char retry_after[64], retry_after_ms[32], encoding[32], extra_headers[512];
     long headers_big, early, chunked;
@@ -173,6 +174,14 @@ void answer_begin_head(struct call *c, long status, const char *type, struct buf
 void answer_add_chunk(struct buf *out, const char *p, size_t n);
 void answer_add_trailer(const struct script *s, struct buf *out);
 void answer_stream_head(struct call *c, struct buf *out);
+
+/* ---- OpenRouter's dialect (mock_openrouter.c) ---- */
+
+void openrouter_add_head(const struct call *c, long status, struct buf *out);
+void openrouter_begin_object(const struct call *c, struct buf *out);
+void openrouter_add_comments(const struct call *c, const char *eol, struct buf *out);
+void openrouter_add_usage(const struct call *c, struct buf *out);
+void openrouter_add_error(const struct call *c, long status, const char *message, struct buf *out);
 
 /* ---- what tests look at (mock_stats.c) ---- */
 

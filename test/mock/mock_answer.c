@@ -100,6 +100,7 @@ void answer_add_usage(const struct call *c, struct buf *out) {
     else
         add_true_usage(c, out);
     if (c->script.cost) buf_str(out, ",\"cost\":0.000123");
+    if (c->script.openrouter) openrouter_add_usage(c, out);
     buf_str(out, "}");
 }
 
@@ -114,9 +115,14 @@ const char *answer_finish_reason(const struct call *c) {
 /* ---- bodies that are whole ---- */
 
 void answer_begin_object(const struct call *c, const char *object, struct buf *out) {
-    buf_str(out, "{\"id\":\"chatcmpl-mock-");
-    buf_num(out, c->id + 1000000000); /* the same length for long */
-    buf_str(out, "\",\"object\":\"");
+    if (c->script.openrouter) {
+        openrouter_begin_object(c, out);
+    } else {
+        buf_str(out, "{\"id\":\"chatcmpl-mock-");
+        buf_num(out, c->id + 1000000000); /* the same length for long */
+        buf_str(out, "\"");
+    }
+    buf_str(out, ",\"object\":\"");
     buf_str(out, object);
     buf_str(out, "\",\"created\":1735689600,\"model\":\"");
     buf_json(out, (struct span){c->model, strlen(c->model)});
@@ -144,6 +150,12 @@ static void completion_body(struct call *c, struct buf *out) {
 
 static void error_body(const struct call *c, long status, struct buf *out) {
     const struct script *s = &c->script;
+    if (s->openrouter && !s->echo_auth) {
+        buf_str(out, "{\"error\":");
+        openrouter_add_error(c, status, "mock error", out);
+        buf_str(out, ",\"user_id\":\"user_mock\"}");
+        return;
+    }
     buf_str(out, "{\"error\":{\"message\":\"");
     if (s->echo_auth) {
         buf_str(out, "Incorrect API key provided: ");
@@ -277,6 +289,7 @@ void answer_begin_head(struct call *c, long status, const char *type, struct buf
     if (c->close) buf_str(out, "Connection: close\r\n");
     if (s->keepalive[0] || s->keepalive[1])
         buf_fmt(out, "Keep-Alive: timeout=%ld, max=%ld\r\n", s->keepalive[0], s->keepalive[1]);
+    if (s->openrouter) openrouter_add_head(c, status, out);
     buf_str(out, s->extra_headers);
     if (s->headers_big) add_big_headers((size_t)s->headers_big, out);
 }
@@ -346,10 +359,10 @@ static void whole_answer(struct call *c, struct span rest, struct buf *out) {
 
 void answer_begin(struct call *c, struct span rest, struct buf *out) {
     struct script *s = &c->script;
-    c->words = s->tokens > 0 ? (size_t)s->tokens : FIXED_WORDS;
+    c->words = s->mute ? 0 : s->tokens > 0 ? (size_t)s->tokens : FIXED_WORDS;
     if (s->http10 || s->longer_cl || s->close_after) c->drop = true;
     if (s->surrogates && c->stream) s->onebyte = true;
-    bool streams = c->chat && c->stream && !fails(s) && !s->html && !s->empty && !s->null_body &&
+    bool streams = c->chat && (c->stream || s->streams) && !s->whole && !fails(s) && !s->html && !s->empty && !s->null_body &&
                    !s->no_choices && !s->choices_empty;
     if (streams)
         answer_stream_head(c, out);

@@ -77,6 +77,11 @@ static const struct row rows[] = {
      "N lines \": OPENROUTER PROCESSING\" before each event"},
     {"data-lines", "N", NUM, AT(data_lines), 0,
      "the JSON of each event stands in about N data: lines"},
+    {"openrouter", "", FLAG, AT(openrouter), 0,
+     "OpenRouter's dialect: comments, usage with cost always, X-Generation-Id, its errors"},
+    {"whole", "", FLAG, AT(whole), 0, "never streams, whatever was asked for"},
+    {"mute", "", FLAG, AT(mute), 0, "no text at all"},
+    {"streams", "", FLAG, AT(streams), 0, "always streams"},
     {"sse-fields", "", FLAG, AT(sse_fields), 0,
      "event: error, retry: 0 and an id with NUL in each event"},
     /* how on the wire */
@@ -252,6 +257,7 @@ static void good_part(const struct script *s, struct script *good) {
     good->cost = s->cost;
     good->count = s->count;
     good->reasoning = s->reasoning;
+    good->openrouter = s->openrouter;
     memcpy(good->prefix, s->prefix, sizeof good->prefix);
 }
 

@@ -29,7 +29,9 @@ static void add_data_lines(const struct script *s, struct span json, struct buf 
     buf_add(out, json.p + 1, json.len - 1);
 }
 
-static void add_event_text(const struct script *s, struct span json, bool last, struct buf *out) {
+static void add_event_text(const struct call *c, const struct script *s, struct span json,
+                           bool last, struct buf *out) {
+    if (c->script.openrouter) openrouter_add_comments(c, eol(s), out);
     for (long i = 0; i < s->comments; i++)
         buf_fmt(out, ": OPENROUTER PROCESSING%s%s", eol(s), eol(s));
     if (s->sse_fields) {
@@ -52,7 +54,7 @@ static void add_event(struct call *c, struct span json, bool last, struct buf *o
     const struct script *s = &c->script;
     struct buf text = {0};
     if (s->bom && c->events == 0) buf_str(&text, "\xEF\xBB\xBF");
-    add_event_text(s, json, last, &text);
+    add_event_text(c, s, json, last, &text);
     if (s->longer_cl || s->http10)
         buf_add(out, text.data, text.len);
     else
@@ -103,14 +105,21 @@ static void words_stage(struct call *c, struct buf *out) {
 static void error_stage(struct call *c, struct buf *out) {
     struct buf json = {0};
     begin_chunk(c, &json);
-    buf_fmt(
-        &json,
-        "{\"index\":0,\"delta\":{\"content\":\"\"},\"logprobs\":null,\"finish_reason\":\"error\"}],"
-        "\"error\":{\"code\":%ld,\"message\":\"mock error in the stream\"}}",
-        c->script.error_in_stream);
+    buf_str(&json, "{\"index\":0,\"delta\":{\"content\":\"\"},\"logprobs\":null,"
+                   "\"finish_reason\":\"error\"}],\"error\":");
+    if (c->script.openrouter)
+        openrouter_add_error(c, c->script.error_in_stream, "mock error in the stream", &json);
+    else
+        buf_fmt(&json, "{\"code\":%ld,\"message\":\"mock error in the stream\"}",
+                c->script.error_in_stream);
+    buf_str(&json, "}");
     add_event(c, (struct span){json.data, json.len}, true, out);
     buf_free(&json);
     c->stage = STAGE_TRAILER;
+}
+
+static bool wants_usage(const struct call *c) {
+    return c->include_usage || c->script.openrouter;
 }
 
 static void finish_stage(struct call *c, struct buf *out) {
@@ -121,14 +130,14 @@ static void finish_stage(struct call *c, struct buf *out) {
     begin_chunk(c, &json);
     buf_fmt(&json, "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}",
             answer_finish_reason(c));
-    bool last = s->no_done && !c->include_usage;
+    bool last = s->no_done && !wants_usage(c);
     add_event(c, (struct span){json.data, json.len}, last, out);
     buf_free(&json);
 }
 
 static void usage_stage(struct call *c, struct buf *out) {
     c->stage = STAGE_DONE;
-    if (!c->include_usage || answer_usage_missing(c)) return;
+    if (!wants_usage(c) || answer_usage_missing(c)) return;
     struct buf json = {0};
     begin_chunk(c, &json);
     buf_str(&json, "],\"usage\":");
@@ -144,7 +153,7 @@ static void done_stage(struct call *c, struct buf *out) {
     struct script plain = c->script;
     plain.data_lines = 0;
     struct buf text = {0};
-    add_event_text(&plain, (struct span){"[DONE]", 6}, true, &text);
+    add_event_text(c, &plain, (struct span){"[DONE]", 6}, true, &text);
     if (plain.longer_cl || plain.http10)
         buf_add(out, text.data, text.len);
     else
