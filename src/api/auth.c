@@ -86,9 +86,10 @@ static bool is_loopback_name(struct slice name) {
 
 /* A caller who reaches us under fal's own names has pointed them here (DNS or a hosts file). */
 static bool is_fal_name(struct slice name) {
-    static const char *const names[] = {"fal.run",           "queue.fal.run", "rest.fal.ai",
-                                        "rest.alpha.fal.ai", "v3.fal.media",  "v3b.fal.media",
-                                        "fal.media",         "ws.fal.run",    "api.fal.ai"};
+    static const char *const names[] = {"fal.run",           "queue.fal.run",   "rest.fal.ai",
+                                        "rest.alpha.fal.ai", "v3.fal.media",    "v3b.fal.media",
+                                        "fal.media",         "ws.fal.run",      "api.fal.ai",
+                                        "falrun.com",        "queue.falrun.com"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (slice_eq_nocase(name, slice_of(names[i]))) return true;
     return false;

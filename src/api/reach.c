@@ -18,6 +18,7 @@ static const struct {
     {"rest.alpha.fal.ai", SURFACE_REST},
     {"v3.fal.media", SURFACE_CDN},
     {"api.fal.ai", SURFACE_PLATFORM},
+    {"falrun.com", SURFACE_RUN}, /* where clients turn to when fal.run does not answer */
 };
 
 bool reach_prefix(struct slice segment, enum config_surface *out) {
