@@ -16,10 +16,11 @@ enum served {
     SERVED_STATUS_STREAM,
     SERVED_RESULT,
     SERVED_CANCEL,
+    SERVED_DOCS,
     SERVED_OPS,
     SERVED_NONE
 };
-#define SERVED_KINDS 9
+#define SERVED_KINDS 10
 
 struct api {
     struct net_loop *loop;

@@ -36,6 +36,7 @@ static const char *const surface_names[SERVED_KINDS] = {[SERVED_RUN] = "run",
                                                         [SERVED_STATUS_STREAM] = "status_stream",
                                                         [SERVED_RESULT] = "result",
                                                         [SERVED_CANCEL] = "cancel",
+                                                        [SERVED_DOCS] = "documents",
                                                         [SERVED_OPS] = "operations",
                                                         [SERVED_NONE] = "none"};
 

@@ -10,6 +10,8 @@ static const struct route routes[] = {
     {H1_GET, EVERY, "/healthz", SERVED_OPS, true, false, handle_health},
     {H1_GET, EVERY, "/readyz", SERVED_OPS, true, false, handle_ready},
     {H1_GET, EVERY, "/metrics", SERVED_OPS, false, false, handle_metrics},
+    {H1_GET, EVERY, "/api/openapi/queue/openapi.json", SERVED_DOCS, true, false, handle_openapi},
+    {H1_GET, EVERY, "/models/{app}/llms.txt", SERVED_DOCS, true, false, handle_llms},
     {H1_POST, RUN, "/{app}/stream", SERVED_STREAM, false, false, handle_stream},
     {H1_POST, RUN, "/{app}", SERVED_RUN, false, false, handle_run},
     {H1_GET, QUEUE, "/{app}/requests/{id}/status/stream", SERVED_STATUS_STREAM, false, false,

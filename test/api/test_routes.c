@@ -36,6 +36,8 @@ HANDLER(handle_result)
 HANDLER(handle_cancel)
 HANDLER(handle_health)
 HANDLER(handle_ready)
+HANDLER(handle_openapi)
+HANDLER(handle_llms)
 HANDLER(handle_metrics)
 
 struct found {
@@ -93,6 +95,9 @@ static void routes_find_every_surface(void **state) {
           (struct found){.kind = SERVED_RESULT});
     check(H1_PUT, "/queue/fal-ai/any-llm/requests/abc/cancel",
           (struct found){.kind = SERVED_CANCEL, .app = "fal-ai/any-llm"});
+    check(H1_GET, "/api/openapi/queue/openapi.json", (struct found){.kind = SERVED_DOCS});
+    check(H1_GET, "/models/fal-ai/any-llm/llms.txt",
+          (struct found){.kind = SERVED_DOCS, .app = "fal-ai/any-llm"});
     check(H1_HEAD, "/healthz", (struct found){.kind = SERVED_OPS});
 }
 
