@@ -112,12 +112,18 @@ static void add_openrouter(struct buf *b, const struct llm_request *r) {
     buf_puts(b, ",\"usage\":{\"include\":true}");
 }
 
+static bool wants_completion_tokens(const struct config_upstream *up,
+                                    const struct route_step *step) {
+    return up->kind == UPSTREAM_OPENAI && step->entry != NULL && step->entry->max_completion_tokens;
+}
+
 static void add_values(struct buf *b, const struct config_upstream *up,
-                       const struct llm_request *r) {
+                       const struct route_step *step, const struct llm_request *r) {
     uint32_t max_tokens = r->has_max_tokens ? r->max_tokens : up->default_max_tokens;
     add_messages(b, r);
     if (max_tokens > 0) {
-        buf_puts(b, ",\"max_tokens\":");
+        buf_puts(b, wants_completion_tokens(up, step) ? ",\"max_completion_tokens\":"
+                                                      : ",\"max_tokens\":");
         buf_u64(b, max_tokens);
     }
     if (r->has_temperature) {
@@ -162,13 +168,13 @@ static void add_members(struct buf *b, const struct config_upstream *up,
     add_denying_provider(b, wishes);
 }
 
-bool adapter_body(struct buf *b, const struct config_upstream *up, struct slice model,
+bool adapter_body(struct buf *b, const struct config_upstream *up, const struct route_step *step,
                   const struct llm_request *r, bool stream) {
     bool values = r->members.len == 0;
     buf_puts(b, "{\"model\":");
-    add_text(b, model);
+    add_text(b, step->upstream_id);
     if (values)
-        add_values(b, up, r);
+        add_values(b, up, step, r);
     else
         add_members(b, up, r);
     if (stream) buf_puts(b, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");

@@ -237,7 +237,7 @@ static void send_request(struct llm_call *c) {
                                  .deadlines = up->deadlines,
                                  .hooks = &relay_hooks,
                                  .user = c};
-    if (adapter_body(&c->body, up->cfg, c->steps[c->at].upstream_id, &c->r, stream)) {
+    if (adapter_body(&c->body, up->cfg, &c->steps[c->at], &c->r, stream)) {
         o.body = buf_slice(&c->body);
         c->net = net_call_start(up->origin, &o);
     }

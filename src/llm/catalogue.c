@@ -73,6 +73,12 @@ static bool read_vision(struct reading *r, const char *key, yyjson_val *v,
     return yyjson_is_bool(v) || refuse(r, key, "must be true or false");
 }
 
+static bool read_max_completion_tokens(struct reading *r, const char *key, yyjson_val *v,
+                                       struct catalogue_model *m) {
+    m->max_completion_tokens = yyjson_is_true(v);
+    return yyjson_is_bool(v) || refuse(r, key, "must be true or false");
+}
+
 static bool read_context(struct reading *r, const char *key, yyjson_val *v,
                          struct catalogue_model *m) {
     if (yyjson_is_null(v)) return true;
@@ -141,6 +147,7 @@ static const struct {
     {"id", read_id},
     {"premium", read_premium},
     {"vision", read_vision},
+    {"max_completion_tokens", read_max_completion_tokens},
     {"context_tokens", read_context},
     {"price", read_price},
     {"upstream_id", read_upstream_id},
@@ -157,7 +164,8 @@ static bool read_model_key(struct reading *r, yyjson_val *k, struct catalogue_mo
              yyjson_get_str(k));
     return refuse(
         r, key,
-        "unknown key (id, premium, vision, context_tokens, price, upstream_id, replaced_by, comment)");
+        "unknown key (id, premium, vision, max_completion_tokens, context_tokens, price, upstream_id, "
+        "replaced_by, comment)");
 }
 
 static bool read_model(struct reading *r, yyjson_val *v, struct catalogue_model *m) {

@@ -9,6 +9,8 @@
 struct catalogue_model {
     struct slice id;
     bool premium, vision;
+    bool
+        max_completion_tokens; /* openai upstreams: the name of max_tokens, which OpenAI's newer models refuse */
     uint32_t context_tokens; /* 0: unknown */
     bool has_price;
     int64_t prompt_picousd, completion_picousd; /* per token = micro-dollars per million tokens */

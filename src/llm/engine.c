@@ -41,6 +41,7 @@ struct engine {
     void (*on_state)(void *user, enum engine_state state, const char *text);
     void *user;
     char *model_file, *cache_dir, *self;
+    struct slice alias;
     char *programs[ENGINE_MAX_PROGRAMS]; /* the next one is tried when the CPU cannot run one */
     size_t nprograms, program;
     char run_dir[PATH_MAX], socket[PATH_MAX], key_file[PATH_MAX];
@@ -126,6 +127,7 @@ struct engine *engine_new(const struct engine_options *o, char *reason, size_t s
     e->times = (struct engine_times)ENGINE_TIMES_DEFAULT;
     e->timer.fire = on_timer;
     e->stopped.run = run_stopped;
+    e->alias = o->alias;
     e->model_file = strdup(o->model_file);
     e->cache_dir = strdup(o->cache_dir);
     e->self = strdup(o->self);
@@ -157,6 +159,7 @@ static struct engine_launch launch_of(const struct engine *e) {
     return (struct engine_launch){.self = e->self,
                                   .program = e->programs[e->program],
                                   .model_file = e->model_file,
+                                  .alias = e->alias,
                                   .socket = e->socket,
                                   .key_file = e->key_file,
                                   .parent_pid = (int)getpid(),

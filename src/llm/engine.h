@@ -22,6 +22,7 @@ struct engine_options {
     struct net_loop *loop;
     const struct random *random;
     const char *model_file; /* GGUF */
+    struct slice alias; /* how its answers name the model; borrowed for life; len 0: by its file */
     /* llama-server; NULL: $PATH, then cache_dir/engine, then cache_dir/engine-src. The next of them is tried when the
      * CPU lacks instructions that the build uses (SIGILL). */
     const char *program;
@@ -42,7 +43,7 @@ struct engine;
 
 /* Looks for program and model (a readable GGUF of version 2 or 3 with sane counts, as long as its header says); does
  * not start yet. NULL with one line in reason that says what to do (exit 66): which command fetches what is missing.
- * Strings are copied. */
+ * Strings are copied, but for the alias. */
 struct engine *engine_new(const struct engine_options *o, char *reason, size_t size);
 void engine_start(struct engine *e);
 enum engine_state engine_get_state(const struct engine *e);

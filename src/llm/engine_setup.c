@@ -226,6 +226,7 @@ char **engine_build_env(const struct engine_launch *l, char *const *from) {
         list_add(&e, "OMP_WAIT_POLICY=active");
         list_add(&e, "GOMP_SPINCOUNT=%u", l->tuning.spin);
     }
+    if (l->alias.len > 0) list_add(&e, "LLAMA_ARG_ALIAS=%.*s", SLICE_ARG(l->alias));
     list_add(&e, "LLAMA_ARG_UI=0");
     list_add(&e, "LLAMA_ARG_NO_WEBUI=1"); /* the same for older ones */
     list_add(&e, "LLAMA_ARG_OFFLINE=1");

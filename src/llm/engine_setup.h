@@ -34,6 +34,7 @@ int engine_write_key(const char *file, const struct secret *key);
 
 struct engine_launch {
     const char *self, *program, *model_file, *socket, *key_file;
+    struct slice alias; /* how answers name the model; len 0: by its file */
     int parent_pid;
     unsigned slots;
     uint64_t model_context_tokens; /* 0: unknown */

@@ -110,6 +110,7 @@ static bool make_engine(struct upstream *up, struct config_error *err) {
     struct engine_options eo = {.loop = o->loop,
                                 .random = o->random,
                                 .model_file = up->cfg->model_file,
+                                .alias = up->cfg->alias,
                                 .program = up->cfg->engine,
                                 .cache_dir = o->config->cache_dir,
                                 .data_dir = o->config->data_dir,

@@ -133,12 +133,36 @@ static const struct {
      "{\"model\":\"m/1\",\"messages\":[],\"provider\":{\"a\":1}}"},
 };
 
+static const struct route_step step = {.upstream_id = S("m/1")};
+
+/* OpenAI's newer models refuse max_tokens; OpenRouter translates it. */
+static void newer_models_of_openai_get_max_completion_tokens(void **state) {
+    static const struct catalogue_model newer = {.max_completion_tokens = true};
+    static const struct route_step to_newer = {.upstream_id = S("o3"), .entry = &newer};
+    static const struct {
+        const struct config_upstream *up;
+        const struct route_step *step;
+        bool renamed;
+    } rows[] = {{&lab, &to_newer, true}, {&lab, &step, false}, {&router, &to_newer, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buf b;
+        buf_init(&b, 65536);
+        adapter_body(&b, rows[i].up, rows[i].step, &(struct llm_request){.prompt = SLICE("Hi")},
+                     false);
+        struct slice body = buf_slice(&b);
+        assert_int_equal(memmem(body.ptr, body.len, "\"max_completion_tokens\":1024", 28) != NULL,
+                         rows[i].renamed);
+        assert_int_equal(memmem(body.ptr, body.len, "\"max_tokens\":1024", 17) != NULL,
+                         !rows[i].renamed);
+        buf_free(&b);
+    }
+}
+
 static void bodies_are_built_from_validated_values_only(void **state) {
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct buf b;
         buf_init(&b, 65536);
-        assert_true(
-            adapter_body(&b, bodies[i].up, SLICE("m/1"), &bodies[i].request, bodies[i].stream));
+        assert_true(adapter_body(&b, bodies[i].up, &step, &bodies[i].request, bodies[i].stream));
         expect_text(buf_slice(&b), bodies[i].want);
         buf_free(&b);
     }
@@ -158,8 +182,8 @@ static void openrouter_takes_audio_as_base64_only(void **state) {
 static void body_over_the_maximum_is_a_failure(void **state) {
     struct buf b;
     buf_init(&b, 32);
-    assert_false(adapter_body(&b, &plain, SLICE("m/1"),
-                              &(struct llm_request){.prompt = SLICE("Hi")}, false));
+    assert_false(
+        adapter_body(&b, &plain, &step, &(struct llm_request){.prompt = SLICE("Hi")}, false));
     buf_free(&b);
 }
 
@@ -211,6 +235,7 @@ static void path_follows_the_base_url(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_are_built_from_validated_values_only),
+        cmocka_unit_test(newer_models_of_openai_get_max_completion_tokens),
         cmocka_unit_test(openrouter_takes_audio_as_base64_only),
         cmocka_unit_test(body_over_the_maximum_is_a_failure),
         cmocka_unit_test(headers_carry_the_key_of_this_upstream_only),

@@ -429,6 +429,7 @@ static void environment_carries_no_secret_of_the_server(void **state) {
     char **e = engine_build_env(&l, from);
     assert_non_null(e);
     for (size_t i = 0; e[i] != NULL; i++) assert_null(strstr(e[i], "planted"));
+    assert_int_equal(count(e, "LLAMA_ARG_ALIAS="), 0);
     assert_int_equal(count(e, "PATH="), 1);
     assert_int_equal(count(e, "HOME="), 1);
     assert_int_equal(count(e, "OMP_NUM_THREADS="), 1);
@@ -437,9 +438,11 @@ static void environment_carries_no_secret_of_the_server(void **state) {
     assert_int_equal(count(e, "OMP_WAIT_POLICY=active"), 1);
     assert_int_equal(count(e, "GOMP_SPINCOUNT=5000"), 1);
     engine_free_list(e);
-    l.tuning.spin = 0; /* then the operator's own wish counts */
+    l.tuning.spin = 0;              /* then the operator's own wish counts */
+    l.alias = SLICE("local/small"); /* answers name the model by it, not by the path of its file */
     e = engine_build_env(&l, from);
     assert_int_equal(count(e, "OMP_WAIT_POLICY=passive"), 1);
+    assert_int_equal(count(e, "LLAMA_ARG_ALIAS=local/small"), 1);
     assert_int_equal(count(e, "GOMP_SPINCOUNT="), 0);
     engine_free_list(e);
 }

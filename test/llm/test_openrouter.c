@@ -116,6 +116,18 @@ static void withheld_answer_is_a_content_policy_error(void **state) {
     }
 }
 
+static void model_may_have_nothing_to_say(void **state) {
+    static const char *const hows[] = {"direct", "stream", "queue"};
+    for (size_t i = 0; i < 3; i++) {
+        struct rig r;
+        open_router(&r, "/openrouter/mute/v1");
+        rig_call(&r, &g, hows[i]);
+        assert_int_equal(g.fault, LLM_OK);
+        assert_string_equal(g.output, "");
+        end(&r);
+    }
+}
+
 static void raw_call_gets_what_it_asked_for_or_an_error(void **state) {
     for (int i = 0; i < 2; i++) {
         struct rig r;
@@ -145,6 +157,7 @@ int main(void) {
         cmocka_unit_test(list_price_is_used_where_no_cost_is_told),
         cmocka_unit_test(errors_before_and_after_the_first_byte_are_classified),
         cmocka_unit_test(withheld_answer_is_a_content_policy_error),
+        cmocka_unit_test(model_may_have_nothing_to_say),
         cmocka_unit_test(raw_call_gets_what_it_asked_for_or_an_error),
     };
     return cmocka_run_group_tests_name("llm/openrouter", tests, start, stop);
