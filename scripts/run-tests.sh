@@ -140,7 +140,7 @@ run_python() {
     python=$("$ROOT/scripts/wire-setup.sh" python) || { note failed python set-up 'the Python clients could not be fetched'; return; }
     ended=0
     (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD TEST_PYTHON_RESULTS=$RESULTS \
-        "$python" -B -m pytest -p no:cacheprovider -v ${T:+-k "$T"}) || ended=$?
+        "$python" -B -m pytest -p no:cacheprovider -o tmp_path_retention_policy=none -v ${T:+-k "$T"}) || ended=$?
     case $ended in
     0 | 1 | 5) ;; # passed, some failed (they are counted), none has such a name
     *) note failed python '(runner)' "ended with $ended" ;;

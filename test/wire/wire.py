@@ -113,6 +113,24 @@ class Server(Child):
         shutil.rmtree(self.folder)
 
 
+class Authority:
+    """A certificate authority of the test's own, and one certificate by it for these names."""
+
+    def __init__(self, folder, names):
+        self.file = folder / "ca.pem"
+        key, request, self.cert, self.key = (folder / n for n in ("ca.key", "request", "cert.pem", "cert.key"))
+        new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split()
+        alt = "subjectAltName=" + ",".join([*(f"DNS:{n}" for n in names), "IP:127.0.0.1"])
+        quiet = {"check": True, "capture_output": True}
+        subprocess.run([*new, "-x509", "-days", "2", "-subj", "/CN=test", "-keyout", key, "-out", self.file], **quiet)
+        subprocess.run([*new, "-subj", "/CN=test server", "-keyout", self.key, "-out", request], **quiet)
+        extensions = folder / "extensions"
+        extensions.write_text(alt)
+        signed = ["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", self.file, "-CAkey", key]
+        subprocess.run([*signed, "-CAcreateserial", "-extfile", extensions, "-out", self.cert], **quiet)
+        self.flags = ["--tls-cert", self.cert, "--tls-key", self.key]
+
+
 class Seen:
     """One request as it passed, and the status it got (None: nobody answered)."""
 
