@@ -41,11 +41,15 @@ static size_t waiting(const struct queue *q) {
     return q->at[STEP_NEW] + q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
 }
 
-static enum queue_code may_submit(const struct queue *q, const struct queue_submit *in) {
+/* The limits of server and owner count the new one; the caller's means "not when it is longer than this". */
+static enum queue_code may_submit(const struct queue *q, const struct queue_submit *in,
+                                  const struct owner *o) {
     size_t n = waiting(q);
     if (!q->started || q->draining || !q->stats.can_write) return QUEUE_UNAVAILABLE;
     if (q->o.max_queue_length > 0 && n >= q->o.max_queue_length) return QUEUE_FULL;
-    return in->max_queue_length > 0 && n >= in->max_queue_length ? QUEUE_FULL : QUEUE_OK;
+    if (in->owner_queue_length > 0 && o != NULL && o->queued >= in->owner_queue_length)
+        return QUEUE_FULL;
+    return in->max_queue_length > 0 && n > in->max_queue_length ? QUEUE_FULL : QUEUE_OK;
 }
 
 /* A UUID of version 7: 48 bits of time, 74 random ones. Ids that grow with time are neighbours in the store's index;
@@ -59,16 +63,45 @@ static void draw_id(struct queue *q, char id[UUID_BYTES]) {
     id[14] = '7';
 }
 
+static uint64_t start_timeout(const struct queue_submit *in) {
+    uint64_t cap = QUEUE_START_TIMEOUT_CAP_MS;
+    return in->start_timeout_ms < cap ? in->start_timeout_ms : cap;
+}
+
+static int32_t retries(int told) {
+    int most = QUEUE_MAX_ATTEMPTS;
+    return told < 0 ? -1 : told < most ? told : most;
+}
+
+static struct store_wishes wishes_of(const struct queue_submit *in) {
+    uint64_t limit = in->owner_concurrency;
+    return (struct store_wishes){.start_timeout_ms = (int64_t)start_timeout(in),
+                                 .no_store = in->no_store,
+                                 .no_fallback = in->no_fallback,
+                                 .retries_server_error = retries(in->retries_server_error),
+                                 .retries_timeout = retries(in->retries_timeout),
+                                 .retries_connection_error = retries(in->retries_connection_error),
+                                 .owner_concurrency = limit < UINT32_MAX ? (int64_t)limit : 0,
+                                 .hint = in->hint,
+                                 .tags = in->tags};
+}
+
 static struct item *new_item(struct queue *q, const struct queue_submit *in) {
     char id[UUID_BYTES];
     draw_id(q, id);
-    struct item *i = item_new(id, in->endpoint, in->owner);
+    struct item *i = item_new(id, in->endpoint);
     if (i == NULL) return NULL;
-    i->created_ms = wall_ms(q);
+    if (!item_join(q, i, in->owner) ||
+        (in->start_timeout_ms > 0 && !start_by(q, i, start_timeout(in)))) {
+        item_free(q, i);
+        return NULL;
+    }
+    owner_limit(q, i->owner, in->owner_concurrency);
     i->priority = in->priority < 0           ? 0
                   : in->priority > UINT8_MAX ? UINT8_MAX
                                              : (uint8_t)in->priority;
     i->no_retry = in->no_retry;
+    i->no_store = in->no_store;
     i->has_webhook = in->webhook.len > 0;
     return i;
 }
@@ -82,15 +115,19 @@ static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                                .webhook = in->webhook,
                                .priority = i->priority,
                                .no_retry = in->no_retry,
-                               .created_ms = i->created_ms};
+                               .created_ms = wall_ms(q),
+                               .wishes = wishes_of(in)};
     struct ticket *t = slots_get(&q->tickets, ticket);
     t->item = i;
     q->at[STEP_NEW]++;
+    owner_counts(q, i);
     q->o.store->backend->submit(q->o.store, ticket, &row);
 }
 
 void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d) {
-    enum queue_code code = may_submit(q, in);
+    struct owner *o = owner_find(q, in->owner);
+    if (o != NULL) owner_limit(q, o, in->owner_concurrency);
+    enum queue_code code = may_submit(q, in, o);
     struct call *c = calloc(1, sizeof *c);
     if (c == NULL) {
         refuse(q, d);
@@ -105,7 +142,7 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
         give_submit(q, ticket, i, in);
         return;
     }
-    free(i);
+    if (i != NULL) item_free(q, i);
     if (code == QUEUE_OK) c->refused = QUEUE_UNAVAILABLE;
     keep(q, c);
 }
@@ -116,9 +153,11 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
 uint32_t position_of(struct queue *q, struct item *i) {
     size_t begun = q->at[STEP_LOST] + q->at[STEP_READY] + q->at[STEP_HELD], before = q->claiming;
     if (i->step == STEP_WAITING)
-        before += order_rank(i) - begun;
+        before += order_rank(&q->order, i) - begun;
     else if (before > 0)
         before--;
+    if (i->step == STEP_WAITING && !i->eligible)
+        before += order_rank(&i->owner->waiting, i) - i->owner->eligible;
     if (before < i->shown) i->shown = (uint32_t)before;
     return i->shown;
 }
@@ -139,7 +178,8 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
             log_request(LOG_WARN, t->id, "submit_refused", "store=\"%s\"",
                         store_status_name(r->status));
         q->at[STEP_NEW]--;
-        free(i);
+        owner_leaves(q, i);
+        item_free(q, i);
         call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
         soon(q);
         return;
@@ -149,7 +189,12 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     wait_in_order(q, i);
     q->stats.submitted++;
     struct queue_reply reply = reply_of(q, i);
-    call_answer(q, t->call, &reply);
+    struct call *c = t->call;
+    if (i->timed_out) {
+        leave_order(q, i);
+        end_waiting(q, i, VERDICT_LATE, NULL);
+    }
+    call_answer(q, c, &reply);
 }
 
 /* --- status, result, cancel */
@@ -271,8 +316,10 @@ void calls_free(struct queue *q) {
 
 /* --- what the store says of requests that are not in memory */
 
-static enum queue_code code_of_row(const struct call *c, const struct store_row *row) {
+static enum queue_code code_of_row(const struct queue *q, const struct call *c,
+                                   const struct store_row *row) {
     if (!belongs(c, row->endpoint, row->owner)) return QUEUE_NOT_FOUND;
+    if (row->forget_ms != 0 && row->forget_ms <= wall_ms(q)) return QUEUE_NOT_FOUND;
     if (c->kind == CALL_CANCEL)
         return row->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
     if (c->kind == CALL_RESULT && row->state != STORE_COMPLETED) return QUEUE_NOT_READY;
@@ -287,7 +334,7 @@ static void answer_row(struct queue *q, struct call *c, const struct store_reply
                                 .state = r->row->state,
                                 .logs = logs,
                                 .nlogs = r->nlogs};
-    reply.code = code_of_row(c, r->row);
+    reply.code = code_of_row(q, c, r->row);
     if (reply.code == QUEUE_NOT_FOUND) {
         call_answer_code(q, c, QUEUE_NOT_FOUND);
         return;
@@ -309,7 +356,7 @@ void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r
     }
     for (size_t k = 0; k < r->nlogs; k++)
         logs[k] = (struct queue_log){r->logs[k].at_ms, r->logs[k].level, r->logs[k].message};
-    bool mark = c->kind == CALL_CANCEL && code_of_row(c, r->row) == QUEUE_OK;
+    bool mark = c->kind == CALL_CANCEL && code_of_row(q, c, r->row) == QUEUE_OK;
     if (mark)
         ask_cancel(q, r->row->id,
                    c); /* unfinished, but not here: another node runs it, or we are starting */
@@ -343,13 +390,4 @@ void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply
         code = QUEUE_ALREADY_COMPLETED;
     if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
     call_answer_code(q, t->call, code);
-}
-
-/* --- owners */
-
-size_t queue_owner_running(const struct queue *q, struct slice owner) {
-    size_t n = 0;
-    for (const struct run *r = q->runs; r != NULL; r = r->next)
-        n += slice_eq(item_owner(r->item), owner);
-    return n;
 }

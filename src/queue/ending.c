@@ -3,27 +3,29 @@
 
 #include <stdlib.h>
 
+#define ENDING(status, text, name, lines) \
+    {.http_status = (status),             \
+     .error = (text),                     \
+     .type = (name),                      \
+     .headers = (lines),                  \
+     .body = "{\"detail\":\"" text "\",\"message\":\"" text "\",\"error_type\":\"" name "\"}"}
+
 /* How a request ends when it is not as its runner said. */
 static const struct {
     unsigned http_status;
-    const char *error, *type, *body;
+    const char *error, *type, *headers, *body;
 } endings[] = {
-    [VERDICT_CANCELLED] =
-        {499, "Request cancelled by the client.", "client_cancelled",
-         "{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}"},
-    [VERDICT_LOST] =
-        {503, "The server ended while the request ran.", "runner_disconnected",
-         "{\"detail\":\"The server ended while the request ran.\",\"error_type\":\"runner_disconnected\"}"},
-    [VERDICT_POISON] = {503, "The server ended three times while the request ran.",
-                        "runner_disconnected",
-                        "{\"detail\":\"The server ended three times while the request ran.\","
-                        "\"error_type\":\"runner_disconnected\"}"},
-    [VERDICT_TOO_LARGE] =
-        {500, "The result is larger than 10 MiB.", "result_too_large",
-         "{\"detail\":\"The result is larger than 10 MiB.\",\"error_type\":\"result_too_large\"}"},
-    [VERDICT_MEMORY] =
-        {500, "The server had no memory for the result.", "internal_error",
-         "{\"detail\":\"The server had no memory for the result.\",\"error_type\":\"internal_error\"}"},
+    [VERDICT_CANCELLED] = ENDING(499, "Request cancelled by the client.", "client_cancelled", ""),
+    [VERDICT_LOST] = ENDING(503, "The server ended while the request ran.", "runner_disconnected",
+                            ""),
+    [VERDICT_LATE] = ENDING(
+        504, "Request timed out", "request_timeout",
+        "x-fal-error-type: request_timeout\r\nx-fal-request-timeout-type: user\r\n"),
+    [VERDICT_POISON] = ENDING(503, "The server ended three times while the request ran.",
+                              "runner_disconnected", ""),
+    [VERDICT_TOO_LARGE] = ENDING(500, "The result is larger than 10 MiB.", "result_too_large", ""),
+    [VERDICT_MEMORY] = ENDING(500, "The server had no memory for the result.", "internal_error",
+                              ""),
 };
 
 /* --- log lines on their way */
@@ -81,19 +83,20 @@ static void stick(struct queue *q, struct item *i) {
     }
     if (q->stuck == NULL) q->stuck_due_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
     i->stuck = true;
-    i->left = q->stuck;
+    i->next_stuck = q->stuck;
     q->stuck = i;
     at_latest(q, q->stuck_due_ms);
 }
 
 static struct store_complete ending_of(struct queue *q, struct item *i) {
-    if (i->cancel_requested) i->verdict = VERDICT_CANCELLED;
+    if (doomed(i)) i->verdict = i->cancel_requested ? VERDICT_CANCELLED : VERDICT_LATE;
     enum verdict v = i->verdict;
     struct store_complete c = {.id = i->id,
                                .attempt = i->attempt,
                                .boot = q->o.boot,
                                .inference_ms = -1,
                                .completed_ms = wall_ms(q)};
+    if (i->no_store) c.forget_ms = c.completed_ms + QUEUE_SHORT_KEEP_MS;
     struct run *r = i->run;
     if (r != NULL) {
         c.token = r->token;
@@ -109,6 +112,7 @@ static struct store_complete ending_of(struct queue *q, struct item *i) {
         return c;
     }
     c.http_status = endings[v].http_status;
+    c.headers = slice_of(endings[v].headers);
     c.body = slice_of(endings[v].body);
     c.error = slice_of(endings[v].error);
     c.error_type = slice_of(endings[v].type);
@@ -148,6 +152,7 @@ static void count_ended(struct queue *q, const struct item *i) {
     bool cancelled = i->verdict == VERDICT_CANCELLED;
     bool failed = i->verdict != VERDICT_RUNNER || i->run == NULL || i->run->result.error.len > 0;
     q->stats.completed++;
+    if (i->no_store) sweep_later(q);
     q->stats.cancelled += cancelled;
     q->stats.failed += failed && !cancelled;
 }
@@ -205,8 +210,7 @@ void try_stuck_again(struct queue *q) {
     struct item *i = q->stuck, *next;
     q->stuck = NULL;
     for (; i != NULL; i = next) {
-        next = i->left;
-        i->left = NULL;
+        next = i->next_stuck;
         i->stuck = false;
         if (i->step == STEP_SETTLING)
             settle_now(q, i);

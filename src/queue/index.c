@@ -2,17 +2,14 @@
 
 #include <stdlib.h>
 
-struct item *item_new(const char *id, struct slice endpoint, struct slice owner) {
-    if (endpoint.len > UINT16_MAX || owner.len > UINT16_MAX || strlen(id) >= STORE_ID_BYTES)
-        return NULL;
-    struct item *i = calloc(1, sizeof *i + endpoint.len + owner.len);
+struct item *item_new(const char *id, struct slice endpoint) {
+    if (endpoint.len > UINT16_MAX || strlen(id) >= STORE_ID_BYTES) return NULL;
+    struct item *i = calloc(1, sizeof *i + endpoint.len);
     if (i == NULL) return NULL;
     i->shown = UINT32_MAX;
     i->endpoint_len = (uint16_t)endpoint.len;
-    i->owner_len = (uint16_t)owner.len;
     memcpy(i->id, id, strlen(id) + 1);
-    if (endpoint.len > 0) memcpy(i->text, endpoint.ptr, endpoint.len);
-    if (owner.len > 0) memcpy(i->text + endpoint.len, owner.ptr, owner.len);
+    if (endpoint.len > 0) memcpy(i->endpoint, endpoint.ptr, endpoint.len);
     return i;
 }
 
@@ -94,41 +91,49 @@ static bool before(const struct item *a, const struct item *b) {
     return a->seq < b->seq;
 }
 
-static uint32_t count_of(const struct item *i) {
-    return i != NULL ? i->count : 0;
+static struct item *item_of(const struct order *o, struct node *n) {
+    return (struct item *)(void *)((char *)n - o->offset);
 }
 
-static void recount(struct item *i) {
-    i->count = count_of(i->left) + count_of(i->right) + 1;
+static struct node *node_of(const struct order *o, struct item *i) {
+    return (struct node *)(void *)((char *)i + o->offset);
 }
 
-static void put_in_place_of(struct order *o, struct item *old, struct item *i) {
-    struct item *parent = old->parent;
+static uint32_t count_of(const struct node *n) {
+    return n != NULL ? n->count : 0;
+}
+
+static void recount(struct node *n) {
+    n->count = count_of(n->left) + count_of(n->right) + 1;
+}
+
+static void put_in_place_of(struct order *o, struct node *old, struct node *n) {
+    struct node *parent = old->parent;
     if (parent == NULL)
-        o->root = i;
+        o->root = n;
     else if (parent->left == old)
-        parent->left = i;
+        parent->left = n;
     else
-        parent->right = i;
-    if (i != NULL) i->parent = parent;
+        parent->right = n;
+    if (n != NULL) n->parent = parent;
 }
 
-/* i takes its parent's place; the order stays. */
-static void rotate_up(struct order *o, struct item *i) {
-    struct item *parent = i->parent;
-    put_in_place_of(o, parent, i);
-    if (parent->left == i) {
-        parent->left = i->right;
-        if (i->right != NULL) i->right->parent = parent;
-        i->right = parent;
+/* n takes its parent's place; the order stays. */
+static void rotate_up(struct order *o, struct node *n) {
+    struct node *parent = n->parent;
+    put_in_place_of(o, parent, n);
+    if (parent->left == n) {
+        parent->left = n->right;
+        if (n->right != NULL) n->right->parent = parent;
+        n->right = parent;
     } else {
-        parent->right = i->left;
-        if (i->left != NULL) i->left->parent = parent;
-        i->left = parent;
+        parent->right = n->left;
+        if (n->left != NULL) n->left->parent = parent;
+        n->left = parent;
     }
-    parent->parent = i;
+    parent->parent = n;
     recount(parent);
-    recount(i);
+    recount(n);
 }
 
 static uint32_t draw(struct order *o) {
@@ -139,42 +144,109 @@ static uint32_t draw(struct order *o) {
 }
 
 void order_add(struct order *o, struct item *i) {
-    struct item **link = &o->root, *parent = NULL;
-    i->left = i->right = NULL;
-    i->count = 1;
-    i->weight = draw(o);
+    struct node **link = &o->root, *parent = NULL, *n = node_of(o, i);
+    *n = (struct node){.count = 1, .weight = draw(o)};
     while (*link != NULL) {
         parent = *link;
         parent->count++;
-        link = before(i, parent) ? &parent->left : &parent->right;
+        link = before(i, item_of(o, parent)) ? &parent->left : &parent->right;
     }
-    *link = i;
-    i->parent = parent;
-    while (i->parent != NULL && i->weight > i->parent->weight) rotate_up(o, i);
+    *link = n;
+    n->parent = parent;
+    while (n->parent != NULL && n->weight > n->parent->weight) rotate_up(o, n);
 }
 
 void order_remove(struct order *o, struct item *i) {
-    while (i->left != NULL && i->right != NULL)
-        rotate_up(o, i->left->weight > i->right->weight ? i->left : i->right);
-    struct item *parent = i->parent;
-    put_in_place_of(o, i, i->left != NULL ? i->left : i->right);
+    struct node *n = node_of(o, i);
+    while (n->left != NULL && n->right != NULL)
+        rotate_up(o, n->left->weight > n->right->weight ? n->left : n->right);
+    struct node *parent = n->parent;
+    put_in_place_of(o, n, n->left != NULL ? n->left : n->right);
     for (; parent != NULL; parent = parent->parent) parent->count--;
-    i->left = i->right = i->parent = NULL;
+    n->left = n->right = n->parent = NULL;
 }
 
 struct item *order_first(const struct order *o) {
-    struct item *i = o->root;
-    while (i != NULL && i->left != NULL) i = i->left;
-    return i;
+    struct node *n = o->root;
+    while (n != NULL && n->left != NULL) n = n->left;
+    return n != NULL ? item_of(o, n) : NULL;
+}
+
+struct item *order_at(const struct order *o, size_t rank) {
+    struct node *n = o->root;
+    while (n != NULL && rank != count_of(n->left)) {
+        bool left = rank < count_of(n->left);
+        if (!left) rank -= count_of(n->left) + 1;
+        n = left ? n->left : n->right;
+    }
+    return n != NULL ? item_of(o, n) : NULL;
 }
 
 size_t order_count(const struct order *o) {
     return count_of(o->root);
 }
 
-uint32_t order_rank(const struct item *i) {
-    uint32_t rank = count_of(i->left);
-    for (; i->parent != NULL; i = i->parent)
-        if (i->parent->right == i) rank += count_of(i->parent->left) + 1;
+uint32_t order_rank(const struct order *o, const struct item *i) {
+    uint32_t rank = 0;
+    for (struct node *n = o->root; n != NULL;) {
+        bool left = !before(item_of(o, n), i);
+        if (!left) rank += count_of(n->left) + 1;
+        n = left ? n->left : n->right;
+    }
     return rank;
+}
+
+/* --- by deadline */
+
+#define FIRST_DEADLINES 64U
+
+static void put(struct deadlines *d, uint32_t at, struct item *i) {
+    d->base[at] = i;
+    i->deadline_at = at + 1;
+}
+
+static void rise(struct deadlines *d, uint32_t at, struct item *i) {
+    while (at > 0 && d->base[(at - 1) / 2]->deadline_ms > i->deadline_ms) {
+        put(d, at, d->base[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    put(d, at, i);
+}
+
+static void sink(struct deadlines *d, uint32_t at, struct item *i) {
+    for (uint32_t child; (child = 2 * at + 1) < d->n; at = child) {
+        if (child + 1 < d->n && d->base[child + 1]->deadline_ms < d->base[child]->deadline_ms)
+            child++;
+        if (d->base[child]->deadline_ms >= i->deadline_ms) break;
+        put(d, at, d->base[child]);
+    }
+    put(d, at, i);
+}
+
+bool deadlines_add(struct deadlines *d, struct item *i) {
+    if (d->n == d->room) {
+        uint32_t room = d->room == 0 ? FIRST_DEADLINES : d->room * 2;
+        struct item **base = realloc(d->base, room * sizeof *base);
+        if (base == NULL) return false;
+        d->base = base;
+        d->room = room;
+    }
+    rise(d, d->n++, i);
+    return true;
+}
+
+void deadlines_remove(struct deadlines *d, struct item *i) {
+    if (i->deadline_at == 0) return;
+    uint32_t at = i->deadline_at - 1;
+    struct item *last = d->base[--d->n];
+    i->deadline_at = 0;
+    if (last == i) return;
+    if (at > 0 && d->base[(at - 1) / 2]->deadline_ms > last->deadline_ms)
+        rise(d, at, last);
+    else
+        sink(d, at, last);
+}
+
+struct item *deadlines_first(const struct deadlines *d) {
+    return d->n > 0 ? d->base[0] : NULL;
 }

@@ -1,4 +1,4 @@
-/* What is unfinished: found by id, and in the order in which it will start. */
+/* What is unfinished: found by id, in the order in which it will start, by the deadline of its start. */
 #ifndef ANYLLM_QUEUE_INDEX_H
 #define ANYLLM_QUEUE_INDEX_H
 
@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 struct run;
+struct owner;
 
 struct link {
     struct link *next, **at; /* at: what points here; NULL: in no list */
@@ -14,7 +15,7 @@ struct link {
 /* Where a request stands. The transitions are drawn in queue.c. */
 enum step {
     STEP_NEW,      /* submit given to the store, not yet answered */
-    STEP_WAITING,  /* in order */
+    STEP_WAITING,  /* in order, or for its owner's others to end */
     STEP_LOST,     /* in order: IN_PROGRESS without a holder, since its server ended */
     STEP_CLAIMING, /* claim given */
     STEP_HELD,     /* in order: claimed, and the runner has no room any more */
@@ -33,46 +34,54 @@ enum verdict {
     VERDICT_RUNNER,
     VERDICT_CANCELLED,
     VERDICT_LOST,   /* its server ended, and it must not run twice */
+    VERDICT_LATE,   /* it had not begun at its deadline */
     VERDICT_POISON, /* its server ended too often */
     VERDICT_TOO_LARGE,
     VERDICT_MEMORY
 };
 
-/* About 160 bytes for a request that waits: its input stays in the store. */
+struct node {
+    struct node *left, *right, *parent;
+    uint32_t count;  /* nodes of the subtree */
+    uint32_t weight; /* a parent's is not below its children's */
+};
+
+/* About 250 bytes for a request that waits: its input stays in the store. */
 struct item {
     struct item *same_hash;
-    struct item *left, *right, *parent; /* in order; `left` links the queue's list of stuck ones */
-    uint32_t count;                     /* items of the subtree */
-    uint32_t weight;                    /* a parent's is not below its children's */
+    struct node in_order, in_owner; /* in queue.order, in owner->waiting */
+    struct item *next_stuck;
+    struct owner *owner;
+    struct run *run; /* from the claim on, and for a lost one */
+    struct link *watches;
     uint64_t seq;
-    int64_t created_ms;
+    uint64_t deadline_ms; /* of its start, mono; 0: none */
+    uint32_t deadline_at; /* its place among the deadlines, counted from 1; 0: not there */
     uint32_t attempt;
     uint32_t shown; /* the lowest position shown; UINT32_MAX before the first */
     uint8_t step, verdict;
     uint8_t priority;
-    bool started; /* IN_PROGRESS to callers */
-    bool no_retry, has_webhook;
+    uint8_t counted; /* how its owner counts it */
+    bool started;    /* IN_PROGRESS to callers */
+    bool eligible;   /* WAITING: in the order */
+    bool no_retry, no_store, has_webhook;
     bool cancel_requested; /* it will end as cancelled */
     bool cancel_wanted;    /* so it will if the end already given fails */
+    bool late;             /* its deadline has passed: no attempt begins any more */
+    bool timed_out;        /* … before one had begun: it will end so */
     bool given;            /* its end is with the store */
     bool stuck;            /* its end waits for the store to write again */
-    struct run *run;       /* from the claim on, and for a lost one */
-    struct link *watches;
-    uint16_t endpoint_len, owner_len;
+    uint16_t endpoint_len;
     char id[STORE_ID_BYTES];
-    char text[]; /* endpoint, owner */
+    char endpoint[];
 };
 
 static inline struct slice item_endpoint(const struct item *i) {
-    return slice_make(i->text, i->endpoint_len);
+    return slice_make(i->endpoint, i->endpoint_len);
 }
 
-static inline struct slice item_owner(const struct item *i) {
-    return slice_make(i->text + i->endpoint_len, i->owner_len);
-}
-
-/* NULL when out of memory, or when a text is longer than 65,535 bytes. */
-struct item *item_new(const char *id, struct slice endpoint, struct slice owner);
+/* NULL when out of memory, or when the endpoint is longer than 65,535 bytes. Of no owner yet. */
+struct item *item_new(const char *id, struct slice endpoint);
 
 /* --- by id */
 
@@ -91,15 +100,34 @@ void table_free(struct table *t, void (*each)(struct item *i));
 /* --- in order: what has started before first, then priority, then age. A treap: all O(log n) */
 
 struct order {
-    struct item *root;
-    uint32_t seed; /* of the weights, not 0 */
+    struct node *root;
+    uint32_t seed;   /* of the weights, not 0 */
+    uint32_t offset; /* of its nodes in an item */
 };
+
+#define ORDER(field, seed) \
+    ((struct order){NULL, (uint32_t)(seed) | 1, offsetof(struct item, field)})
 
 void order_add(struct order *o, struct item *i);
 void order_remove(struct order *o, struct item *i);
 struct item *order_first(const struct order *o);
+/* The one with so many before it, NULL when there are not that many. */
+struct item *order_at(const struct order *o, size_t rank);
 size_t order_count(const struct order *o);
-/* How many come before it. */
-uint32_t order_rank(const struct item *i);
+/* How many of them come before it, which need not be one of them. */
+uint32_t order_rank(const struct order *o, const struct item *i);
+
+/* --- by deadline. A heap: the first is at hand, adding and removing are O(log n) */
+
+struct deadlines {
+    struct item **base;
+    uint32_t n, room;
+};
+
+/* By i->deadline_ms. False when out of memory. */
+bool deadlines_add(struct deadlines *d, struct item *i);
+/* Also of one that is not there. */
+void deadlines_remove(struct deadlines *d, struct item *i);
+struct item *deadlines_first(const struct deadlines *d);
 
 #endif

@@ -16,6 +16,32 @@ struct result {
     char *bytes; /* what the slices point at */
 };
 
+/* What there is of one owner. */
+struct owner {
+    struct owner *same_hash;
+    struct order waiting; /* all that are WAITING … */
+    uint32_t eligible;    /* … so many of the first of them are in the queue's order */
+    uint32_t limit;       /* in progress at once, 0: none */
+    uint32_t running; /* in progress: from the claim to the end in the store, with the lost ones */
+    uint32_t queued;  /* what callers see in the queue, and submits under way */
+    uint32_t items;   /* in memory; with the last one the owner is forgotten */
+    uint16_t len;
+    char name[];
+};
+
+static inline struct slice owner_name(const struct owner *o) {
+    return slice_make(o->name, o->len);
+}
+
+static inline struct slice item_owner(const struct item *i) {
+    return owner_name(i->owner);
+}
+
+struct owners {
+    struct owner **heads;
+    size_t buckets, count;
+};
+
 /* A claimed request: its attempt, its log lines, its result. */
 struct run {
     struct run *prev, *next; /* in queue.runs */
@@ -27,8 +53,10 @@ struct run {
     uint64_t due_ms;            /* STEP_BACKOFF: when it may start again, mono */
     uint64_t flush_due_ms;      /* when unsent lines go to the store, mono; 0: none wait */
     bool told;                  /* runner.cancel has been called for this attempt */
-    char *input;                /* while an attempt runs */
-    size_t input_len;
+    char *input;                /* while an attempt runs; the hint follows it */
+    size_t input_len, hint_len;
+    bool no_fallback;
+    int32_t retries[QUEUE_FAILURE_COUNT]; /* as the submit said, -1: nothing */
     struct result result;
     /* Lines [0, stored) are in the store, [stored, sent) on their way, the rest here only. */
     struct queue_log *lines;
@@ -43,7 +71,8 @@ void run_free(struct queue *q, struct run *r);
 void run_add_log(struct queue *q, struct run *r, struct slice level, struct slice message,
                  int64_t at_ms);
 void run_keep_result(struct run *r, const struct queue_outcome *o);
-bool run_keep_input(struct run *r, struct slice input);
+/* Input, hint and wishes of the row. */
+bool run_keep_input(struct run *r, const struct store_row *row);
 void run_forget_input(struct run *r);
 uint64_t backoff_ms(const struct random *random, uint32_t attempt, int64_t retry_after_ms);
 
@@ -63,6 +92,7 @@ enum asked {
     ASKED_FLUSH,
     ASKED_CANCEL,
     ASKED_GET,
+    ASKED_SWEEP,
     ASKED_COUNT
 };
 
@@ -97,9 +127,11 @@ struct queue {
     struct queue_options o;
     struct table items;
     struct order order;
+    struct deadlines deadlines; /* of what has a start timeout, until it is due or over */
+    struct owners owners;
     struct run *runs;
     struct slots run_ids, tickets;
-    struct item *stuck; /* steps that wait for the store to write again, linked by `left` */
+    struct item *stuck; /* steps that wait for the store to write again, linked by `next_stuck` */
     size_t at[STEP_COUNT];
     size_t starting; /* claims and retries given, not yet answered … */
     size_t claiming; /* … of these, claims of requests that callers see in the queue */
@@ -114,10 +146,10 @@ struct queue {
     void *idle_user;
 
     /* Watches. */
-    struct link *news;          /* to be told at the end of the tick */
+    struct link *news;           /* to be told at the end of the tick */
     struct link *queued, *round; /* of what callers see in the queue; still to be compared */
-    bool moved;                 /* positions may have changed since the last round began */
-    uint64_t round_due_ms;      /* no round before this, mono */
+    bool moved;                  /* positions may have changed since the last round began */
+    uint64_t round_due_ms;       /* no round before this, mono */
 
     /* Due work. */
     struct call *calls, **calls_tail;
@@ -126,6 +158,8 @@ struct queue {
     bool wake_wanted;
     uint64_t paused_until_ms; /* no claims before this, mono */
     uint64_t stuck_due_ms;
+    uint64_t
+        sweep_due_ms; /* mono; UINT64_MAX: nothing is to be forgotten, or a sweep is under way */
     struct net_defer defer;
     struct net_timer timer;
     uint64_t timer_due_ms; /* UINT64_MAX: not armed */
@@ -146,6 +180,7 @@ static inline int64_t wall_ms(const struct queue *q) {
 void set_step(struct queue *q, struct item *i, enum step step);
 void wait_in_order(struct queue *q, struct item *i);
 void put_in_order(struct queue *q, struct item *i, enum step step);
+void leave_order(struct queue *q, struct item *i);
 void start_what_may(struct queue *q);
 void back_off_over(struct queue *q, struct item *i);
 /* The store refused a write because the row was not as we knew it: somebody else's word counts. Frees i. */
@@ -153,9 +188,34 @@ void stale(struct queue *q, struct item *i, const char *what);
 bool store_failed(const struct store_reply *r);
 /* The caller's wish to cancel `i`, which is unfinished. Takes the call. */
 void cancel_item(struct queue *q, struct item *i, struct call *call);
+void cancel_running(struct queue *q, struct item *i);
+/* A wish to cancel or a deadline has decided how it ends. */
+static inline bool doomed(const struct item *i) {
+    return i->cancel_requested || i->timed_out;
+}
 void forget(struct queue *q, struct item *i);
 void run_log(struct queue *q, struct run *r, const char *level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* owners.c */
+bool owners_init(struct owners *t);
+void owners_free(struct owners *t);
+struct owner *owner_find(const struct queue *q, struct slice name);
+void owner_limit(struct queue *q, struct owner *o, uint64_t limit);
+/* The item's owner counts it as its step says, and lets as many start as may. */
+void owner_counts(struct queue *q, struct item *i);
+void owner_leaves(struct queue *q, struct item *i);
+bool item_join(struct queue *q, struct item *i, struct slice owner); /* false: no memory */
+void item_free(struct queue *q, struct item *i);
+void waiting_add(struct queue *q, struct item *i);
+void waiting_remove(struct queue *q, struct item *i);
+
+/* due.c */
+bool start_by(struct queue *q, struct item *i, uint64_t in_ms); /* false: no memory */
+uint64_t deadlines_run(struct queue *q, uint64_t now);          /* when the next is due */
+void sweep_later(struct queue *q);
+void sweep_if_due(struct queue *q, uint64_t now);
+void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 
 /* watch.c */
 void watch_news(struct queue *q, struct item *i); /* its state or its log lines have changed */

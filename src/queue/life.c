@@ -64,6 +64,8 @@ uint64_t queue_tick(struct queue *q) {
     calls_run(q);
     if (q->stuck != NULL && now >= q->stuck_due_ms) try_stuck_again(q);
     due = look_at_runs(q, now);
+    earlier(&due, deadlines_run(q, now)); /* before anything starts */
+    sweep_if_due(q, now);
     start_what_may(q);
     watch_tick(q, now);
     if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
@@ -96,6 +98,7 @@ static void loaded(struct queue *q) {
     void (*ready)(void *user, bool ok) = q->ready;
     q->ready = NULL;
     q->started = !q->load_failed;
+    q->sweep_due_ms = now_ms(q);
     ready(q->ready_user, !q->load_failed);
     soon(q);
 }
@@ -124,23 +127,35 @@ void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_re
     loaded(q);
 }
 
+/* The clock of a start timeout goes on while no server runs. It may have been set back meanwhile: then it begins anew. */
+static bool load_deadline(struct queue *q, struct item *i, const struct store_pending *p) {
+    int64_t all = p->wishes.start_timeout_ms, gone = wall_ms(q) - p->created_ms;
+    if (all <= 0) return true;
+    if (gone < 0) gone = 0;
+    return start_by(q, i, gone < all ? (uint64_t)(all - gone) : 0);
+}
+
 /* LOST, WAITING, or at its end: what was cancelled; what ran and must not run twice; what has crashed us enough. */
 static void load(struct queue *q, const struct store_pending *p) {
     if (table_find(&q->items, slice_of(p->id)) != NULL) return;
-    struct item *i = item_new(p->id, p->endpoint, p->owner);
-    if (i == NULL) {
+    struct item *i = item_new(p->id, p->endpoint);
+    if (i == NULL || !item_join(q, i, p->owner)) {
+        free(i);
         q->load_failed = true;
         return;
     }
     i->seq = p->seq;
-    i->created_ms = p->created_ms;
     i->attempt = p->attempt;
     i->priority = (uint8_t)p->priority;
     i->no_retry = p->no_retry;
+    i->no_store = p->wishes.no_store;
     i->has_webhook = p->has_webhook;
     i->started = p->state == STORE_IN_PROGRESS;
     q->at[STEP_NEW]++;
     table_add(&q->items, i);
+    owner_counts(q, i);
+    owner_limit(q, i->owner, (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
+    if (!load_deadline(q, i, p)) q->load_failed = true;
     if (p->cancel_requested) {
         i->cancel_requested = true;
         end_waiting(q, i, VERDICT_CANCELLED, NULL);
@@ -177,12 +192,14 @@ void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user
 struct queue *queue_new(const struct queue_options *o) {
     struct queue *q = calloc(1, sizeof *q);
     if (q == NULL) return NULL;
-    if (!table_init(&q->items)) {
+    if (!table_init(&q->items) || !owners_init(&q->owners)) {
+        table_free(&q->items, NULL);
         free(q);
         return NULL;
     }
     q->o = *o;
-    q->order.seed = (uint32_t)random_u64(o->random) | 1;
+    q->order = ORDER(in_order, random_u64(o->random));
+    q->sweep_due_ms = UINT64_MAX;
     q->calls_tail = &q->calls;
     q->defer.run = on_defer;
     q->timer.fire = on_timer;
@@ -201,7 +218,7 @@ void queue_drain(struct queue *q, void (*idle)(void *user), void *user) {
         struct item *i = r->item;
         next = r->next;
         bool in_order = i->step == STEP_READY || i->step == STEP_HELD;
-        if (in_order) order_remove(&q->order, i);
+        if (in_order) leave_order(q, i);
         if (in_order || i->step == STEP_BACKOFF) give_back(q, i);
     }
     soon(q);
@@ -213,7 +230,7 @@ static void abandon_run(struct queue *q, struct run *r) {
     slots_take(&q->run_ids, id);
     r->id = 0;
     r->item->verdict = VERDICT_LOST;
-    if (r->item->no_retry || r->item->cancel_requested)
+    if (r->item->no_retry || doomed(r->item))
         settle(q, r->item);
     else
         give_back(q, r->item);
@@ -223,7 +240,7 @@ static void abandon_run(struct queue *q, struct run *r) {
 void queue_abandon(struct queue *q) {
     q->draining = q->abandoned = true;
     for (struct item *i = q->stuck, *next; i != NULL; i = next) {
-        next = i->left;
+        next = i->next_stuck;
         forget(q, i);
     }
     q->stuck = NULL;
@@ -259,6 +276,8 @@ void queue_free(struct queue *q) {
     free_tickets(q);
     slots_free(&q->run_ids);
     table_free(&q->items, free_item);
+    owners_free(&q->owners);
+    free(q->deadlines.base);
     calls_free(q);
     free(q);
 }

@@ -14,6 +14,8 @@
  *               |                       BACKOFF -> READY -> RETRYING
  *               |                           |        |
  *               +-----cancel, poison------> ENDING   +--drain--> GIVING_BACK --release--> forgotten, the row stays
+ *   At the deadline of its start: WAITING, LOST -> ENDING; HELD, BACKOFF, READY -> SETTLING; NEW, CLAIMING, RETRYING and
+ *   a RUNNING one that has not begun go there with the answer that is on its way. (due.c)
  *
  * Invariants:
  *  1. A request is answered, and known to others, only after its row is durable.
@@ -28,7 +30,11 @@
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
  *     what waits to be written is tried again.
  *  7. In order: what callers have seen IN_PROGRESS, then priority, then age. An item is in the order exactly in the
- *     steps WAITING, LOST, HELD and READY. */
+ *     steps LOST, HELD and READY, and in WAITING when it is eligible. (owners.c)
+ *  8. Of an owner with a limit no more than so many are in progress, but for those that already were when the limit fell
+ *     or the server ended; of what waits for it, those that come first in order are eligible, as many as there is room.
+ *  9. From the deadline of its start on no attempt of a request begins. What has not begun by then ends as
+ *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last. */
 #include "queue/inside.h"
 
 #include "base/log.h"
@@ -46,6 +52,7 @@ void set_step(struct queue *q, struct item *i, enum step step) {
     q->at[step]++;
     if (i->step == STEP_WAITING || i->step == STEP_CLAIMING) q->moved = true;
     i->step = (uint8_t)step;
+    owner_counts(q, i);
     log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
     soon(q);
 }
@@ -56,7 +63,19 @@ void put_in_order(struct queue *q, struct item *i, enum step step) {
 }
 
 void wait_in_order(struct queue *q, struct item *i) {
-    put_in_order(q, i, i->started ? STEP_LOST : STEP_WAITING);
+    if (i->started) {
+        put_in_order(q, i, STEP_LOST);
+    } else {
+        waiting_add(q, i);
+        set_step(q, i, STEP_WAITING);
+    }
+}
+
+void leave_order(struct queue *q, struct item *i) {
+    if (i->step == STEP_WAITING)
+        waiting_remove(q, i);
+    else
+        order_remove(&q->order, i);
 }
 
 void forget(struct queue *q, struct item *i) {
@@ -64,7 +83,8 @@ void forget(struct queue *q, struct item *i) {
     if (i->run != NULL) run_free(q, i->run);
     table_remove(&q->items, i);
     q->at[i->step]--;
-    free(i);
+    owner_leaves(q, i);
+    item_free(q, i);
     soon(q);
 }
 
@@ -122,6 +142,8 @@ static void begin(struct queue *q, struct item *i) {
                             .endpoint = item_endpoint(i),
                             .owner = item_owner(i),
                             .input = slice_make(r->input, r->input_len),
+                            .hint = slice_make(r->input + r->input_len, r->hint_len),
+                            .no_fallback = r->no_fallback,
                             .attempt = i->attempt};
     r->began_ms = now_ms(q);
     r->told = false;
@@ -139,8 +161,8 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     struct run *r = i->run;
     i->attempt = row->attempt;
     i->has_webhook = row->webhook.len > 0;
-    bool kept = run_keep_input(r, row->input);
-    if (kept && !i->cancel_requested && !q->draining) {
+    bool kept = run_keep_input(r, row);
+    if (kept && !doomed(i) && !q->draining) {
         if (q->o.runner.capacity(q->o.runner.user) > 0)
             begin(q, i);
         else
@@ -148,7 +170,7 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
         return;
     }
     drop_run_id(q, r);
-    if (i->cancel_requested)
+    if (doomed(i))
         settle(q, i);
     else if (q->draining)
         give_back(q, i);
@@ -167,7 +189,7 @@ static bool claim(struct queue *q, struct item *i) {
     }
     r->token = draw_token(q);
     struct store_lease lease = lease_of(q, r->token);
-    order_remove(&q->order, i);
+    leave_order(q, i);
     set_step(q, i, STEP_CLAIMING);
     q->starting++;
     q->claiming += !i->started;
@@ -196,8 +218,8 @@ static void claim_answered(struct queue *q, struct item *i, const struct store_r
         return;
     }
     pause_claims(q);
-    if (i->cancel_requested)
-        end_waiting(q, i, VERDICT_CANCELLED, NULL);
+    if (doomed(i))
+        end_waiting(q, i, VERDICT_LATE, NULL);
     else
         wait_in_order(q, i);
 }
@@ -213,7 +235,7 @@ static bool retry(struct queue *q, struct item *i) {
     }
     r->next_token = draw_token(q);
     struct store_lease lease = lease_of(q, r->next_token);
-    order_remove(&q->order, i);
+    leave_order(q, i);
     set_step(q, i, STEP_RETRYING);
     q->starting++;
     q->o.store->backend->retry(q->o.store, ticket, i->id, i->attempt, r->token, &lease,
@@ -237,7 +259,7 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
         return;
     }
     pause_claims(q);
-    if (i->cancel_requested)
+    if (doomed(i))
         settle(q, i);
     else if (q->draining)
         give_back(q, i);
@@ -247,7 +269,7 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
 
 /* HELD -> RUNNING. */
 static bool begin_held(struct queue *q, struct item *i) {
-    order_remove(&q->order, i);
+    leave_order(q, i);
     begin(q, i);
     return true;
 }
@@ -290,6 +312,14 @@ void back_off_over(struct queue *q, struct item *i) {
     put_in_order(q, i, STEP_READY);
 }
 
+static bool may_try_again(const struct item *i, const struct queue_outcome *o) {
+    bool known = o->failure > QUEUE_FAILURE_OTHER && o->failure < QUEUE_FAILURE_COUNT;
+    int32_t retries = known ? i->run->retries[o->failure] : -1;
+    unsigned most = retries >= 0 ? (unsigned)retries + 1 : o->max_attempts;
+    if (most > QUEUE_MAX_ATTEMPTS) most = QUEUE_MAX_ATTEMPTS;
+    return o->retryable && !i->no_retry && !doomed(i) && !i->late && i->attempt < most;
+}
+
 void queue_run_done(struct queue *q, uint64_t run, const struct queue_outcome *o) {
     struct run *r = slots_take(&q->run_ids, run);
     if (r == NULL) {
@@ -298,12 +328,10 @@ void queue_run_done(struct queue *q, uint64_t run, const struct queue_outcome *o
     }
     struct item *i = r->item;
     r->id = 0;
-    r->inference_ms = (int64_t)(now_ms(q) - r->began_ms);
+    if (!i->timed_out) r->inference_ms = (int64_t)(now_ms(q) - r->began_ms);
     run_forget_input(r);
     run_keep_result(r, o);
-    bool again = o->retryable && !i->no_retry && !i->cancel_requested &&
-                 i->attempt < o->max_attempts;
-    if (!again)
+    if (!may_try_again(i, o))
         settle(q, i);
     else if (q->draining)
         give_back(q, i);
@@ -321,7 +349,7 @@ void queue_run_log(struct queue *q, uint64_t run, const char *level, struct slic
 
 /* --- cancel */
 
-static void cancel_running(struct queue *q, struct item *i) {
+void cancel_running(struct queue *q, struct item *i) {
     struct run *r = i->run;
     if (r->told) return;
     r->told = true;
@@ -333,7 +361,7 @@ static void cancel_running(struct queue *q, struct item *i) {
 void cancel_item(struct queue *q, struct item *i, struct call *call) {
     enum step step = (enum step)i->step;
     if (step == STEP_WAITING || step == STEP_LOST) {
-        order_remove(&q->order, i);
+        leave_order(q, i);
         i->cancel_requested = true;
         end_waiting(q, i, VERDICT_CANCELLED, call);
         return;
@@ -343,7 +371,7 @@ void cancel_item(struct queue *q, struct item *i, struct call *call) {
     if (i->given) return;
     i->cancel_requested = true;
     if (step == STEP_RUNNING) cancel_running(q, i);
-    if (step == STEP_READY || step == STEP_HELD) order_remove(&q->order, i);
+    if (step == STEP_READY || step == STEP_HELD) leave_order(q, i);
     if (step == STEP_READY || step == STEP_HELD || step == STEP_BACKOFF) settle(q, i);
 }
 
@@ -381,6 +409,7 @@ void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r)
         [ASKED_FLUSH] = by_item,
         [ASKED_CANCEL] = cancel_answered,
         [ASKED_GET] = get_answered,
+        [ASKED_SWEEP] = sweep_answered,
     };
     struct queue *q = queue;
     struct ticket *t = slots_take(&q->tickets, ticket);

@@ -8,6 +8,7 @@
  *      |  |                 |   +--retry (attempt + 1, new token; stays IN_PROGRESS)
  *      |  +---- never: a poller sees no step backwards; a lost lease is claimed again while IN_PROGRESS
  *      +--cancel--> COMPLETED (client_cancelled) <--cancel-- (cooperative, closes the upstream call)
+ *      +--start timeout--> COMPLETED (request_timeout) <--start timeout-- between two attempts, or not yet begun
  *
  * Every call with a ticket is answered exactly once by its `done`, never before it has returned; what a reply points at
  * lives until `done` returns. A request of another owner or endpoint is QUEUE_NOT_FOUND, as an unknown id is. */
@@ -59,7 +60,8 @@ struct queue_submit {
     /* 0: none. Not begun by then (waiting, between two attempts, or runner.begun says no) it ends with 504,
      * request_timeout and the header x-fal-request-timeout-type: user, and is never tried again. */
     uint64_t start_timeout_ms;
-    bool no_store; /* the input is removed when it completes, the result QUEUE_SHORT_KEEP_MS later */
+    bool
+        no_store; /* the input is removed when it completes, the result QUEUE_SHORT_KEEP_MS later */
     bool no_fallback;
     struct slice hint; /* with no_fallback handed to the runner */
     struct slice tags; /* kept with the row: "k=v,k=v" */
@@ -100,8 +102,8 @@ struct queue_outcome {
     unsigned http_status;
     struct slice headers, body;     /* replayed with the result */
     struct slice error, error_type; /* empty on success */
-    bool retryable;         /* another attempt may help, and nothing was shown to the caller */
-    unsigned max_attempts;  /* for this kind of failure (U8: 4, U9: 10) */
+    bool retryable;        /* another attempt may help, and nothing was shown to the caller */
+    unsigned max_attempts; /* for this kind of failure (U8: 4, U9: 10) */
     enum queue_failure failure;
     int64_t retry_after_ms; /* -1: not told */
     bool has_usage;
@@ -141,8 +143,11 @@ void queue_wake(struct queue *q);
 #define QUEUE_RETRY_AFTER_CAP_MS 300000
 #define QUEUE_MAX_BACKOFF \
     256U /* requests between two attempts; at this many nothing new is claimed */
-#define QUEUE_MAX_ATTEMPTS 10U /* whatever the outcome and the submit say */
+#define QUEUE_MAX_ATTEMPTS 10U      /* whatever the outcome and the submit say */
 #define QUEUE_SHORT_KEEP_MS 3600000 /* a result that was not to be stored, after its completion */
+#define QUEUE_SWEEP_MS \
+    60000 /* how often the store is asked to forget what is due, while there is some */
+#define QUEUE_START_TIMEOUT_CAP_MS 31536000000 /* a year: longer ones mean this */
 #define QUEUE_POSITION_NEWS_MS 500
 #define QUEUE_STORE_RETRY_MS 1000 /* between two tries while the store cannot write */
 #define QUEUE_LOG_FLUSH_MS \

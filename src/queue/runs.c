@@ -88,17 +88,26 @@ void run_add_log(struct queue *q, struct run *r, struct slice level, struct slic
 
 /* --- input and result */
 
-bool run_keep_input(struct run *r, struct slice input) {
+bool run_keep_input(struct run *r, const struct store_row *row) {
+    struct slice input = row->input, hint = row->wishes.hint;
     run_forget_input(r);
-    r->input = slice_dup(input);
+    r->input = malloc(input.len + hint.len + 1);
+    if (r->input == NULL) return false;
+    if (input.len > 0) memcpy(r->input, input.ptr, input.len);
+    if (hint.len > 0) memcpy(r->input + input.len, hint.ptr, hint.len);
     r->input_len = input.len;
-    return r->input != NULL;
+    r->hint_len = hint.len;
+    r->no_fallback = row->wishes.no_fallback;
+    r->retries[QUEUE_FAILURE_SERVER_ERROR] = row->wishes.retries_server_error;
+    r->retries[QUEUE_FAILURE_TIMEOUT] = row->wishes.retries_timeout;
+    r->retries[QUEUE_FAILURE_CONNECTION] = row->wishes.retries_connection_error;
+    return true;
 }
 
 void run_forget_input(struct run *r) {
     free(r->input);
     r->input = NULL;
-    r->input_len = 0;
+    r->input_len = r->hint_len = 0;
 }
 
 static struct slice pack(char **at, struct slice s) {

@@ -15,7 +15,7 @@ struct queue_watch {
 };
 
 #define WATCH_OF(link, field) \
-    ((struct queue_watch *)(void *)((char *)(link)-offsetof(struct queue_watch, field)))
+    ((struct queue_watch *)(void *)((char *)(link) - offsetof(struct queue_watch, field)))
 
 /* --- links */
 

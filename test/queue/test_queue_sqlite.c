@@ -117,13 +117,14 @@ static void open_service(struct service *s) {
     random_uuid(&unpooled, boot);
     s->store = store_open(&so, reason, sizeof reason);
     if (s->store == NULL) fail_msg("%s", reason);
-    struct queue_options qo = {.loop = &s->loop,
-                               .clock = &clock_system,
-                               .random = &unpooled,
-                               .store = s->store,
-                               .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = s},
-                               .node = "node",
-                               .boot = boot};
+    struct queue_options qo = {
+        .loop = &s->loop,
+        .clock = &clock_system,
+        .random = &unpooled,
+        .store = s->store,
+        .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = s},
+        .node = "node",
+        .boot = boot};
     s->queue = queue_new(&qo);
     assert_non_null(s->queue);
     queue_start(s->queue, on_ready, s);

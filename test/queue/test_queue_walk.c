@@ -210,7 +210,7 @@ static void the_order_agrees_with_a_plain_array(void **state) {
     enum { N = 400 };
     static struct item items[N];
     bool in[N] = {false};
-    struct order o = {NULL, 12345};
+    struct order o = ORDER(in_order, 12345);
     uint64_t x = 88172645463325252ULL;
     for (unsigned n = 0; n < N; n++) {
         items[n].seq = n;
@@ -233,7 +233,9 @@ static void the_order_agrees_with_a_plain_array(void **state) {
             if (in[i] && KEY(i) < KEY(n)) rank++;
             if (in[i] && (first == N || KEY(i) < KEY(first))) first = i;
         }
-        if (in[n]) assert_int_equal(order_rank(&items[n]), rank);
+        assert_int_equal(order_rank(&o, &items[n]), rank);
+        if (in[n]) assert_ptr_equal(order_at(&o, rank), &items[n]);
+        assert_null(order_at(&o, order_count(&o)));
         assert_ptr_equal(order_first(&o), first == N ? NULL : &items[first]);
     }
 }
@@ -242,18 +244,18 @@ static void a_hundred_thousand_are_found_and_placed(void **state) {
     enum { N = 100000 };
     struct item **items = calloc(N, sizeof *items);
     struct table t;
-    struct order o = {NULL, 1};
+    struct order o = ORDER(in_order, 1);
     assert_true(table_init(&t));
     for (unsigned n = 0; n < N; n++) {
         char id[STORE_ID_BYTES];
         snprintf(id, sizeof id, "%08x-0000-4000-8000-000000000000", n * 2654435761U);
-        items[n] = item_new(id, SLICE("fal-ai/any-llm"), SLICE("app1"));
+        items[n] = item_new(id, SLICE("fal-ai/any-llm"));
         items[n]->seq = n;
         table_add(&t, items[n]);
         order_add(&o, items[n]);
     }
     for (unsigned n = 0; n < N; n += 37) {
-        assert_int_equal(order_rank(items[n]), n);
+        assert_int_equal(order_rank(&o, items[n]), n);
         assert_ptr_equal(table_find(&t, slice_of(items[n]->id)), items[n]);
     }
     for (unsigned n = 0; n < N; n++) {

@@ -30,7 +30,20 @@ static void fill(void *user, void *out, size_t bytes) {
 
 /* --- the store */
 
-enum kind { SUBMIT, CLAIM, RETRY, RELEASE, COMPLETE, FINISH, CANCEL, LOG, GET, LOGS, PENDING };
+enum kind {
+    SUBMIT,
+    CLAIM,
+    RETRY,
+    RELEASE,
+    COMPLETE,
+    FINISH,
+    CANCEL,
+    SWEEP,
+    LOG,
+    GET,
+    LOGS,
+    PENDING
+};
 
 struct fake_op {
     struct fake_op *next;
@@ -75,6 +88,9 @@ static void give_submit(struct store *s, uint64_t ticket, const struct store_sub
     op->row.priority = in->priority;
     op->row.no_retry = in->no_retry;
     op->row.created_ms = in->created_ms;
+    op->row.wishes = in->wishes;
+    COPY(op->row.hint, in->wishes.hint);
+    COPY(op->row.tags, in->wishes.tags);
 }
 
 static void give_claim(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
@@ -123,6 +139,8 @@ static struct fake_op *give_end(struct store *s, enum kind kind, uint64_t ticket
     op->at_ms = in->completed_ms;
     COPY(op->boot, slice_of(in->boot));
     op->row.http_status = in->http_status;
+    op->row.forget_ms = in->forget_ms;
+    COPY(op->row.headers, in->headers);
     COPY(op->row.body, in->body);
     COPY(op->row.error, in->error);
     COPY(op->row.error_type, in->error_type);
@@ -141,6 +159,12 @@ static void give_finish(struct store *s, uint64_t ticket, const struct store_com
 
 static void give_cancel(struct store *s, uint64_t ticket, const char *id, int64_t at_ms) {
     give(s, CANCEL, ticket, id);
+}
+
+static void give_sweep(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max) {
+    struct fake_op *op = give(s, SWEEP, ticket, NULL);
+    op->at_ms = now_ms;
+    op->parts = max;
 }
 
 static void give_log(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n) {
@@ -168,6 +192,7 @@ static const struct store_backend backend = {
     .complete = give_complete,
     .finish_waiting = give_finish,
     .request_cancel = give_cancel,
+    .sweep = give_sweep,
     .log = give_log,
     .get = give_get,
     .logs = give_logs,
@@ -193,6 +218,9 @@ static enum store_status end_row(struct fake_row *row, const struct fake_op *op,
     row->completed_ms = op->at_ms;
     row->http_status = op->row.http_status;
     row->inference_ms = op->row.inference_ms;
+    row->forget_ms = op->row.forget_ms;
+    if (row->forget_ms != 0) row->input[0] = '\0';
+    memcpy(row->headers, op->row.headers, sizeof row->headers);
     memcpy(row->body, op->row.body, sizeof row->body);
     memcpy(row->error, op->row.error, sizeof row->error);
     memcpy(row->error_type, op->row.error_type, sizeof row->error_type);
@@ -232,11 +260,25 @@ static enum store_status submit_row(struct world *w, const struct fake_op *op,
     return STORE_OK;
 }
 
+static enum store_status sweep_rows(struct world *w, const struct fake_op *op,
+                                    struct store_reply *r) {
+    for (size_t k = 0; k < w->nrows; k++) {
+        struct fake_row *row = &w->rows[k];
+        if (row->forget_ms == 0 || row->swept) continue;
+        row->swept = row->forget_ms <= op->at_ms && r->swept < op->parts;
+        r->swept += row->swept;
+        if (!row->swept && (r->forget_ms == 0 || row->forget_ms < r->forget_ms))
+            r->forget_ms = row->forget_ms;
+    }
+    return STORE_OK;
+}
+
 static enum store_status apply(struct world *w, const struct fake_op *op, struct store_reply *r) {
     struct fake_row *row = row_of(w, op->row.id);
     if (op->kind == SUBMIT) return submit_row(w, op, r);
     if (op->kind == PENDING) return STORE_OK;
-    if (row == NULL) return STORE_NOT_FOUND;
+    if (op->kind == SWEEP) return sweep_rows(w, op, r);
+    if (row == NULL || row->swept) return STORE_NOT_FOUND;
     bool held = row->attempt == op->attempt && row->token == op->token &&
                 row->state == STORE_IN_PROGRESS;
     bool loose = row->attempt == op->attempt && row->state != STORE_COMPLETED &&
@@ -278,7 +320,12 @@ static struct store_row real_row(const struct fake_row *row) {
         .error = slice_of(row->error),
         .error_type = slice_of(row->error_type),
         .inference_ms = row->inference_ms,
+        .headers = slice_of(row->headers),
+        .forget_ms = row->forget_ms,
+        .wishes = row->wishes,
     };
+    out.wishes.hint = slice_of(row->hint);
+    out.wishes.tags = slice_of(row->tags);
     memcpy(out.id, row->id, sizeof out.id);
     return out;
 }
@@ -302,7 +349,9 @@ static struct store_pending *real_pending(struct world *w, size_t *n) {
             .endpoint = slice_of(row->endpoint),
             .owner = slice_of(row->owner),
             .created_ms = row->created_ms,
+            .wishes = row->wishes,
         };
+        p->wishes.hint = p->wishes.tags = SLICE_NONE;
         memcpy(p->id, row->id, sizeof p->id);
     }
     return out;
@@ -373,7 +422,10 @@ static void start(void *user, const struct queue_job *job) {
     assert_true(w->nruns < w->capacity);
     assert_null(run_of(w, job->request_id));
     struct run_seen *r = &w->runs[w->nruns++];
-    *r = (struct run_seen){.run = job->run, .attempt = job->attempt};
+    *r = (struct run_seen){
+        .run = job->run, .attempt = job->attempt, .no_fallback = job->no_fallback, .slow = w->slow};
+    COPY(r->owner, job->owner);
+    COPY(r->hint, job->hint);
     COPY(r->id, slice_of(job->request_id));
     COPY(r->input, job->input);
     w->started++;
@@ -391,6 +443,14 @@ static void stop(void *user, uint64_t run) {
         return;
     }
     fail_msg("cancel of a run that is not");
+}
+
+static bool begun(void *user, uint64_t run) {
+    struct world *w = user;
+    for (size_t k = 0; k < w->nruns; k++)
+        if (w->runs[k].run == run) return !w->runs[k].slow;
+    fail_msg("asked about a run that is not");
+    return false;
 }
 
 struct run_seen *run_of(struct world *w, const char *id) {
@@ -446,6 +506,7 @@ static void keep_reply(struct answer *a, const struct queue_reply *r) {
     a->http_status = r->row->http_status;
     COPY(a->error_type, r->row->error_type);
     COPY(a->body, r->row->body);
+    COPY(a->headers, r->row->headers);
 }
 
 static void on_done(void *user, uint64_t ticket, const struct queue_reply *r) {
@@ -468,13 +529,27 @@ uint64_t submit_in(struct world *w, const struct queue_submit *in) {
     return w->calls;
 }
 
+struct queue_submit plain(void) {
+    return (struct queue_submit){.endpoint = SLICE("fal-ai/any-llm"),
+                                 .owner = SLICE("app1"),
+                                 .input = SLICE("{\"prompt\":\"x\"}"),
+                                 .retries_server_error = -1,
+                                 .retries_timeout = -1,
+                                 .retries_connection_error = -1};
+}
+
 uint64_t submit(struct world *w, int priority, bool no_retry) {
-    struct queue_submit in = {.endpoint = SLICE("fal-ai/any-llm"),
-                              .owner = SLICE("app1"),
-                              .input = SLICE("{\"prompt\":\"x\"}"),
-                              .priority = priority,
-                              .no_retry = no_retry};
+    struct queue_submit in = plain();
+    in.priority = priority;
+    in.no_retry = no_retry;
     return submit_in(w, &in);
+}
+
+const char *submitted_in(struct world *w, const struct queue_submit *in) {
+    uint64_t n = submit_in(w, in);
+    settle_world(w);
+    assert_int_equal(w->answers[n].code, QUEUE_OK);
+    return w->answers[n].id;
 }
 
 const char *submitted(struct world *w, int priority, bool no_retry) {
@@ -551,7 +626,7 @@ void world_start(struct world *w) {
         .clock = &w->clock,
         .random = &w->random,
         .store = &w->store,
-        .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = w},
+        .runner = {.capacity = capacity, .start = start, .cancel = stop, .begun = begun, .user = w},
         .node = "node",
         .boot = w->boot,
     };

@@ -23,7 +23,10 @@ struct fake_log {
 /* A row as the store keeps it. */
 struct fake_row {
     char id[STORE_ID_BYTES];
-    char endpoint[48], owner[24], input[64], webhook[32];
+    char endpoint[48], owner[24], input[64], webhook[32], hint[32], tags[32];
+    struct store_wishes wishes; /* their texts: see above */
+    int64_t forget_ms;
+    bool swept;
     enum store_state state;
     int priority;
     bool no_retry, cancel_requested;
@@ -32,7 +35,7 @@ struct fake_row {
     char boot[16];
     int64_t created_ms, started_ms, completed_ms;
     unsigned http_status;
-    char body[160], error[80], error_type[32];
+    char body[320], error[80], error_type[32], headers[96];
     int64_t inference_ms;
     unsigned results, usages, outbox; /* how often written */
     struct fake_log *logs;
@@ -43,9 +46,10 @@ struct fake_op;
 
 struct run_seen {
     uint64_t run;
-    char id[STORE_ID_BYTES], input[64];
+    char id[STORE_ID_BYTES], input[64], owner[24], hint[32];
     uint32_t attempt;
-    bool cancelled;
+    bool cancelled, no_fallback;
+    bool slow; /* has not begun, as a start timeout understands it */
 };
 
 struct answer {
@@ -55,7 +59,7 @@ struct answer {
     enum store_state state;
     uint64_t position;
     unsigned http_status;
-    char error_type[32], body[160];
+    char error_type[32], body[320], headers[96];
     size_t nlogs;
     char last_log[96], first_log[96];
 };
@@ -79,6 +83,7 @@ struct world {
     bool can_write;
     /* runner */
     size_t capacity;
+    bool slow; /* runs that start are slow */
     struct run_seen runs[MAX_RUNS];
     size_t nruns;
     unsigned started, cancels;
@@ -109,12 +114,14 @@ void pass(struct world *w, uint64_t ms);
 
 /* Each gives the number of its answer. */
 uint64_t submit(struct world *w, int priority, bool no_retry);
+struct queue_submit plain(void);
 uint64_t submit_in(struct world *w, const struct queue_submit *in);
 uint64_t status(struct world *w, const char *id, bool logs);
 uint64_t status_find(struct world *w, const struct queue_find *f);
 uint64_t result(struct world *w, const char *id);
 uint64_t cancel(struct world *w, const char *id);
 /* Submits, settles, and returns the id (in the answer). */
+const char *submitted_in(struct world *w, const struct queue_submit *in);
 const char *submitted(struct world *w, int priority, bool no_retry);
 
 struct fake_row *row_of(struct world *w, const char *id);
