@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <glob.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,22 @@ int64_t now_ns(void) {
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+double process_cpu_ms(long pid) {
+    char pattern[64];
+    glob_t found;
+    double sum = 0, ns;
+    if (!pid) return 0;
+    snprintf(pattern, sizeof pattern, "/proc/%ld/task/*/schedstat", pid);
+    if (glob(pattern, 0, NULL, &found) != 0) bench_die("no such process, or no schedstat");
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        FILE *f = fopen(found.gl_pathv[i], "r");
+        if (f && fscanf(f, "%lf", &ns) == 1) sum += ns;
+        if (f) fclose(f);
+    }
+    globfree(&found);
+    return sum / 1e6;
+}
+
 void bench_die(const char *what) {
     fprintf(stderr, "bench: %s%s%s\n", what, errno ? ": " : "", errno ? strerror(errno) : "");
     exit(1);
@@ -28,10 +45,15 @@ void bench_die(const char *what) {
 bool http_target_parse(const char *url, struct http_target *t) {
     *t = (struct http_target){.path = "/"};
     if (sscanf(url, "unix:%255[^:]:%511s", t->host, t->path) >= 1) return true;
-    return sscanf(url, "http://%255[^:/]:%u%511s", t->host, &t->port, t->path) >= 2;
+    return sscanf(url, "http://%255[^:/]:%u%511s", t->host, &t->port, t->path) >= 2 ||
+           sscanf(url, "https://%255[^:/]:%u%511s", t->host, &t->port, t->path) >= 2;
 }
 
 bool http_open(struct http *c, const struct http_target *t) {
+    return http_open_small(c, t, 0);
+}
+
+bool http_open_small(struct http *c, const struct http_target *t, int receive_bytes) {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)t->port)};
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     struct sockaddr *a = t->port ? (struct sockaddr *)&in : (struct sockaddr *)&un;
@@ -40,6 +62,8 @@ bool http_open(struct http *c, const struct http_target *t) {
     if (t->port && inet_pton(AF_INET, t->host, &in.sin_addr) != 1)
         bench_die("the host must be a number");
     memcpy(un.sun_path, t->host, sizeof un.sun_path - 1);
+    if (receive_bytes > 0)
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
     if (c->fd < 0 || connect(c->fd, a, t->port ? sizeof in : sizeof un) != 0) {
         http_close(c);
         return false;
@@ -64,23 +88,32 @@ static bool send_all(int fd, const char *p, size_t n) {
     return true;
 }
 
+/* BENCH_HEADERS: further header lines, one "Name: value" on each line. */
+static void add_headers(char *head, size_t size) {
+    const char *more = getenv("BENCH_HEADERS");
+    while (more && *more) {
+        size_t len = strcspn(more, "\n"), used = strlen(head);
+        snprintf(head + used, size - used, "%.*s\r\n", (int)len, more);
+        more += len + (more[len] == '\n');
+    }
+}
+
 static bool send_request(struct http *c, const char *path, const char *key, const char *body) {
-    char head[2048];
-    int n = snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s",
-                     body ? "POST" : "GET", path, key ? "Authorization: " : "", key ? key : "",
-                     key ? "\r\n" : "");
+    char head[2048], length[96] = "";
     size_t len = body ? strlen(body) : 0;
-    if (n < 0 || (size_t)n >= sizeof head - 128) return false;
+    snprintf(head, sizeof head, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s",
+             body ? "POST" : "GET", path, key ? "Authorization: " : "", key ? key : "",
+             key ? "\r\n" : "");
+    add_headers(head, sizeof head);
     if (body)
-        n += snprintf(head + n, 128,
-                      "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n", len);
-    else
-        n += snprintf(head + n, 128, "\r\n");
-    char *whole = malloc((size_t)n + len);
+        snprintf(length, sizeof length, "Content-Type: application/json\r\nContent-Length: %zu\r\n",
+                 len);
+    size_t n = strlen(head) + strlen(length) + 2;
+    if (strlen(head) >= sizeof head - 1) return false;
+    char *whole = malloc(n + len + 1);
     if (!whole) return false;
-    memcpy(whole, head, (size_t)n);
-    if (body) memcpy(whole + n, body, len);
-    bool sent = send_all(c->fd, whole, (size_t)n + len);
+    snprintf(whole, n + len + 1, "%s%s\r\n%s", head, length, body ? body : "");
+    bool sent = send_all(c->fd, whole, n + len);
     free(whole);
     return sent;
 }
@@ -182,8 +215,12 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+void sort_numbers(double *v, size_t n) {
+    qsort(v, n, sizeof *v, compare);
+}
+
 void print_spread(double *v, size_t n) {
     if (n == 0) bench_die("nothing was measured");
-    qsort(v, n, sizeof *v, compare);
+    sort_numbers(v, n);
     printf("%.3f %.3f %.3f %.3f %zu\n", v[n / 2], v[n * 99 / 100], v[0], v[n - 1], n);
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where to call: "http://HOST:PORT/PATH" or "unix:/SOCKET:/PATH". */
+/* Where to call: "http://HOST:PORT/PATH" (https too, where TLS is spoken) or "unix:/SOCKET:/PATH". */
 struct http_target {
     char host[256]; /* a number, or the path of a socket */
     char path[512];
@@ -29,10 +29,14 @@ struct http_reply {
 };
 
 int64_t now_ns(void);
+/* On a CPU so far, all threads, as the scheduler counts it; 0 for pid 0. */
+double process_cpu_ms(long pid);
 _Noreturn void bench_die(const char *what);
 bool http_target_parse(const char *url, struct http_target *t);
 /* False when nobody listens. */
 bool http_open(struct http *c, const struct http_target *t);
+/* The same with a receive buffer of that size (0: the system's): a reader that falls behind. */
+bool http_open_small(struct http *c, const struct http_target *t, int receive_bytes);
 void http_close(struct http *c);
 /* Sends and reads the whole answer. key: the text of Authorization, or NULL. body: NULL = GET.
  * watch_for: a text whose arrival is timed, or NULL. False when the connection failed. */
@@ -42,6 +46,7 @@ bool http_call(struct http *c, const char *path, const char *key, const char *bo
  * if none. Good enough for answers whose texts hold no such name. */
 void last_member(const char *json, const char *quoted_name, const char **at, size_t *len);
 
+void sort_numbers(double *values, size_t n);
 /* Sorts, then prints "p50 p99 min max count" with three decimals. */
 void print_spread(double *values, size_t n);
 

@@ -105,7 +105,7 @@ struct script {
     char error_code[64];
     bool html, empty, null_body, no_choices, choices_empty, echo_auth, redirect;
     /* what in the answer */
-    long tokens, bigline, bom, comments, data_lines;
+    long tokens, wide, bigline, bom, comments, data_lines;
     char finish[32], usage[16];
     bool cost, count, reasoning, badutf8, surrogates, lone_surrogate;
     long error_in_stream;

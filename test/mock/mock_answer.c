@@ -56,6 +56,17 @@ static bool special_word(const struct call *c, size_t i, struct buf *out) {
     return true;
 }
 
+/* A word; with /wide/N repeated or cut to N bytes, less the space before it. */
+static void add_word(const char *word, size_t i, size_t wide, struct buf *out) {
+    size_t len = strlen(word), left = wide - (i > 0);
+    if (!wide) {
+        buf_add(out, word, len);
+        return;
+    }
+    for (; left > len; left -= len) buf_add(out, word, len);
+    buf_add(out, word, left);
+}
+
 /* Appends the i-th piece of the answer; false when there is none. */
 bool answer_add_word(const struct call *c, size_t i, struct buf *out) {
     if (special_text(c)) return special_word(c, i, out);
@@ -64,14 +75,14 @@ bool answer_add_word(const struct call *c, size_t i, struct buf *out) {
     if (c->nonce[0] && i == 0)
         buf_str(out, c->nonce);
     else
-        buf_str(out, words[i % FIXED_WORDS]);
+        add_word(words[i % FIXED_WORDS], i, (size_t)c->script.wide, out);
     return true;
 }
 
 /* All pieces. The fixed answer, which the benchmark asks for, is put together once. */
 static void add_all_words(const struct call *c, struct buf *out) {
     static struct buf fixed;
-    if (c->nonce[0] || special_text(c) || c->words != FIXED_WORDS) {
+    if (c->nonce[0] || special_text(c) || c->words != FIXED_WORDS || c->script.wide) {
         for (size_t i = 0; i < MOCK_MAX_WHOLE_WORDS && answer_add_word(c, i, out); i++);
         return;
     }
@@ -362,8 +373,8 @@ void answer_begin(struct call *c, struct span rest, struct buf *out) {
     c->words = s->mute ? 0 : s->tokens > 0 ? (size_t)s->tokens : FIXED_WORDS;
     if (s->http10 || s->longer_cl || s->close_after) c->drop = true;
     if (s->surrogates && c->stream) s->onebyte = true;
-    bool streams = c->chat && (c->stream || s->streams) && !s->whole && !fails(s) && !s->html && !s->empty && !s->null_body &&
-                   !s->no_choices && !s->choices_empty;
+    bool streams = c->chat && (c->stream || s->streams) && !s->whole && !fails(s) && !s->html &&
+                   !s->empty && !s->null_body && !s->no_choices && !s->choices_empty;
     if (streams)
         answer_stream_head(c, out);
     else

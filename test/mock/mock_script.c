@@ -52,6 +52,7 @@ static const struct row rows[] = {
     {"choices-empty", "", FLAG, AT(choices_empty), 0, "200, \"choices\":[]"},
     /* what in the answer */
     {"tokens", "N", NUM, AT(tokens), 0, "N words (streams make them as they are taken: no limit)"},
+    {"wide", "N", NUM, AT(wide), 0, "words of N bytes each, the space between them included"},
     {"count", "", FLAG, AT(count), 0, "the answer says: call N of this prompt"},
     {"cost", "", FLAG, AT(cost), 0, "usage.cost, as OpenRouter"},
     {"usage", "missing|negative|absurd", TEXT, AT(usage), 0, "faulty usage"},
