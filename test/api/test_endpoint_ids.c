@@ -111,6 +111,8 @@ static void aliases_stand_for_endpoints(void **state) {
         {TEXT("fal-ai/any-llm/vision"), TEXT("openrouter/router")},
         {TEXT("me/nowhere"), TEXT("fal-ai/any-llm/nowhere")},
         {TEXT("me/self"), TEXT("workflows/me/chat")},
+        {TEXT("me/long/one"), TEXT("openrouter/router")},
+        {TEXT("me/long"), TEXT("fal-ai/any-llm")},
     };
     static const struct {
         const char *path, *id, *rest;
@@ -125,10 +127,11 @@ static void aliases_stand_for_endpoints(void **state) {
         {"fal-ai/any-llm/x", "fal-ai/any-llm", "x"},
         {"me/nowhere", NULL, ""},
         {"me/self", NULL, ""},
+        {"me/long/one", "openrouter/router", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct slice rest = SLICE("");
-        const struct endpoint *e = endpoint_resolve(slice_of(rows[i].path), aliases, 5, &rest);
+        const struct endpoint *e = endpoint_resolve(slice_of(rows[i].path), aliases, 7, &rest);
         if ((e == NULL) != (rows[i].id == NULL)) fail_msg("%s", rows[i].path);
         if (e == NULL) continue;
         assert_string_equal(e->id, rows[i].id);

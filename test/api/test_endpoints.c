@@ -184,6 +184,7 @@ static void endpoint_fills_the_request(void **state) {
     assert_true(r.request.has_max_tokens && r.request.max_tokens == 7);
     assert_true(r.request.reasoning && r.request.latency);
     assert_int_equal(r.request.nimages, 2);
+    assert_true(slice_is(r.request.images[0], "https://a/1"));
     assert_true(slice_is(r.request.images[1], "data:image/png;base64,AAAA"));
     done(&r);
 }
