@@ -10,7 +10,7 @@ MESON_ASAN = --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -
 	"-Dc_args=['-Wno-format-truncation', '-Wno-maybe-uninitialized']"
 RUN = scripts/run-tests.sh
 
-.PHONY: help demo deps build test unit wire asan gdb lint format bench engine-from-source install clean
+.PHONY: help demo deps build test unit wire asan gdb lint format bench bench-peers engine-from-source install clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -63,6 +63,9 @@ bench: ## measure against nginx on this machine; writes bench/RESULTS.md
 	@scripts/deps.sh build bench
 	@$(MAKE) --no-print-directory build
 	@bench/run.sh $(BUILD)
+
+bench-peers: ## install LiteLLM and Portkey into the cache folder, for make bench to compare with
+	@bench/peers.sh
 
 engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (10 to 20 minutes on 2 cores)
 	@scripts/engine-from-source.sh

@@ -122,7 +122,7 @@ page() {
         [ ! -s "$TMP/detail_$table" ] || { cat "$TMP/detail_$table"; echo; }
     done
     if [ -s "$TMP/invalid" ]; then
-        echo '## Invalid rounds, left out'
+        echo '## Invalid rounds (left out), and what else went wrong'
         echo
         cat "$TMP/invalid"
     else

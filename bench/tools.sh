@@ -149,6 +149,7 @@ http {
         location / { proxy_pass http://mock; proxy_buffering off; }
         location /v1/ { proxy_pass http://mock; }
     }
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:bench:10m;
     server {
         listen 127.0.0.1:$NGINX_TLS_EC ssl backlog=4096;

@@ -128,6 +128,7 @@ static const struct {
     {"/comments/3", true, ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n: OPENROUTER",
      "[DONE]", NULL, OPEN},
     {"/bigline/5000", true, "xxxxxxxxxxxxxxxx", "[DONE]", "meaning", OPEN},
+    {"/wide/12/tokens/2", true, "\"content\":\" meaningmean\"", "[DONE]", NULL, OPEN},
     {"/data-lines/10", true, "data: {\ndata: \ndata: ", "[DONE]", NULL, OPEN},
     {"/sse-fields", true, "event: error\nretry: 0\nid: a", "[DONE]", NULL, OPEN},
     {"/onebyte/tokens/3", true, "nonce:n1", "[DONE]", NULL, OPEN},
