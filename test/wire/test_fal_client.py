@@ -3,6 +3,7 @@
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
 import inspect
+import json
 
 import fal_client.client as fal_client
 import httpx_sse
@@ -18,7 +19,7 @@ SYNC, ASYNC = (pytest.mark.parametrize("kind", [kind], indirect=True) for kind i
 @pytest.fixture(scope="module")
 def server(mock):
     config = mock.config(
-        ok="/ok",
+        ok=("/ok", "keeps_nothing: true"),
         slow="/sse-interval/2",
         endless="/tokens/100000/sse-interval/20",
         late="/delay/300",
@@ -75,6 +76,18 @@ def through(server, kind, monkeypatch):
         fal = Fal(kind)
         fal.tap = tap
         yield fal
+        for seen in tap.seen:
+            check_answer(seen)
+
+
+def check_answer(seen):
+    """What keeps fal's clients from asking again in vain: they repeat 408, 409, 429, and what has no request id."""
+    if seen.status is None:
+        return  # the caller left
+    assert "x-fal-request-id" in seen.answer or seen.answer.get("server") == "ingress"
+    assert seen.status not in (408, 409)
+    assert seen.status != 429 or "retry-after" in seen.answer
+    assert "x-fal-request-timeout-type" not in seen.answer or seen.status == 504
 
 
 @pytest.fixture
@@ -257,15 +270,66 @@ def test_stream_keeps_characters_whole(fal):
     assert "😀" in events[-1]["output"] and "é" in events[-1]["output"]
 
 
-@feature("headers", "hint")
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+MEDIA = [
+    ("fal-ai/any-llm/vision", {"image_urls": [PICTURE]}, {"type": "image_url", "image_url": {"url": PICTURE}}),
+    ("fal-ai/any-llm/enterprise", {}, None),
+    ("openrouter/router", {"model": "openai/gpt-4o"}, None),
+    ("openrouter/router/vision", {"image_urls": [PICTURE]}, {"type": "image_url", "image_url": {"url": PICTURE}}),
+    ("openrouter/router/audio", {"audio_url": "data:audio/wav;base64,UklGRg=="}, "input_audio"),
+    ("openrouter/router/video", {"video_urls": ["https://example.org/a.mp4"]}, "video_url"),
+]
+
+
+@feature("endpoints", "ids.path")
+@pytest.mark.parametrize("app, arguments, part", MEDIA, ids=[m[0] for m in MEDIA])
+def test_endpoints_take_their_media(fal, mock, app, arguments, part):
+    arguments = {"prompt": "nonce:media", "model": "openai/gpt-4o"} | arguments
+    handle = fal.submit(app, arguments)
+    assert "nonce:media" in fal.result(app, handle.request_id)["output"]
+    owner, alias = app.split("/")[:2]
+    targets = {s.target.split("?")[0] for s in fal.tap.arrived("GET")}
+    assert targets == {f"/queue/{owner}/{alias}/requests/{handle.request_id}{end}" for end in ("/status", "")}
+    if part:
+        parts = json.loads(mock.stats()["last_body"])["messages"][-1]["content"]
+        assert part in (parts[1], parts[1]["type"]) or part in (parts[0], parts[0]["type"])
+
+
+@feature("ids.path")
+def test_path_is_the_end_of_the_id(fal):
+    handle = fal.submit(APP, {"prompt": "nonce:path"}, path="enterprise")
+    assert fal.tap.seen[0].target == f"/queue/{APP}/enterprise"
+    assert "nonce:path" in handle.get()["output"]
+
+
+@feature("ids.legacy")
+def test_ids_of_the_old_form(fal):
+    old = "110602490-any-llm"
+    assert "nonce:old" in fal.run(old, {"prompt": "nonce:old"})["output"]
+    handle = fal.submit(old, {"prompt": "nonce:old"})
+    assert "nonce:old" in handle.get()["output"]
+    assert fal.status(old, handle.request_id) == handle.status()
+    assert fal.tap.seen[-2].target.startswith("/queue/110602490/any-llm/requests/")
+
+
+@feature("hint")
+@pytest.mark.parametrize("call", ["run", "submit"])
+def test_hint_comes_back(fal, call):
+    result = getattr(fal, call)(APP, {"prompt": "x"}, hint="warm")
+    result = result.get() if call == "submit" else result
+    assert fal.tap.seen[0].headers["x-fal-runner-hint"] == "warm"
+    assert fal.tap.seen[-1].answer["x-fal-runner-hints"] == "warm"
+
+
+@feature("headers")
 @pytest.mark.parametrize(
     "options, header, value",
     [
-        ({"hint": "warm"}, "x-fal-runner-hint", "warm"),
         ({"start_timeout": 30}, "x-fal-request-timeout", "30.0"),
         ({"headers": {"X-Fal-Tags": "team=a"}}, "x-fal-tags", "team=a"),
+        ({"headers": {"X-Fal-Store-IO": "0"}}, "x-fal-store-io", "0"),
     ],
-    ids=["hint", "start_timeout", "headers"],
+    ids=["start_timeout", "tags", "store-io"],
 )
 @pytest.mark.parametrize("call", ["run", "submit", "subscribe"])
 def test_options_travel_as_headers_and_are_taken(fal, call, options, header, value):
@@ -298,6 +362,7 @@ REFUSED = [
     ("404 id, result", "error.404.request", lambda f: f.result(APP, UNKNOWN), 404, None, "/status", 1),
     ("404 id, cancel", "error.404.request", lambda f: f.cancel(APP, UNKNOWN), 404, None, "/cancel", 1),
     ("405 run", "error.404.app", lambda f: f.run(APP, {}, method="GET"), 405, None, "/run/", 1),
+    ("400 header", "headers", lambda f: run(headers={"X-Fal-Request-Timeout": "soon"})(f), 400, "bad_request", "/run/", 1),
     ("422 run", "error.422.run", lambda f: f.run(APP, {}), 422, None, "/run/", 1),
     ("422 result", "error.422.result", queued(temperature=1), 422, None, RESULT, 1),
     ("429 run", "error.429", run("test/limited"), 429, "rate_limit_exceeded", "/run/", 10),
@@ -383,7 +448,7 @@ def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, 
     assert [s.status for s in narrow.tap.arrived("POST")] == [429, 429, 200]
 
 
-NGINX = wire.answer(502, b"<html><center>nginx</center></html>", "text/html")
+NGINX = wire.answer(502, b"<html><center>nginx</center></html>", "text/html", server="ingress")
 
 
 @pytest.mark.parametrize(

@@ -69,17 +69,17 @@ class Mock(Child):
     def calls(self, prompt):
         return self.stats()["calls_by_prompt"].get(prompt, 0)
 
-    def config(self, extra="", **paths):
-        """One upstream for each name; the model test/NAME goes to it, every other model to the first."""
-        upstreams = [f'  {n}: {{ kind: openai, base_url: "{self.url}{p}/v1"{o} }}' for n, (p, o) in pairs(paths)]
-        routes = [f'  - {{ model: "test/{n}", to: [{n}] }}' for n in paths]
-        routes.append(f'  - {{ model: "*", to: [{next(iter(paths))}] }}')
-        return "\n".join(["upstreams:", *upstreams, "routes:", *routes, extra, ""])
-
-
-def pairs(paths):
-    """ok="/ok" and busy=("/silent", "concurrency: 1") alike."""
-    return [(n, (p, "") if isinstance(p, str) else (p[0], f", {p[1]}")) for n, p in paths.items()]
+    def config(self, extra="", **upstreams):
+        """An upstream for each NAME=PATH of the mock or whole address, or NAME=(that, "more: of it"). The model
+        test/NAME goes to it, every other model to the first."""
+        lines = ["upstreams:"]
+        for name, at in upstreams.items():
+            at, more = (at, "") if isinstance(at, str) else (at[0], ", " + at[1])
+            url = at if "://" in at else self.url + at
+            lines.append(f'  {name}: {{ kind: openai, base_url: "{url}/v1"{more} }}')
+        lines.append("routes:")
+        lines += [f'  - {{ model: "test/{name}", to: [{name}] }}' for name in upstreams]
+        return "\n".join([*lines, f'  - {{ model: "*", to: [{next(iter(upstreams))}] }}', extra, ""])
 
 
 class Server(Child):
@@ -132,14 +132,24 @@ class Authority:
 
 
 class Seen:
-    """One request as it passed, and the status it got (None: nobody answered)."""
+    """One request as it passed, and the head of its answer (status None: nobody answered)."""
 
     def __init__(self, head, body):
         lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = lines[0].split(" ")
-        self.headers = {n.lower(): v for n, v in (line.split(": ", 1) for line in lines[1:] if line)}
+        self.headers = fields(lines[1:])
         self.body = body
         self.status = None
+        self.answer = {}
+
+    def answered(self, data):
+        lines = data.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        self.status = int(lines[0].split(" ")[1])
+        self.answer = fields(lines[1:])
+
+
+def fields(lines):
+    return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
 
 class Tap:
@@ -175,7 +185,7 @@ class Tap:
             if planned is None:
                 self.relay(client, head, body, seen)
             elif planned:
-                seen.status = int(planned.split(b" ", 2)[1])
+                seen.answered(planned)
                 client.sendall(planned)
 
     def relay(self, client, head, body, seen):
@@ -191,7 +201,7 @@ class Tap:
                 if not data:
                     return
                 if seen.status is None:
-                    seen.status = int(data.split(b" ", 2)[1])
+                    seen.answered(data)
                 client.sendall(data)
 
     def arrived(self, pattern="."):
