@@ -10,6 +10,7 @@ struct keyring {
     const struct config *config;
     const struct config_key **slots;
     size_t mask;
+    const struct config_key *guest; /* of proxy.key; NULL: none */
 };
 
 static size_t slot_of(const unsigned char *hash) {
@@ -32,6 +33,7 @@ struct keyring *keyring_new(const struct config *c) {
         size_t at = slot_of(c->keys[i].sha256);
         while (k->slots[at & k->mask] != NULL) at++;
         k->slots[at & k->mask] = &c->keys[i];
+        if (c->proxy.key.len > 0 && slice_eq(c->keys[i].id, c->proxy.key)) k->guest = &c->keys[i];
     }
     return k;
 }
@@ -136,6 +138,16 @@ static enum auth_verdict check_open(const struct keyring *k, const struct net_ex
     return AUTH_OK;
 }
 
+static struct identity identity_of(const struct config_key *key) {
+    return (struct identity){
+        .owner = key->owner, .key_id = key->id, .scope = key->scope, .limits = &key->limits};
+}
+
+bool auth_guest(const struct keyring *k, struct identity *out) {
+    if (k->guest != NULL) *out = identity_of(k->guest);
+    return k->guest != NULL;
+}
+
 enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x,
                              struct identity *out) {
     size_t n;
@@ -146,7 +158,6 @@ enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange 
     if (!credential_of(header, &credential)) return AUTH_INVALID;
     const struct config_key *key = find(k, credential);
     if (key == NULL) return AUTH_INVALID;
-    *out = (struct identity){
-        .owner = key->owner, .key_id = key->id, .scope = key->scope, .limits = &key->limits};
+    *out = identity_of(key);
     return AUTH_OK;
 }

@@ -24,4 +24,7 @@ struct identity {
 enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange *x,
                              struct identity *out);
 
+/* Whom a call through the proxy without a key is charged to; false: nobody. */
+bool auth_guest(const struct keyring *k, struct identity *out);
+
 #endif

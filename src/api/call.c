@@ -1,5 +1,6 @@
 /* What every exchange goes through: route, key, endpoint; and the answers that handlers share. */
 #include "api/call.h"
+#include "api/proxy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,8 +211,13 @@ static bool authorize(struct call *c) {
         call_error(c, 400, "bad_request", SLICE("repeated Authorization"));
         return false;
     case AUTH_MISSING:
+        if (c->proxied && auth_guest(c->api->keys, &c->who)) return true;
         net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
-        call_error(c, 401, NULL, SLICE("Authentication is required to access this application."));
+        if (c->proxied)
+            call_json(c, 401, SLICE("\"Unauthorized\""));
+        else
+            call_error(c, 401, NULL,
+                       SLICE("Authentication is required to access this application."));
         return false;
     case AUTH_INVALID: break;
     }
@@ -278,6 +284,8 @@ static void on_head(struct net_exchange *x, void *user) {
     if (m == H1_OPTIONS) return; /* answered when its body, if it has one, was read and dropped */
     c->route = m == H1_TRACE || m == H1_CONNECT ? NULL : routes_find(c, &status, &allow);
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
+    if (c->route != NULL && c->route->kind == SERVED_PROXY && !proxy_enter(c, &status, &allow))
+        return;
     c->openai = speaks_openai(c);
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
     if (c->route == NULL)

@@ -18,9 +18,10 @@ enum served {
     SERVED_CANCEL,
     SERVED_DOCS,
     SERVED_OPS,
+    SERVED_PROXY, /* what it leads to has a kind of its own, unless it was refused or sent on to fal */
     SERVED_NONE
 };
-#define SERVED_KINDS 10
+#define SERVED_KINDS 11
 
 struct api {
     struct net_loop *loop;
@@ -64,6 +65,7 @@ struct call {
     struct identity who;
     struct reach at;      /* what it is meant for: its own address, or through the proxy another */
     struct slice app, id; /* of the path: endpoint id, request id */
+    bool proxied;         /* through /api/fal/proxy */
     bool openai;          /* speaks OpenAI's dialect: errors have its shape */
     char request_id[UUID_BYTES];
     const struct endpoint *endpoint;
@@ -143,6 +145,7 @@ void handle_cancel(struct call *c);
 void handle_health(struct call *c);
 void handle_ready(struct call *c);
 void handle_metrics(struct call *c);
+void handle_proxy(struct call *c); /* proxy.forward only: the request goes on to fal */
 void handle_openapi(struct call *c); /* no key: ?endpoint_id=, 404 with null when unknown */
 void handle_llms(struct call *c);    /* no key: c->app */
 /* Starts c->request with the caller's start timeout, and answers what cannot start. */

@@ -38,6 +38,7 @@ static const char *const surface_names[SERVED_KINDS] = {[SERVED_RUN] = "run",
                                                         [SERVED_CANCEL] = "cancel",
                                                         [SERVED_DOCS] = "documents",
                                                         [SERVED_OPS] = "operations",
+                                                        [SERVED_PROXY] = "proxy",
                                                         [SERVED_NONE] = "none"};
 
 static size_t one(const struct api *a) {

@@ -130,7 +130,7 @@ void reach_of(struct reach *r, const struct config *cfg, const struct net_exchan
 /* A public address says nothing of virtual hosts, so there the prefix always stands. */
 void reach_base(struct buf *b, const struct config *cfg, const struct reach *r) {
     struct slice host = r->host;
-    if (cfg->public_url != NULL) {
+    if (cfg->public_url != NULL && !r->as_fal) {
         buf_printf(b, "%s/%s", cfg->public_url, prefixes[r->surface]);
         return;
     }

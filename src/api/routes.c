@@ -12,6 +12,9 @@ static const struct route routes[] = {
     {H1_GET, EVERY, "/metrics", SERVED_OPS, false, false, handle_metrics},
     {H1_GET, EVERY, "/api/openapi/queue/openapi.json", SERVED_DOCS, true, false, handle_openapi},
     {H1_GET, EVERY, "/models/{app}/llms.txt", SERVED_DOCS, true, false, handle_llms},
+    {H1_GET, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
+    {H1_POST, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
+    {H1_PUT, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
     {H1_POST, RUN, "/{app}/stream", SERVED_STREAM, false, false, handle_stream},
     {H1_POST, RUN, "/{app}", SERVED_RUN, false, false, handle_run},
     {H1_GET, QUEUE, "/{app}/requests/{id}/status/stream", SERVED_STATUS_STREAM, false, false,
@@ -125,12 +128,18 @@ static bool may_match(const struct route *r, const struct reach *at, const struc
            (*from > 0 || at->by_host || n == 0 || !is_ours(seg[0]));
 }
 
+static const char *allowed(unsigned methods, struct arena *a) {
+    const char *text = arena_printf(a, "%s%s%s", methods & 1U << H1_GET ? ", GET, HEAD" : "",
+                                    methods & 1U << H1_POST ? ", POST" : "",
+                                    methods & 1U << H1_PUT ? ", PUT" : "");
+    return text != NULL ? text + 2 : "";
+}
+
 const struct route *routes_find(struct call *c, unsigned *status, const char **allow) {
     struct slice seg[CALL_MAX_SEGMENTS];
     enum h1_method method = net_head(c->x)->method;
-    size_t n, from, wrong = 0;
-    static const char *const names[] = {
-        [H1_GET] = "GET, HEAD", [H1_POST] = "POST", [H1_PUT] = "PUT"};
+    unsigned methods = 0;
+    size_t n, from;
     *status = split(c->at.path, seg, &n, net_arena(c->x));
     if (*status != 0) return NULL;
     for (size_t i = 0; i < NROUTES; i++) {
@@ -140,8 +149,9 @@ const struct route *routes_find(struct call *c, unsigned *status, const char **a
             continue;
         if (c->app.len > 0 && !read_app(c)) continue;
         if (r->method == method || (r->method == H1_GET && method == H1_HEAD)) return r;
-        if (wrong++ == 0) *allow = names[r->method];
+        methods |= 1U << r->method;
     }
-    *status = wrong > 0 ? 405 : 404;
+    if (methods != 0) *allow = allowed(methods, net_arena(c->x));
+    *status = methods != 0 ? 405 : 404;
     return NULL;
 }

@@ -39,6 +39,7 @@ HANDLER(handle_ready)
 HANDLER(handle_openapi)
 HANDLER(handle_llms)
 HANDLER(handle_metrics)
+HANDLER(handle_proxy)
 
 struct found {
     unsigned status; /* 0: a route */
@@ -99,6 +100,9 @@ static void routes_find_every_surface(void **state) {
     check(H1_GET, "/models/fal-ai/any-llm/llms.txt",
           (struct found){.kind = SERVED_DOCS, .app = "fal-ai/any-llm"});
     check(H1_HEAD, "/healthz", (struct found){.kind = SERVED_OPS});
+    check(H1_POST, "/api/fal/proxy", (struct found){.kind = SERVED_PROXY});
+    check(H1_GET, "/api/fal/proxy/", (struct found){.kind = SERVED_PROXY});
+    check_at("queue.fal.run", H1_PUT, "/api/fal/proxy", (struct found){.kind = SERVED_PROXY});
 }
 
 static void routes_read_ids_of_every_form(void **state) {
@@ -122,6 +126,8 @@ static void routes_answer_405_with_allow(void **state) {
     check(H1_GET, "/queue/fal-ai/any-llm/requests/abc/cancel",
           (struct found){.status = 405, .allow = "PUT"});
     check(H1_DELETE, "/queue/fal-ai/any-llm", (struct found){.status = 405, .allow = "POST"});
+    check(H1_DELETE, "/api/fal/proxy",
+          (struct found){.status = 405, .allow = "GET, HEAD, POST, PUT"});
 }
 
 static void routes_know_no_tricks_in_the_path(void **state) {
