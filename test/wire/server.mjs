@@ -86,11 +86,14 @@ export async function startServer(config, { data, env = {}, args = [], listen = 
   return server;
 }
 
-// One upstream of the mock's under each name: { ok: "/ok", slow: "/delay/1500" }; the model NAME goes to it.
+// One upstream of the mock's under each name: { ok: "/ok", one: ["/delay/1500", "concurrency: 1"] }; the model test/NAME
+// goes to it. A path may also be a whole URL.
 export function mockConfig(mock, upstreams, extra = "") {
-  const lines = Object.entries(upstreams).map(
-    ([name, path]) => `  ${name}: { kind: openai, base_url: "${mock.url}${path}/v1", key: upstream-key-${name} }`,
-  );
+  const lines = Object.entries(upstreams).map(([name, what]) => {
+    const [path, ...more] = [what].flat();
+    const members = ["kind: openai", `base_url: "${path.startsWith("http") ? "" : mock.url}${path}/v1"`, `key: upstream-key-${name}`, ...more];
+    return `  ${name}: { ${members.join(", ")} }`;
+  });
   const routes = Object.keys(upstreams).map((name) => `  - { model: "test/${name}", to: [${name}] }`);
   const [first] = Object.keys(upstreams);
   return `upstreams:\n${lines.join("\n")}\nroutes:\n${routes.join("\n")}\n  - { model: "*", to: [${first}] }\n${extra}`;

@@ -1,0 +1,162 @@
+// fal's JavaScript clients, their files untouched, against the real server with the mock upstream: every feature
+// for every client. What they show is docs/compatibility.md.
+import { after, before, describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { cell, lacks } from "./cells.mjs";
+import { ID, cases, collect, errors, nonce, until, watched as alone } from "./fal_cases.mjs";
+import { KEY, clients, make, startProxy } from "./fal_clients.mjs";
+import { startFront, startGate } from "./front.mjs";
+import { mockConfig, startMock, startServer } from "./server.mjs";
+
+const ids = Object.keys(clients);
+let mock, watched, gate, server;
+const proxies = {};
+
+// One for each case that asks for it.
+const narrow = Array.from({ length: 4 * ids.length }, (_, i) => `narrow${i}`);
+
+function config() {
+  const upstreams = {
+    ok: "/ok",
+    slow: "/sse-interval/10",
+    late: "/delay/800",
+    smile: "/surrogate-split",
+    cut: "/cut/700",
+    failing: "/status/503",
+    overloaded: "/status/503",
+    quiet: ["/ok", "keeps_nothing: true"],
+    full: ["/silent", "concurrency: 1"],
+    gate: gate.url,
+    watched: `${watched.url}/silent`,
+  };
+  for (const id of ids) upstreams[`flaky-${id}`] = "/flaky/2/status/503";
+  const limits = "concurrent_calls: 1, queue_length: 2";
+  const keys = [
+    "  - { id: kid, secret: ksecret }",
+    ...narrow.map((k) => `  - { id: ${k}, secret: ksecret, ${limits} }`),
+  ];
+  return mockConfig(mock, upstreams, `keys:\n${keys.join("\n")}\n`);
+}
+
+// The only slot of test/full is taken.
+async function fill() {
+  await make(clients.client, server.base).queue.submit(ID, { input: { prompt: "x", model: "test/full" } });
+  await until("the slot", async () => (await mock.stats()).open === 1);
+}
+
+before(async () => {
+  [mock, watched] = await Promise.all([startMock(), startMock()]);
+  gate = await startGate(mock.url);
+  server = await startServer(config());
+  await server.ready();
+  await fill();
+  const started = ids.filter((id) => clients[id].proxy).map(async (id) => {
+    proxies[id] = await startProxy(clients[id].proxy, server.base);
+  });
+  await Promise.all(started);
+});
+
+after(async () => {
+  await Promise.all(Object.values(proxies).map((p) => p.stop()));
+  await server?.stop();
+  gate?.stop();
+  await Promise.all([mock?.stop(), watched?.stop()]);
+});
+
+function world(id) {
+  const kind = clients[id];
+  const base = proxies[id]?.base ?? server.base;
+  const fronts = [];
+  return {
+    id, kind, mock, gate, server, base,
+    fal: make(kind, base),
+    make: (options) => make(kind, options.base ?? base, options),
+    narrowKey: () => `${narrow.pop()}:ksecret`,
+    hold() {
+      const prompt = nonce();
+      return { prompt, ...gate.hold(prompt) };
+    },
+    async front(options) {
+      const front = await startFront(base, options);
+      fronts.push(front);
+      return front;
+    },
+    // `leave` is done while the upstream works on the only call; then that call is seen to be closed.
+    async closes(leave) {
+      await until("the upstream call", async () => (await watched.stats()).open === 1);
+      const { aborted } = await watched.stats();
+      await leave();
+      await until("its end", async () => (await watched.stats()).aborted === aborted + 1);
+    },
+    end: () => fronts.forEach((f) => f.stop()),
+  };
+}
+
+// What the server does not do yet.
+const waiting = new Set([
+  "error.504.user", "retry.504.user", "retry.429", "subscribe.streaming", "status.stream", "cancel.queued", "priority",
+  "hint", "ids.legacy", "openai.queue", "way.proxy",
+]);
+
+function test(id, feature, run) {
+  if (lacks(id, feature) || (waiting.has(feature) && !process.env.TEST_WAITING)) return;
+  it(`${feature}: ${id}`, { timeout: 30000 }, async () => {
+    const t = world(id);
+    try {
+      cell(id, feature, (await run(t)) ?? "yes");
+    } finally {
+      t.end();
+    }
+  });
+}
+
+const each = (table, run) => {
+  for (const [feature, what] of Object.entries(table)) for (const id of ids) test(id, feature, (t) => run(what, t));
+};
+
+// The last answer, as it came.
+async function lostStatus(error, t) {
+  let last;
+  const fetching = async (url, init) => (last = (await fetch(url, init)).clone());
+  const seen = { ...t, make: (options) => t.make({ ...options, fetch: async (u, i) => (await fetching(u, i)).clone() }) };
+  seen.fal = seen.make({});
+  await error.provoke(seen);
+  assert.equal(last.status, 200);
+  assert.match(await last.text(), /"detail":/);
+  return "status lost: 200";
+}
+
+// As many at once as this process drives without falling behind; those that wait for seconds come first.
+const concurrency = 24;
+
+describe("errors", { concurrency }, () => {
+  each(errors, async (error, t) => {
+    if (t.kind.losesStatus) return lostStatus(error, t);
+    await assert.rejects(error.provoke(t), (e) => {
+      assert.equal(e.status, error.status, e.message);
+      error.check?.(e, t);
+      return true;
+    });
+    await error.more?.(t);
+    return error.text?.(t);
+  });
+});
+
+describe("every feature", { concurrency }, () => each(cases, (run, t) => run(t)));
+
+describe("what must be seen upstream", () => {
+  each(alone, (run, t) => run(t));
+});
+
+describe("each way here", { concurrency }, () => {
+  for (const id of ids)
+    for (const way of clients[id].ways)
+      test(id, `way.${way}`, async (t) => {
+        const fal = t.make({ way });
+        const [a, b, c] = [nonce(), nonce(), nonce()];
+        assert.ok((await fal.run(ID, { input: { prompt: a } })).data.output.startsWith(a));
+        assert.ok((await fal.subscribe(ID, { input: { prompt: b }, logs: true, pollInterval: 20 })).data.output.startsWith(b));
+        assert.ok((await collect(await fal.stream(ID, { input: { prompt: c } }))).last.output.startsWith(c));
+        await assert.rejects(fal.run(ID, { input: {} }), { status: 422 });
+      });
+});
