@@ -81,9 +81,7 @@ static struct store_wishes wishes_of(const struct queue_submit *in) {
                                  .retries_server_error = retries(in->retries_server_error),
                                  .retries_timeout = retries(in->retries_timeout),
                                  .retries_connection_error = retries(in->retries_connection_error),
-                                 .owner_concurrency = limit < UINT32_MAX ? (int64_t)limit : 0,
-                                 .hint = in->hint,
-                                 .tags = in->tags};
+                                 .owner_concurrency = limit < UINT32_MAX ? (int64_t)limit : 0};
 }
 
 static struct item *new_item(struct queue *q, const struct queue_submit *in) {
@@ -116,7 +114,9 @@ static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                                .priority = i->priority,
                                .no_retry = in->no_retry,
                                .created_ms = wall_ms(q),
-                               .wishes = wishes_of(in)};
+                               .wishes = wishes_of(in),
+                               .hint = in->hint,
+                               .tags = in->tags};
     struct ticket *t = slots_get(&q->tickets, ticket);
     t->item = i;
     q->at[STEP_NEW]++;

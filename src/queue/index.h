@@ -48,22 +48,21 @@ struct node {
 
 /* About 250 bytes for a request that waits: its input stays in the store. */
 struct item {
-    struct item *same_hash;
+    uint64_t seq;
+    uint8_t priority;
+    bool started; /* IN_PROGRESS to callers */
+    uint8_t step, verdict;
+    uint8_t counted;                /* how its owner counts it */
+    bool eligible;                  /* WAITING: in the order */
     struct node in_order, in_owner; /* in queue.order, in owner->waiting */
-    struct item *next_stuck;
+    struct item *same_hash, *next_stuck;
     struct owner *owner;
     struct run *run; /* from the claim on, and for a lost one */
     struct link *watches;
-    uint64_t seq;
     uint64_t deadline_ms; /* of its start, mono; 0: none */
     uint32_t deadline_at; /* its place among the deadlines, counted from 1; 0: not there */
     uint32_t attempt;
     uint32_t shown; /* the lowest position shown; UINT32_MAX before the first */
-    uint8_t step, verdict;
-    uint8_t priority;
-    uint8_t counted; /* how its owner counts it */
-    bool started;    /* IN_PROGRESS to callers */
-    bool eligible;   /* WAITING: in the order */
     bool no_retry, no_store, has_webhook;
     bool cancel_requested; /* it will end as cancelled */
     bool cancel_wanted;    /* so it will if the end already given fails */

@@ -132,11 +132,11 @@ void owner_limit(struct queue *q, struct owner *o, uint64_t limit) {
     soon(q);
 }
 
-/* Between two that are eligible it is so too: these are the first, without a gap. */
+/* The eligible ones are the first, without a gap: before one of them it is one too. */
 void waiting_add(struct queue *q, struct item *i) {
     struct owner *o = i->owner;
     order_add(&o->waiting, i);
-    i->eligible = order_rank(&o->waiting, i) < o->eligible;
+    i->eligible = o->limit == 0 || order_rank(&o->waiting, i) < o->eligible;
     if (!i->eligible) return;
     o->eligible++;
     order_add(&q->order, i);

@@ -89,7 +89,7 @@ void run_add_log(struct queue *q, struct run *r, struct slice level, struct slic
 /* --- input and result */
 
 bool run_keep_input(struct run *r, const struct store_row *row) {
-    struct slice input = row->input, hint = row->wishes.hint;
+    struct slice input = row->input, hint = row->hint;
     run_forget_input(r);
     r->input = malloc(input.len + hint.len + 1);
     if (r->input == NULL) return false;

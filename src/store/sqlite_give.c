@@ -57,8 +57,8 @@ static void take_submit(struct copier *c, struct store_submit *in) {
     take_slice(c, &in->owner);
     take_slice(c, &in->input);
     take_slice(c, &in->webhook);
-    take_slice(c, &in->wishes.hint);
-    take_slice(c, &in->wishes.tags);
+    take_slice(c, &in->hint);
+    take_slice(c, &in->tags);
 }
 
 static void take_complete(struct copier *c, struct store_complete *in) {

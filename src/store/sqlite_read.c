@@ -92,8 +92,8 @@ static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
     row->completed_ms = sqlite3_column_int64(st, COL_COMPLETED_MS);
     row->forget_ms = sqlite3_column_int64(st, COL_FORGET_MS);
     take_wishes(&row->wishes, st, COL_WISHES);
-    row->wishes.hint = take_text(op, st, COL_HINT);
-    row->wishes.tags = take_text(op, st, COL_TAGS);
+    row->hint = take_text(op, st, COL_HINT);
+    row->tags = take_text(op, st, COL_TAGS);
     if (parts & STORE_INPUT) row->input = take_blob(op, st, COL_INPUT);
     if (row->state == STORE_COMPLETED) take_result(op, st, parts);
 }

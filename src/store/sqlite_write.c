@@ -100,8 +100,6 @@ static void put_wishes(struct binder *b, const struct store_wishes *w) {
     put_int(b, w->retries_timeout);
     put_int(b, w->retries_connection_error);
     put_int(b, w->owner_concurrency);
-    put_text(b, w->hint);
-    put_text(b, w->tags);
 }
 
 static int apply_submit(struct sqlite_store *s, struct op *op) {
@@ -121,6 +119,8 @@ static int apply_submit(struct sqlite_store *s, struct op *op) {
     put_text(&b, in->webhook);
     put_int(&b, in->created_ms);
     put_wishes(&b, &in->wishes);
+    put_text(&b, in->hint);
+    put_text(&b, in->tags);
     int rc = run(&b);
     if (rc != SQLITE_OK) return rc;
     b = start(s, ST_PAYLOAD);

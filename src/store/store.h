@@ -37,7 +37,6 @@ struct store_wishes {
     int32_t retries_server_error, retries_timeout, retries_connection_error; /* -1: not told */
     int64_t
         owner_concurrency;   /* of its owner, as it was when this one was submitted; 0: no limit */
-    struct slice hint, tags; /* text, may be empty; pending leaves them out */
 };
 
 /* What submit writes. */
@@ -51,6 +50,7 @@ struct store_submit {
     bool no_retry;
     int64_t created_ms; /* wall clock */
     struct store_wishes wishes;
+    struct slice hint, tags; /* text for the runner and for people, may be empty */
 };
 
 struct store_lease {
@@ -72,6 +72,7 @@ struct store_row {
     int64_t created_ms, started_ms, completed_ms; /* wall clock, 0 = not yet */
     int64_t forget_ms;                            /* wall clock, 0 = kept */
     struct store_wishes wishes;
+    struct slice hint, tags;
     /* result */
     unsigned http_status;
     struct slice headers;    /* "Name: value\r\n" lines replayed with the result, may be empty */
@@ -123,7 +124,7 @@ struct store_pending {
     bool released; /* IN_PROGRESS, given back by `release`: nobody crashed */
     struct slice endpoint, owner;
     int64_t created_ms, started_ms;
-    struct store_wishes wishes; /* without hint and tags */
+    struct store_wishes wishes;
 };
 
 struct store_reply {

@@ -89,8 +89,8 @@ static void give_submit(struct store *s, uint64_t ticket, const struct store_sub
     op->row.no_retry = in->no_retry;
     op->row.created_ms = in->created_ms;
     op->row.wishes = in->wishes;
-    COPY(op->row.hint, in->wishes.hint);
-    COPY(op->row.tags, in->wishes.tags);
+    COPY(op->row.hint, in->hint);
+    COPY(op->row.tags, in->tags);
 }
 
 static void give_claim(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
@@ -324,8 +324,8 @@ static struct store_row real_row(const struct fake_row *row) {
         .forget_ms = row->forget_ms,
         .wishes = row->wishes,
     };
-    out.wishes.hint = slice_of(row->hint);
-    out.wishes.tags = slice_of(row->tags);
+    out.hint = slice_of(row->hint);
+    out.tags = slice_of(row->tags);
     memcpy(out.id, row->id, sizeof out.id);
     return out;
 }
@@ -351,7 +351,6 @@ static struct store_pending *real_pending(struct world *w, size_t *n) {
             .created_ms = row->created_ms,
             .wishes = row->wishes,
         };
-        p->wishes.hint = p->wishes.tags = SLICE_NONE;
         memcpy(p->id, row->id, sizeof p->id);
     }
     return out;

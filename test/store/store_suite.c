@@ -322,9 +322,7 @@ static struct store_wishes many_wishes(void) {
                                  .retries_server_error = 0,
                                  .retries_timeout = -1,
                                  .retries_connection_error = 7,
-                                 .owner_concurrency = 40,
-                                 .hint = SLICE("a session"),
-                                 .tags = SLICE("team=a,job=7")};
+                                 .owner_concurrency = 40};
 }
 
 static void same_wishes(const struct store_wishes *a, const struct store_wishes *b) {
@@ -340,23 +338,27 @@ static void same_wishes(const struct store_wishes *a, const struct store_wishes 
 static void wishes_come_back_with_the_row_and_survive_reopening(void **state) {
     struct fixture *f = *state;
     struct store_wishes wishes = many_wishes();
-    struct store_submit in = {
-        .id = ID, .endpoint = SLICE("a/b"), .input = SLICE("{}"), .wishes = wishes};
+    struct store_submit in = {.id = ID,
+                              .endpoint = SLICE("a/b"),
+                              .input = SLICE("{}"),
+                              .wishes = wishes,
+                              .hint = SLICE("a session"),
+                              .tags = SLICE("team=a,job=7")};
     give_submit(f, &in);
     for (unsigned round = 0; round < 2; round++) {
         assert_int_equal(READ(f, ask_row(f, ID, 0)), STORE_OK);
         same_wishes(&f->row.wishes, &wishes);
-        assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
-        assert_true(slice_eq(f->row.wishes.tags, wishes.tags));
+        assert_true(slice_eq(f->row.hint, in.hint));
+        assert_true(slice_eq(f->row.tags, in.tags));
         same_wishes(&the_pending(f)->wishes, &wishes);
         fixture_close(f);
         fixture_open(f);
     }
     assert_int_equal(status_of(f, give_claim(f, ID, 0, "boot-1", 7)), STORE_OK);
     same_wishes(&f->row.wishes, &wishes);
-    assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
+    assert_true(slice_eq(f->row.hint, in.hint));
     assert_int_equal(status_of(f, give_retry(f, ID, 1, 7, 8, NULL)), STORE_OK);
-    assert_true(slice_eq(f->row.wishes.hint, wishes.hint));
+    assert_true(slice_eq(f->row.hint, in.hint));
 }
 
 static void complete_with_a_time_to_forget_removes_the_input_at_once(void **state) {

@@ -191,7 +191,7 @@ static void answers_as_before(struct fixture *f) {
     assert_int_equal(f->nlogs, 1);
     assert_int_equal(f->row.forget_ms, 0);
     wishes_nothing(&f->row.wishes);
-    assert_int_equal(f->row.wishes.hint.len + f->row.wishes.tags.len, 0);
+    assert_int_equal(f->row.hint.len + f->row.tags.len, 0);
     assert_int_equal(status_of(f, ask_row(f, id_of(2), 0)), STORE_OK);
     assert_true(slice_is(f->row.error_type, "client_cancelled"));
 }
