@@ -6,7 +6,7 @@
  *
  * OpenSSL is given the bytes where they lie and its records go to the socket at once, so between two events a
  * connection holds no buffer: neither ours nor, by SSL_MODE_RELEASE_BUFFERS, OpenSSL's two of 17 KB. What stays is the
- * session itself, about 10 KB.
+ * session itself, about 14 KB.
  *
  * A connection that TLS has given up or that says goodbye goes on without it (tls is NULL): what still comes is raw,
  * for a hook that only drops it. */

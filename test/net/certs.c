@@ -21,10 +21,10 @@ static void extend(X509 *x, X509 *issuer, int nid, const char *value) {
     X509_EXTENSION_free(e);
 }
 
-struct cert cert_make(const char *name, const char *san, const struct cert *issuer, int from_days,
-                      int to_days) {
+static struct cert make(EVP_PKEY *key, const char *name, const char *san, const struct cert *issuer,
+                        int from_days, int to_days) {
     static long serial = 1;
-    struct cert c = {X509_new(), EVP_EC_gen("P-256")};
+    struct cert c = {X509_new(), key};
     assert_true(c.x509 != NULL && c.key != NULL);
     X509_set_version(c.x509, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(c.x509), serial++);
@@ -41,6 +41,15 @@ struct cert cert_make(const char *name, const char *san, const struct cert *issu
     return c;
 }
 
+struct cert cert_make(const char *name, const char *san, const struct cert *issuer, int from_days,
+                      int to_days) {
+    return make(EVP_EC_gen("P-256"), name, san, issuer, from_days, to_days);
+}
+
+struct cert cert_make_rsa(const char *name, unsigned bits) {
+    return make(EVP_RSA_gen(bits), name, "DNS:localhost", NULL, -1, 1);
+}
+
 void cert_free(struct cert *c) {
     X509_free(c->x509);
     EVP_PKEY_free(c->key);
@@ -48,17 +57,35 @@ void cert_free(struct cert *c) {
     c->key = NULL;
 }
 
-void cert_write(const struct cert *c, const char *path) {
-    FILE *f = fopen(path, "w");
+static void write_x509(const struct cert *c, const char *path, const char *mode) {
+    FILE *f = fopen(path, mode);
     assert_non_null(f);
     assert_int_equal(PEM_write_X509(f, c->x509), 1);
     fclose(f);
 }
 
-void cert_write_key(const struct cert *c, const char *path, unsigned mode) {
+void cert_write(const struct cert *c, const char *path) {
+    write_x509(c, path, "w");
+}
+
+void cert_append(const struct cert *c, const char *path) {
+    write_x509(c, path, "a");
+}
+
+static void write_key(const struct cert *c, const char *path, unsigned mode, const char *secret) {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    assert_int_equal(PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL), 1);
+    assert_int_equal(PEM_write_PrivateKey(f, c->key, secret != NULL ? EVP_aes_128_cbc() : NULL,
+                                          NULL, 0, NULL, (void *)(uintptr_t)secret),
+                     1);
     fclose(f);
     assert_int_equal(chmod(path, mode), 0);
+}
+
+void cert_write_key(const struct cert *c, const char *path, unsigned mode) {
+    write_key(c, path, mode, NULL);
+}
+
+void cert_write_encrypted_key(const struct cert *c, const char *path) {
+    write_key(c, path, 0600, "a passphrase");
 }

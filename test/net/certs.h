@@ -14,7 +14,11 @@ struct cert {
 struct cert cert_make(const char *name, const char *san, const struct cert *issuer, int from_days,
                       int to_days);
 void cert_free(struct cert *c);
-void cert_write(const struct cert *c, const char *path); /* the certificate alone, PEM */
-void cert_write_key(const struct cert *c, const char *path, unsigned mode); /* PEM */
+struct cert cert_make_rsa(const char *name, unsigned bits); /* self-signed */
+/* PEM: the certificate alone into a new file, or behind what is there; the key alone. */
+void cert_write(const struct cert *c, const char *path);
+void cert_append(const struct cert *c, const char *path);
+void cert_write_key(const struct cert *c, const char *path, unsigned mode);
+void cert_write_encrypted_key(const struct cert *c, const char *path);
 
 #endif
