@@ -10,6 +10,7 @@
 
 void call_headers(struct call *c) {
     net_header(c->x, SLICE("x-fal-request-id"), slice_of(c->request_id));
+    if (c->openai) net_header(c->x, SLICE("x-request-id"), slice_of(c->request_id));
     net_header(c->x, SLICE("x-content-type-options"), SLICE("nosniff"));
     net_header(c->x, SLICE("access-control-allow-origin"), SLICE("*"));
     if (h1_get(net_head(c->x), SLICE("origin"), NULL).ptr == NULL) return;
@@ -109,6 +110,9 @@ void call_model_error(struct call *c, const struct llm_error *err) {
     } else {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
+    if (c->openai) /* its SDKs repeat a 5xx unless told otherwise */
+        net_header(c->x, SLICE("x-should-retry"),
+                   info->retryable ? SLICE("true") : SLICE("false"));
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
     say_retry_after(c, err, info);
     call_scratch_json(c, c->openai ? openai_status(err->fault) : info->http_status);
@@ -164,16 +168,14 @@ bool call_options_ok(struct call *c) {
 }
 
 bool call_endpoint(struct call *c) {
-    const struct config *cfg = c->api->config;
-    struct slice rest;
     char text[256];
-    c->endpoint = endpoint_resolve(c->app, cfg->aliases, cfg->naliases, &rest);
-    if (c->endpoint != NULL && rest.len == 0) return true;
+    if (c->endpoint != NULL && c->beyond.len == 0) return true;
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
-    int n = c->endpoint == NULL ? snprintf(text, sizeof text, "Application \"%.*s\" not found",
-                                           (int)(c->app.len < 200 ? c->app.len : 200), c->app.ptr)
-                                : snprintf(text, sizeof text, "Path /%.*s not found",
-                                           (int)(rest.len < 200 ? rest.len : 200), rest.ptr);
+    int n = c->endpoint == NULL
+                ? snprintf(text, sizeof text, "Application \"%.*s\" not found",
+                           (int)(c->app.len < 200 ? c->app.len : 200), c->app.ptr)
+                : snprintf(text, sizeof text, "Path /%.*s not found",
+                           (int)(c->beyond.len < 200 ? c->beyond.len : 200), c->beyond.ptr);
     call_error(c, 404, NULL, slice_make(text, (size_t)n));
     return false;
 }
@@ -262,12 +264,9 @@ static void answer_no_route(struct call *c, unsigned status, const char *allow) 
 
 /* Known before anything can go wrong: errors have the shape that the caller's SDK reads. */
 static bool speaks_openai(const struct call *c) {
-    const struct config *cfg = c->api->config;
-    struct slice rest;
     if (c->route == NULL) return slice_starts(c->at.path, SLICE("/v1/"));
-    if (c->route->kind != SERVED_RUN) return c->route->openai;
-    const struct endpoint *e = endpoint_resolve(c->app, cfg->aliases, cfg->naliases, &rest);
-    return e != NULL && e->dialect == ENDPOINT_OPENAI;
+    return c->route->openai || (c->route->kind == SERVED_RUN && c->endpoint != NULL &&
+                                c->endpoint->dialect == ENDPOINT_OPENAI);
 }
 
 static void on_head(struct net_exchange *x, void *user) {
@@ -286,6 +285,8 @@ static void on_head(struct net_exchange *x, void *user) {
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
     if (c->route != NULL && c->route->kind == SERVED_PROXY && !proxy_enter(c, &status, &allow))
         return;
+    if (c->route != NULL && c->app.len > 0)
+        c->endpoint = endpoint_resolve(c->app, a->config->aliases, a->config->naliases, &c->beyond);
     c->openai = speaks_openai(c);
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
     if (c->route == NULL)

@@ -11,6 +11,7 @@
 enum served {
     SERVED_RUN,
     SERVED_STREAM,
+    SERVED_OPENAI,
     SERVED_SUBMIT,
     SERVED_STATUS,
     SERVED_STATUS_STREAM,
@@ -21,7 +22,7 @@ enum served {
     SERVED_PROXY, /* what it leads to has a kind of its own, unless it was refused or sent on to fal */
     SERVED_NONE
 };
-#define SERVED_KINDS 11
+#define SERVED_KINDS 12
 
 struct api {
     struct net_loop *loop;
@@ -68,13 +69,15 @@ struct call {
     bool proxied;         /* through /api/fal/proxy */
     bool openai;          /* speaks OpenAI's dialect: errors have its shape */
     char request_id[UUID_BYTES];
-    const struct endpoint *endpoint;
+    const struct endpoint *endpoint; /* of app; NULL: none */
+    struct slice beyond;             /* what follows its id in app */
     struct call_options options;
     /* direct calls */
     struct llm_call *llm;
     yyjson_doc *input;
     struct llm_request request;
     struct stream *stream;
+    struct openai_stream *openai_stream;
     struct net_timer start; /* when it must have begun, if the caller said so */
     struct follower *follower;
     bool logs;
@@ -102,7 +105,7 @@ void call_header_u64(struct call *c, const char *name, uint64_t v);
 bool call_wants_json(struct call *c);
 /* Reads the x-fal-* headers into c->options; answers 400 and returns false. */
 bool call_options_ok(struct call *c);
-/* The endpoint named by c->app; answers 404 and returns false. `rest` must be empty. */
+/* Whether c->app is an endpoint's id; answers 404 and returns false. */
 bool call_endpoint(struct call *c);
 
 /* The scratch buffer, empty. */
@@ -113,11 +116,11 @@ struct buf *call_scratch(struct call *c);
 /* --- outputs and errors of models, shared by the direct call, the stream and the runner */
 void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
                  const struct llm_result *result, const struct llm_error *err);
-/* The value of x-fal-billable-units; false: not known. */
+/* The value of x-fal-billable-units, in `text` or static; len 0: not known. */
 #define OUTPUT_UNITS_BYTES 40
-bool output_units(char out[OUTPUT_UNITS_BYTES], const struct endpoint *e,
-                  const struct catalogue *catalogue, const struct llm_request *r,
-                  const struct llm_usage *u);
+struct slice output_units(char text[OUTPUT_UNITS_BYTES], const struct endpoint *e,
+                          const struct catalogue *catalogue, const struct llm_request *r,
+                          const struct llm_usage *u);
 /* The text as it stands between the quotes of a JSON string; on failure nothing of it is added. */
 bool output_add_escaped(struct buf *b, struct slice text);
 /* ,"usage":{…} */
@@ -145,9 +148,12 @@ void handle_cancel(struct call *c);
 void handle_health(struct call *c);
 void handle_ready(struct call *c);
 void handle_metrics(struct call *c);
-void handle_proxy(struct call *c); /* proxy.forward only: the request goes on to fal */
+void handle_proxy(struct call *c);   /* proxy.forward only: the request goes on to fal */
 void handle_openapi(struct call *c); /* no key: ?endpoint_id=, 404 with null when unknown */
 void handle_llms(struct call *c);    /* no key: c->app */
+/* The headers that say who answered; those that an answer costs. */
+void call_names(struct call *c, struct slice upstream, struct slice model);
+void call_units(struct call *c, const struct llm_usage *u);
 /* Starts c->request with the caller's start timeout, and answers what cannot start. */
 void call_start(struct call *c, const struct llm_sink *sink);
 /* The caller is gone or the answer is out: stops what still runs for this exchange. */

@@ -31,6 +31,7 @@ struct metric {
 
 static const char *const surface_names[SERVED_KINDS] = {[SERVED_RUN] = "run",
                                                         [SERVED_STREAM] = "stream",
+                                                        [SERVED_OPENAI] = "openai",
                                                         [SERVED_SUBMIT] = "submit",
                                                         [SERVED_STATUS] = "status",
                                                         [SERVED_STATUS_STREAM] = "status_stream",

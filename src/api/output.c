@@ -52,21 +52,17 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
 }
 
 /* What fal charges by: requests on its own endpoints, a premium model as ten and an image as three; elsewhere dollars. */
-bool output_units(char out[OUTPUT_UNITS_BYTES], const struct endpoint *e,
-                  const struct catalogue *catalogue, const struct llm_request *r,
-                  const struct llm_usage *u) {
-    const struct catalogue_model *m = catalogue_find(catalogue, r->model);
+struct slice output_units(char text[OUTPUT_UNITS_BYTES], const struct endpoint *e,
+                          const struct catalogue *catalogue, const struct llm_request *r,
+                          const struct llm_usage *u) {
     if (slice_starts(slice_of(e->id), SLICE("fal-ai/"))) {
-        snprintf(out, OUTPUT_UNITS_BYTES, "%d",
-                 m != NULL && m->premium ? 10
-                 : r->nimages > 0        ? 3
-                                         : 1);
-        return true;
+        const struct catalogue_model *m = catalogue_find(catalogue, r->model);
+        return m != NULL && m->premium ? SLICE("10") : r->nimages > 0 ? SLICE("3") : SLICE("1");
     }
-    if (u->has_cost)
-        snprintf(out, OUTPUT_UNITS_BYTES, "%lld.%06lld00", (long long)(u->cost_microusd / 1000000),
-                 (long long)(u->cost_microusd % 1000000));
-    return u->has_cost;
+    if (!u->has_cost) return SLICE("");
+    snprintf(text, OUTPUT_UNITS_BYTES, "%lld.%06lld00", (long long)(u->cost_microusd / 1000000),
+             (long long)(u->cost_microusd % 1000000));
+    return slice_of(text);
 }
 
 bool output_add_escaped(struct buf *b, struct slice text) {
@@ -146,8 +142,11 @@ unsigned openai_status(enum llm_fault f) {
 }
 
 void openai_model_error_json(struct buf *b, const struct llm_error *err) {
-    const char *code = err->fault == LLM_NO_ROUTE ? "model_not_found"
-                                                  : llm_fault_info(err->fault)->error_type;
+    const struct llm_fault_info *info = llm_fault_info(err->fault);
+    const char *code = err->code.len > 0            ? err->code.ptr
+                       : err->fault == LLM_NO_ROUTE ? "model_not_found"
+                       : err->fault == LLM_REFUSED  ? NULL
+                                                    : info->error_type;
     openai_error_json(b, openai_status(err->fault), code,
-                      err->fault == LLM_NO_ROUTE ? SLICE("model") : SLICE(""), err->message);
+                      err->fault == LLM_NO_ROUTE ? SLICE("model") : err->param, err->message);
 }

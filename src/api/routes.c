@@ -1,5 +1,6 @@
 /* THE table of what is served. */
 #include "api/call.h"
+#include "api/openai.h"
 
 /* On any host: these stand before what a prefix or the Host decides. */
 #define EVERY ON_EVERY_HOST
@@ -15,6 +16,9 @@ static const struct route routes[] = {
     {H1_GET, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
     {H1_POST, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
     {H1_PUT, EVERY, "/api/fal/proxy", SERVED_PROXY, false, false, handle_proxy},
+    {H1_POST, EVERY, "/v1/chat/completions", SERVED_OPENAI, false, true, handle_chat},
+    {H1_GET, EVERY, "/v1/models", SERVED_OPENAI, false, true, handle_models},
+    {H1_GET, EVERY, "/v1/models/{id}", SERVED_OPENAI, false, true, handle_model},
     {H1_POST, RUN, "/{app}/stream", SERVED_STREAM, false, false, handle_stream},
     {H1_POST, RUN, "/{app}", SERVED_RUN, false, false, handle_run},
     {H1_GET, QUEUE, "/{app}/requests/{id}/status/stream", SERVED_STATUS_STREAM, false, false,
@@ -135,12 +139,24 @@ static const char *allowed(unsigned methods, struct arena *a) {
     return text != NULL ? text + 2 : "";
 }
 
+/* Names of models hold what no other path does, colons and escaped slashes: the rest of such a path is one segment. */
+static struct slice cut_model_name(struct slice path, struct slice *name, struct arena *a) {
+    struct slice under = SLICE("/v1/models/");
+    char *out = slice_starts(path, under) ? arena_alloc(a, path.len) : NULL;
+    *name = SLICE("");
+    if (out == NULL || !h1_unescape(slice_from(path, under.len), false, out, &name->len))
+        return path;
+    name->ptr = out;
+    return name->len > 0 ? SLICE("/v1/models/name") : path;
+}
+
 const struct route *routes_find(struct call *c, unsigned *status, const char **allow) {
     struct slice seg[CALL_MAX_SEGMENTS];
     enum h1_method method = net_head(c->x)->method;
     unsigned methods = 0;
     size_t n, from;
-    *status = split(c->at.path, seg, &n, net_arena(c->x));
+    struct slice name, path = cut_model_name(c->at.path, &name, net_arena(c->x));
+    *status = split(path, seg, &n, net_arena(c->x));
     if (*status != 0) return NULL;
     for (size_t i = 0; i < NROUTES; i++) {
         const struct route *r = &routes[i];
@@ -148,6 +164,7 @@ const struct route *routes_find(struct call *c, unsigned *status, const char **a
         if (!may_match(r, &c->at, seg, n, &from) || !match(r->pattern, seg + from, n - from, c))
             continue;
         if (c->app.len > 0 && !read_app(c)) continue;
+        if (name.len > 0) c->id = name;
         if (r->method == method || (r->method == H1_GET && method == H1_HEAD)) return r;
         methods |= 1U << r->method;
     }

@@ -1,5 +1,6 @@
 /* The direct call: POST /run/{app} and …/stream. No store is touched while the caller waits. */
 #include "api/call.h"
+#include "api/openai.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,13 +9,20 @@ static bool stream_timed_out(struct stream *s);
 
 /* --- what both share */
 
-static void names_headers(struct call *c, struct slice upstream, struct slice model) {
+void call_names(struct call *c, struct slice upstream, struct slice model) {
     if (model.len > 0) net_header(c->x, SLICE("x-anyllm-model"), model);
     if (upstream.len > 0) {
         net_header(c->x, SLICE("x-anyllm-upstream"), upstream);
         net_header(c->x, SLICE("x-fal-served-from"), upstream);
     }
     if (c->options.hint.len > 0) net_header(c->x, SLICE("x-fal-runner-hints"), c->options.hint);
+}
+
+void call_units(struct call *c, const struct llm_usage *u) {
+    char text[OUTPUT_UNITS_BYTES];
+    if (c->endpoint == NULL) return;
+    struct slice units = output_units(text, c->endpoint, c->api->catalogue, &c->request, u);
+    if (units.len > 0) net_header(c->x, SLICE("x-fal-billable-units"), units);
 }
 
 /* Parses and checks the body into c->request; answers 422 itself. */
@@ -45,6 +53,7 @@ static void start_is_due(struct net_timer *t) {
     llm_cancel(c->llm);
     c->llm = NULL;
     if (c->stream != NULL && stream_timed_out(c->stream)) return;
+    if (openai_timed_out(c)) return;
     start_timed_out(c);
 }
 
@@ -71,14 +80,12 @@ static void begin(struct call *c, const struct llm_sink *sink) {
 static void run_end(void *user, const struct llm_result *r, const struct llm_error *err) {
     struct call *c = user;
     c->llm = NULL;
-    names_headers(c, r->upstream, r->model);
+    call_names(c, r->upstream, r->model);
     if (err != NULL) {
         call_model_error(c, err);
         return;
     }
-    char units[OUTPUT_UNITS_BYTES];
-    if (output_units(units, c->endpoint, c->api->catalogue, &c->request, &r->usage))
-        net_header(c->x, SLICE("x-fal-billable-units"), slice_of(units));
+    call_units(c, &r->usage);
     struct buf *b = call_scratch(c);
     output_json(b, c->endpoint, &c->request, r, NULL);
     if (b->failed)
@@ -90,7 +97,11 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
 
 void handle_run(struct call *c) {
     static const struct llm_sink sink = {.on_end = run_end};
-    if (call_wants_json(c) && call_endpoint(c) && call_options_ok(c)) begin(c, &sink);
+    if (!call_wants_json(c) || !call_endpoint(c) || !call_options_ok(c)) return;
+    if (c->endpoint->dialect == ENDPOINT_OPENAI)
+        openai_run(c);
+    else
+        begin(c, &sink);
 }
 
 /* --- a stream: cumulative output, one event per delta, the newest only when the caller reads slowly */
@@ -190,7 +201,7 @@ static bool stream_timed_out(struct stream *s) {
 
 static void stream_start(void *user, struct slice upstream, struct slice model) {
     struct stream *s = ((struct call *)user)->stream;
-    if (!s->begun) names_headers(s->call, upstream, model);
+    if (!s->begun) call_names(s->call, upstream, model);
     stream_open(s);
 }
 
@@ -218,6 +229,7 @@ static void stream_delta(void *user, struct slice text, struct slice reasoning) 
 
 void stream_drained(struct call *c) {
     struct stream *s = c->stream;
+    openai_drained(c);
     if (s == NULL) return;
     s->blocked = false;
     if (stream_is_due(s)) stream_event(s, true, NULL, NULL);
@@ -232,7 +244,7 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
     c->llm = NULL;
     if (!s->begun && err != NULL) {
         net_timer_stop(c->api->loop, &s->ping);
-        names_headers(c, r->upstream, r->model);
+        call_names(c, r->upstream, r->model);
         call_model_error(c, err);
         return;
     }
@@ -244,6 +256,12 @@ void handle_stream(struct call *c) {
     static const struct llm_sink sink = {
         .on_start = stream_start, .on_delta = stream_delta, .on_end = stream_end};
     if (!call_wants_json(c) || !call_endpoint(c) || !call_options_ok(c)) return;
+    if (c->endpoint->dialect == ENDPOINT_OPENAI) {
+        call_error(
+            c, 404, NULL,
+            SLICE("Path /stream not found: this endpoint streams what asks for \"stream\": true"));
+        return;
+    }
     struct stream *s = arena_zalloc(net_arena(c->x), sizeof *s);
     if (s == NULL) {
         call_error(c, 503, "internal_error", SLICE("out of memory"));
@@ -265,6 +283,7 @@ void run_gone(struct call *c) {
     net_timer_stop(c->api->loop, &c->start);
     yyjson_doc_free(c->input);
     c->input = NULL;
+    openai_gone(c);
     if (c->stream == NULL) return;
     net_timer_stop(c->api->loop, &c->stream->ping);
     buf_free(&c->stream->text);

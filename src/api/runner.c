@@ -75,10 +75,10 @@ static void add_names(struct buf *b, const struct run *r, const struct llm_resul
 
 static void fill_output(const struct run *r, struct buf *body, struct buf *headers,
                         const struct llm_result *res) {
-    char units[OUTPUT_UNITS_BYTES];
+    char text[OUTPUT_UNITS_BYTES];
     output_json(body, r->endpoint, &r->request, res, NULL);
-    if (output_units(units, r->endpoint, r->api->catalogue, &r->request, &res->usage))
-        add_header(headers, "x-fal-billable-units", slice_of(units));
+    add_header(headers, "x-fal-billable-units",
+               output_units(text, r->endpoint, r->api->catalogue, &r->request, &res->usage));
 }
 
 static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers,

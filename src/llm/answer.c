@@ -165,6 +165,7 @@ static void read_error(yyjson_val *v, struct answer *out) {
     out->error.message = yyjson_is_str(v) ? json_str(v) : json_str(json_get(v, "message"));
     out->error.type = json_str(json_get(v, "type"));
     if (out->error.type.len == 0) out->error.type = json_str(json_get(metadata, "error_type"));
+    out->error.param = json_str(json_get(v, "param"));
     out->error.code = yyjson_is_str(code) ? json_str(code) : number_text(code);
     out->error.flagged = json_get(metadata, "flagged_input") != NULL ||
                          yyjson_arr_size(json_get(metadata, "reasons")) > 0;

@@ -297,7 +297,8 @@ static void end_with_fault(struct llm_call *c) {
                            .reasoning = buf_slice(&c->thoughts),
                            .finish_reason = slice_of(c->finish_reason),
                            .usage = c->usage};
-    struct llm_error e = {c->fault, buf_slice(&c->message), c->retry_after_ms};
+    struct llm_error e = {c->fault, buf_slice(&c->message), c->retry_after_ms, slice_of(c->code),
+                          slice_of(c->param)};
     fill_names(c, &r);
     log_end(c, c->fault, &r);
     over(c);
@@ -339,6 +340,7 @@ void call_fail(struct llm_call *c, enum llm_fault f, const struct upstream_error
                const char *detail) {
     net_timer_stop(c->m->o.loop, &c->timer);
     c->fault = f;
+    say_names(c, f, e);
     say_message(c, f, e, detail);
     say_fault(c, f, detail);
     upstream_judge(c->up, f);
@@ -349,7 +351,9 @@ void call_fail(struct llm_call *c, enum llm_fault f, const struct upstream_error
 
 static struct llm_call *refuse(struct llm_call *c, enum llm_fault f, const char *why,
                                struct llm_error *err) {
-    *err = (struct llm_error){f, slice_of(why != NULL ? why : fault_sentence(f)), -1};
+    *err = (struct llm_error){.fault = f,
+                              .message = slice_of(why != NULL ? why : fault_sentence(f)),
+                              .retry_after_ms = -1};
     if (c != NULL) recycle(c);
     return NULL;
 }

@@ -236,6 +236,13 @@ enum llm_fault fault_of_error(unsigned status, const struct upstream_error *e) {
     return LLM_UPSTREAM_ERROR;
 }
 
+struct slice fault_code(const struct upstream_error *e) {
+    uint64_t number;
+    if (slice_is(e->type, "exceed_context_size_error")) return SLICE("context_length_exceeded");
+    if (e->code.len > 0 && !slice_to_u64(e->code, &number)) return e->code;
+    return by_name(e->type, true) != LLM_OK ? e->type : SLICE("");
+}
+
 enum llm_fault fault_of_net(enum net_fault f) {
     switch (f) {
     case NET_OK: return LLM_OK;

@@ -16,12 +16,14 @@ const char *fault_sentence(
 
 /* The error object of an answer, or of a chunk. Slices as long as the parsed text. */
 struct upstream_error {
-    struct slice message, type, code; /* code: text or digits */
-    bool flagged;                     /* a moderation verdict came with it */
+    struct slice message, type, code, param; /* code: text or digits */
+    bool flagged;                            /* a moderation verdict came with it */
 };
 
 /* status: of HTTP; 200 for an error inside an answer or a stream, then the error's own code decides. e may be NULL. */
 enum llm_fault fault_of_error(unsigned status, const struct upstream_error *e);
+/* The code to tell a caller of OpenAI's dialect, in OpenAI's words; len 0: none. */
+struct slice fault_code(const struct upstream_error *e);
 enum llm_fault fault_of_net(enum net_fault f);
 
 #define FAULT_MAX_RETRY_AFTER_MS 300000

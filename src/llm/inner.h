@@ -122,6 +122,7 @@ struct llm_call {
     struct llm_usage usage;
     struct buf raw_usage;
     char finish_reason[32];
+    char code[64], param[64];             /* of an error, for callers of OpenAI's dialect */
     uint64_t begun_ms, sent_ms, first_ms; /* first_ms 0: no token yet */
     unsigned status;
     enum llm_fault fault;
@@ -169,6 +170,7 @@ void say_generation(const struct llm_call *c, struct slice id);
 void say_first_token(struct llm_call *c);
 void say_done(struct llm_call *c, const struct llm_result *r);
 void say_fault(struct llm_call *c, enum llm_fault f, const char *detail);
+void say_names(struct llm_call *c, enum llm_fault f, const struct upstream_error *e);
 void say_message(struct llm_call *c, enum llm_fault f, const struct upstream_error *e,
                  const char *detail);
 

@@ -54,6 +54,29 @@ bool llm_knows(const struct llm *m, struct slice model) {
     return route_find(m->o.config, m->o.catalogue, model, false, steps) > 0;
 }
 
+/* The i-th name, of the catalogue first; ptr NULL: past the last one. */
+static struct slice name_at(const struct llm *m, size_t i) {
+    const struct config *cfg = m->o.config;
+    size_t n = catalogue_count(m->o.catalogue);
+    if (i < n) return catalogue_at(m->o.catalogue, i)->id;
+    i -= n;
+    if (i < cfg->nupstreams)
+        return cfg->upstreams[i].kind == UPSTREAM_LOCAL ? cfg->upstreams[i].alias : SLICE("");
+    i -= cfg->nupstreams;
+    if (i >= cfg->nroutes) return SLICE_NONE;
+    return slice_ends(cfg->routes[i].model, SLICE("*")) ? SLICE("") : cfg->routes[i].model;
+}
+
+bool llm_model_at(const struct llm *m, size_t i, struct slice *id) {
+    size_t ncatalogue = catalogue_count(m->o.catalogue);
+    *id = name_at(m, i);
+    if (id->ptr == NULL) return false;
+    bool given = i >= ncatalogue && catalogue_find(m->o.catalogue, *id) != NULL;
+    for (size_t k = ncatalogue; k < i && !given; k++) given = slice_eq(name_at(m, k), *id);
+    if (given || id->len == 0 || !llm_knows(m, *id)) *id = SLICE("");
+    return true;
+}
+
 void llm_describe(const struct llm *m, char *out, size_t size) {
     route_describe(m->o.config, out, size);
 }

@@ -89,6 +89,9 @@ struct llm_error {
     enum llm_fault fault;
     struct slice message;   /* for the caller: scrubbed, no address, no key */
     int64_t retry_after_ms; /* -1: not told */
+    /* OpenAI's names for a mistake of the caller's (REFUSED, CONTENT_POLICY, UNSUPPORTED), when the upstream gave some:
+     * "context_length_exceeded", "messages.0.content". Letters, digits and _.-[] only. len 0: none. */
+    struct slice code, param;
 };
 
 struct llm_usage {
@@ -148,6 +151,9 @@ bool llm_ready(const struct llm *m);
 size_t llm_capacity(const struct llm *m);
 /* Is there any way to answer this id? (unknown ids are the caller's 422) */
 bool llm_knows(const struct llm *m, struct slice model);
+/* The ids that GET /v1/models lists: the catalogue's, the aliases of local upstreams, those that routes name exactly. False:
+ * i is past the last. *id is empty where the i-th cannot be answered, or was given already. */
+bool llm_model_at(const struct llm *m, size_t i, struct slice *id);
 /* One line that says how models are answered, for the start-up log ("every model is answered by local/…"). */
 void llm_describe(const struct llm *m, char *out, size_t size);
 /* Stops engines, cancels nothing; calls on_closed once, then the memory is gone. No call may be running. */

@@ -91,6 +91,27 @@ static bool may_repeat(enum llm_fault f) {
            f == LLM_UNSUPPORTED || f == LLM_UPSTREAM_ERROR || f == LLM_UPSTREAM_OVERLOADED;
 }
 
+/* Only what is a name, and only about the caller's own input: all else could say too much. */
+static void keep_name(char *out, size_t size, struct slice name, struct slice key) {
+    bool ok = name.len < size && (key.len == 0 || name.len == 0 ||
+                                  memmem(name.ptr, name.len, key.ptr, key.len) == NULL);
+    for (size_t i = 0; ok && i < name.len; i++) {
+        char ch = name.ptr[i];
+        ok = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') ||
+             (ch != '\0' && strchr("_.-[]", ch) != NULL);
+    }
+    if (ok && name.len > 0) memcpy(out, name.ptr, name.len);
+    out[ok ? name.len : 0] = '\0';
+}
+
+void say_names(struct llm_call *c, enum llm_fault f, const struct upstream_error *e) {
+    bool own = f == LLM_REFUSED || f == LLM_CONTENT_POLICY || f == LLM_UNSUPPORTED;
+    struct slice code = own && e != NULL ? fault_code(e) : SLICE(""),
+                 param = own && e != NULL ? e->param : SLICE("");
+    keep_name(c->code, sizeof c->code, code, c->up->secrets.key);
+    keep_name(c->param, sizeof c->param, param, c->up->secrets.key);
+}
+
 void say_message(struct llm_call *c, enum llm_fault f, const struct upstream_error *e,
                  const char *detail) {
     struct buf *b = &c->message;

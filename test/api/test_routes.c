@@ -1,6 +1,7 @@
 #include "cmocka_all.h"
 
 #include "api/call.h"
+#include "api/openai.h"
 
 static struct h1_head head;
 static struct arena arena;
@@ -39,6 +40,9 @@ HANDLER(handle_ready)
 HANDLER(handle_openapi)
 HANDLER(handle_llms)
 HANDLER(handle_metrics)
+HANDLER(handle_chat)
+HANDLER(handle_models)
+HANDLER(handle_model)
 HANDLER(handle_proxy)
 
 struct found {
@@ -176,6 +180,30 @@ static void routes_go_by_the_host_where_no_prefix_stands(void **state) {
              (struct found){.kind = SERVED_SUBMIT, .prefix = "/queue"});
 }
 
+static void routes_take_openais_paths_on_every_host_but_the_platforms(void **state) {
+    struct found none = {.status = 404}, chat = {.kind = SERVED_OPENAI};
+    check(H1_POST, "/v1/chat/completions", chat);
+    check_at("fal.run", H1_POST, "/v1/chat/completions", chat);
+    check_at("api.fal.ai", H1_POST, "/v1/chat/completions", none);
+    check_at("api.fal.ai", H1_GET, "/v1/models", none);
+    check(H1_GET, "/v1/chat/completions", (struct found){.status = 405, .allow = "POST"});
+    check(H1_GET, "/v1/models", chat);
+    check(H1_GET, "/v1/models/", chat);
+    check(H1_GET, "/v1/embeddings", none);
+}
+
+/* SDKs escape the slashes of a name, curl's users do not; and names hold colons. */
+static void routes_give_names_of_models_whole(void **state) {
+    static const char *const paths[] = {"/v1/models/openai/gpt-4o:free",
+                                        "/v1/models/openai%2Fgpt-4o%3Afree"};
+    for (int i = 0; i < 2; i++)
+        check(H1_GET, paths[i], (struct found){.kind = SERVED_OPENAI, .id = "openai/gpt-4o:free"});
+    check(H1_GET, "/v1/models/a%zz", (struct found){.status = 400});
+    check(H1_GET, "/v1/models/a%00", (struct found){.status = 400});
+    check(H1_POST, "/v1/models/a/b", (struct found){.status = 405, .allow = "GET, HEAD"});
+    check(H1_GET, "/v1/modelsx/a:b", (struct found){.status = 404});
+}
+
 static void routes_go_by_configured_hosts_first(void **state) {
     struct config_virtual_host hosts[] = {{SLICE("jobs.example.org"), SURFACE_QUEUE},
                                           {SLICE("*.run.example.org"), SURFACE_RUN},
@@ -241,6 +269,8 @@ int main(void) {
         cmocka_unit_test(routes_find_every_surface),
         cmocka_unit_test(routes_read_ids_of_every_form),
         cmocka_unit_test(routes_go_by_the_host_where_no_prefix_stands),
+        cmocka_unit_test(routes_take_openais_paths_on_every_host_but_the_platforms),
+        cmocka_unit_test(routes_give_names_of_models_whole),
         cmocka_unit_test(routes_go_by_configured_hosts_first),
         cmocka_unit_test(reach_builds_addresses_as_the_caller_came),
         cmocka_unit_test(reach_believes_trusted_proxies_only),

@@ -106,6 +106,23 @@ static void retryable_faults_count_as_the_failure_they_are(void **state) {
         assert_int_equal(llm_fault_info(rows[i].fault)->failure, rows[i].want);
 }
 
+static void code_for_the_caller_is_openais(void **state) {
+    static const struct {
+        const char *code, *type, *want;
+    } rows[] = {
+        {"context_length_exceeded", "invalid_request_error", "context_length_exceeded"},
+        {"400", "exceed_context_size_error", "context_length_exceeded"}, /* llama-server */
+        {"400", "context_length_exceeded", "context_length_exceeded"},   /* OpenRouter */
+        {"400", "invalid_request_error", ""},
+        {"unsupported_parameter", "", "unsupported_parameter"},
+        {"", "", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct upstream_error e = {.code = slice_of(rows[i].code), .type = slice_of(rows[i].type)};
+        expect_text(fault_code(&e), rows[i].want);
+    }
+}
+
 static void transport_faults_are_classified(void **state) {
     static const enum llm_fault want[] = {
         [NET_OK] = LLM_OK,
@@ -273,6 +290,7 @@ int main(void) {
         cmocka_unit_test(upstream_errors_are_classified),
         cmocka_unit_test(media_the_model_cannot_take_is_no_failure_of_the_upstream),
         cmocka_unit_test(retryable_faults_count_as_the_failure_they_are),
+        cmocka_unit_test(code_for_the_caller_is_openais),
         cmocka_unit_test(transport_faults_are_classified),
         cmocka_unit_test(each_fault_has_the_answer_of_the_table),
         cmocka_unit_test(the_callers_own_mistakes_do_not_fail_over),
