@@ -1,5 +1,6 @@
 /* Runs the queue's jobs on models: the same reading and writing as the direct call, its end told to the queue. */
 #include "api/call.h"
+#include "api/openai.h"
 
 #include <stdlib.h>
 
@@ -13,7 +14,8 @@ struct run {
     struct llm_request request;
     struct llm_call *llm;
     struct faults faults;
-    struct llm_error refusal; /* of llm_start */
+    struct openai_fault openai_fault; /* instead of faults, in OpenAI's dialect */
+    struct llm_error refusal;         /* of llm_start */
     bool refused, cancelled;
 };
 
@@ -48,16 +50,29 @@ static void finish_cancelled(struct run *r) {
     run_finish(r, &o);
 }
 
+static bool speaks_openai(const struct run *r) {
+    return r->endpoint != NULL && r->endpoint->dialect == ENDPOINT_OPENAI;
+}
+
+static struct slice add_invalid(const struct run *r, struct buf *body) {
+    const struct openai_fault *f = &r->openai_fault;
+    if (f->status == 0) {
+        faults_json(body, &r->faults);
+        return r->faults.text.failed ? SLICE("invalid input") : buf_slice(&r->faults.text);
+    }
+    openai_error_json(body, f->status, f->code, slice_of(f->param), slice_of(f->message));
+    return slice_of(f->message);
+}
+
 static void finish_invalid(struct run *r) {
     struct buf body;
     buf_init(&body, INVALID_MAX_BYTES);
-    faults_json(&body, &r->faults);
     struct queue_outcome o = {
-        .http_status = 422,
-        .body = body.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(&body),
+        .http_status = r->openai_fault.status != 0 ? r->openai_fault.status : 422,
+        .error = add_invalid(r, &body),
         .retry_after_ms = -1,
-        .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n"),
-        .error = r->faults.text.failed ? SLICE("invalid input") : buf_slice(&r->faults.text)};
+        .headers = SLICE("x-fal-retryable: false\r\nx-fal-billable-units: 0\r\n")};
+    o.body = body.failed ? SLICE("{\"detail\":\"out of memory\"}") : buf_slice(&body);
     run_finish(r, &o);
     buf_free(&body);
 }
@@ -76,22 +91,32 @@ static void add_names(struct buf *b, const struct run *r, const struct llm_resul
 static void fill_output(const struct run *r, struct buf *body, struct buf *headers,
                         const struct llm_result *res) {
     char text[OUTPUT_UNITS_BYTES];
-    output_json(body, r->endpoint, &r->request, res, NULL);
+    if (speaks_openai(r))
+        buf_add(body, res->body);
+    else
+        output_json(body, r->endpoint, &r->request, res, NULL);
     add_header(headers, "x-fal-billable-units",
                output_units(text, r->endpoint, r->api->catalogue, &r->request, &res->usage));
 }
 
-static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *headers,
-                       const struct llm_result *res, const struct llm_error *err) {
-    const struct llm_fault_info *info = llm_fault_info(err->fault);
+/* What was produced is kept apart from a result. */
+static void add_error(struct buf *body, const struct llm_result *res, const struct llm_error *err) {
     error_json(body, err);
-    if (res->output.len > 0 &&
-        body->end > body->start) { /* what was produced is kept apart from a result */
-        body->end--;
-        buf_puts(body, ",\"partial_output\":");
-        json_add_string(body, res->output, true);
-        buf_addc(body, '}');
-    }
+    if (res->output.len == 0 || body->end == body->start) return;
+    body->end--;
+    buf_puts(body, ",\"partial_output\":");
+    json_add_string(body, res->output, true);
+    buf_addc(body, '}');
+}
+
+static void fill_error(const struct run *r, struct queue_outcome *o, struct buf *body,
+                       struct buf *headers, const struct llm_result *res,
+                       const struct llm_error *err) {
+    const struct llm_fault_info *info = llm_fault_info(err->fault);
+    if (speaks_openai(r))
+        openai_model_error_json(body, err);
+    else
+        add_error(body, res, err);
     if (info->model_error)
         buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
     else
@@ -102,7 +127,7 @@ static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *he
         [LLM_FAILURE_TIMEOUT] = QUEUE_FAILURE_TIMEOUT,
         [LLM_FAILURE_CONNECTION] = QUEUE_FAILURE_CONNECTION};
     o->failure = failures[info->failure];
-    o->http_status = info->http_status;
+    o->http_status = speaks_openai(r) ? openai_status(err->fault) : info->http_status;
     o->error = err->message;
     o->error_type = info->model_error ? SLICE("") : slice_of(info->error_type);
     o->retryable = info->retryable;
@@ -111,10 +136,13 @@ static void fill_error(struct queue_outcome *o, struct buf *body, struct buf *he
 }
 
 /* As the queue says it of a whole answer that is too large; one that did not fit the buffer is not whole. */
-static void fill_too_large(struct queue_outcome *o, struct buf *body) {
+static void fill_too_large(const struct run *r, struct queue_outcome *o, struct buf *body) {
     static const char text[] = "The result is larger than 10 MiB.";
     buf_reset(body, 0);
-    buf_printf(body, "{\"detail\":\"%s\",\"error_type\":\"result_too_large\"}", text);
+    if (speaks_openai(r))
+        openai_error_json(body, 500, "result_too_large", SLICE(""), slice_of(text));
+    else
+        buf_printf(body, "{\"detail\":\"%s\",\"error_type\":\"result_too_large\"}", text);
     o->http_status = 500;
     o->error = slice_of(text);
     o->error_type = SLICE("result_too_large");
@@ -139,8 +167,8 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
     if (err == NULL)
         fill_output(r, &body, &headers, res);
     else
-        fill_error(&o, &body, &headers, res, err);
-    if (body.failed) fill_too_large(&o, &body);
+        fill_error(r, &o, &body, &headers, res, err);
+    if (body.failed) fill_too_large(r, &o, &body);
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
     run_finish(r, &o);
@@ -167,6 +195,19 @@ static void finish_unstarted(void *arg) {
         finish_invalid(r);
 }
 
+static bool read_input(struct run *r, const struct queue_job *job) {
+    struct api *a = r->api;
+    if (speaks_openai(r)) {
+        bool ok = openai_read(job->input, a->llm, &r->arena, &r->request, &r->openai_fault);
+        r->request.stream = false; /* a result is whole */
+        return ok;
+    }
+    r->request.stream = true; /* so that the log can say when the first token came */
+    r->input = endpoint_parse(job->input, &r->faults);
+    return r->input != NULL && endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), a->llm,
+                                             a->catalogue, &r->arena, &r->request, &r->faults);
+}
+
 static bool prepare(struct run *r, const struct queue_job *job) {
     const struct config *cfg = r->api->config;
     struct slice rest;
@@ -183,8 +224,8 @@ static bool prepare(struct run *r, const struct queue_job *job) {
     r->request.wait = true;
     r->request.hint = job->hint;
     r->request.no_fallback = job->no_fallback;
-    return endpoint_read(r->endpoint, yyjson_doc_get_root(r->input), r->api->llm, r->api->catalogue,
-                         &r->arena, &r->request, &r->faults);
+    r->request.keeps_nothing = r->endpoint->keeps_nothing;
+    return read_input(r, job);
 }
 
 static void runner_start(void *user, const struct queue_job *job) {
