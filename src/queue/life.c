@@ -75,7 +75,8 @@ uint64_t queue_tick(struct queue *q) {
     if (due != UINT64_MAX) at_latest(q, due);
     bool again = q->wake_wanted || q->calls != NULL || q->nrefusals > 0;
     tell_idle(q); /* last: it may begin the end of everything */
-    return again ? 0 : due > now ? due - now : 0;
+    if (again) return 0;
+    return due == UINT64_MAX ? UINT64_MAX : due > now ? due - now : 0;
 }
 
 void queue_wake(struct queue *q) {

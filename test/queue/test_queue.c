@@ -4,54 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int setup(void **state) {
-    *state = world_new(1);
-    return 0;
-}
-
-static int teardown(void **state) {
-    struct world *w = *state;
-    if (w->queue != NULL) check_world(w);
-    for (uint64_t n = 1; n <= w->calls; n++) assert_in_range(w->answers[n].times, 0, 1);
-    world_free(w);
-    return 0;
-}
-
-static void restart(struct world *w) {
-    world_crash(w);
-    world_start(w);
-    settle_world(w);
-    assert_true(w->ready && w->ready_ok);
-}
-
-static struct answer *ask_status(struct world *w, const char *id) {
-    uint64_t n = status(w, id, true);
-    settle_world(w);
-    assert_int_equal(w->answers[n].times, 1);
-    return &w->answers[n];
-}
-
-static struct answer *ask_result(struct world *w, const char *id) {
-    uint64_t n = result(w, id);
-    settle_world(w);
-    assert_int_equal(w->answers[n].times, 1);
-    return &w->answers[n];
-}
-
-static enum queue_code ask_cancelled(struct world *w, const char *id) {
-    uint64_t n = cancel(w, id);
-    settle_world(w);
-    assert_int_equal(w->answers[n].times, 1);
-    return w->answers[n].code;
-}
-
-static void finish(struct world *w, const char *id, struct queue_outcome o) {
-    struct run_seen *r = run_of(w, id);
-    assert_non_null(r);
-    end_run(w, r->run, &o);
-    settle_world(w);
-}
-
 /* --- the plain way */
 
 static void a_request_is_submitted_claimed_run_and_completed(void **state) {
@@ -780,7 +732,7 @@ static void abandon_with_a_dead_store_still_ends(void **state) {
     assert_non_null(run_of(w, other));
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T WORLD_TEST
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -428,8 +428,15 @@ static void start(void *user, const struct queue_job *job) {
     COPY(r->id, slice_of(job->request_id));
     COPY(r->input, job->input);
     w->started++;
-    assert_int_equal(row_of(w, r->id)->state, STORE_IN_PROGRESS);
-    assert_int_equal(row_of(w, r->id)->attempt, job->attempt);
+    const struct fake_row *row = row_of(w, r->id);
+    assert_int_equal(row->state, STORE_IN_PROGRESS);
+    assert_int_equal(row->attempt, job->attempt);
+    assert_true(job->attempt == 1 || !row->no_retry);
+    if (row->wishes.start_timeout_ms > 0)
+        assert_true(w->wall_ms < row->created_ms + row->wishes.start_timeout_ms);
+    assert_string_equal(r->hint, row->hint);
+    assert_string_equal(r->owner, row->owner);
+    assert_int_equal(r->no_fallback, row->wishes.no_fallback);
 }
 
 static void stop(void *user, uint64_t run) {
@@ -558,12 +565,14 @@ const char *submitted(struct world *w, int priority, bool no_retry) {
     return w->answers[n].id;
 }
 
-static struct queue_find find(const char *id) {
-    return (struct queue_find){slice_of(id), SLICE("app1"), SLICE("fal-ai/any-llm")};
+static struct queue_find find(struct world *w, const char *id) {
+    const struct fake_row *row = row_of(w, id);
+    return (struct queue_find){slice_of(id), row != NULL ? slice_of(row->owner) : SLICE("app1"),
+                               SLICE("fal-ai/any-llm")};
 }
 
 uint64_t status(struct world *w, const char *id, bool logs) {
-    struct queue_find f = find(id);
+    struct queue_find f = find(w, id);
     queue_status(w->queue, &f, logs, next_call(w));
     w->in_call = false;
     return w->calls;
@@ -576,14 +585,14 @@ uint64_t status_find(struct world *w, const struct queue_find *f) {
 }
 
 uint64_t result(struct world *w, const char *id) {
-    struct queue_find f = find(id);
+    struct queue_find f = find(w, id);
     queue_result(w->queue, &f, next_call(w));
     w->in_call = false;
     return w->calls;
 }
 
 uint64_t cancel(struct world *w, const char *id) {
-    struct queue_find f = find(id);
+    struct queue_find f = find(w, id);
     queue_cancel(w->queue, &f, next_call(w));
     w->in_call = false;
     return w->calls;
@@ -605,10 +614,14 @@ void settle_world(struct world *w) {
     } while (store_step(w));
 }
 
-void pass(struct world *w, uint64_t ms) {
-    settle_world(w);
+void advance(struct world *w, uint64_t ms) {
     w->mono_ms += ms;
     w->wall_ms += (int64_t)ms;
+}
+
+void pass(struct world *w, uint64_t ms) {
+    settle_world(w);
+    advance(w, ms);
     settle_world(w);
 }
 
@@ -674,9 +687,56 @@ void world_free(struct world *w) {
     free(w);
 }
 
+void restart(struct world *w) {
+    world_crash(w);
+    world_start(w);
+    settle_world(w);
+    assert_true(w->ready && w->ready_ok);
+}
+
+struct answer *ask_status(struct world *w, const char *id) {
+    uint64_t n = status(w, id, true);
+    settle_world(w);
+    assert_int_equal(w->answers[n].times, 1);
+    return &w->answers[n];
+}
+
+struct answer *ask_result(struct world *w, const char *id) {
+    uint64_t n = result(w, id);
+    settle_world(w);
+    assert_int_equal(w->answers[n].times, 1);
+    return &w->answers[n];
+}
+
+enum queue_code ask_cancelled(struct world *w, const char *id) {
+    uint64_t n = cancel(w, id);
+    settle_world(w);
+    assert_int_equal(w->answers[n].times, 1);
+    return w->answers[n].code;
+}
+
+void finish(struct world *w, const char *id, struct queue_outcome o) {
+    struct run_seen *r = run_of(w, id);
+    assert_non_null(r);
+    end_run(w, r->run, &o);
+    settle_world(w);
+}
+
 /* --- invariants */
 
+/* Lost ones count: they are IN_PROGRESS to those who ask. */
+static void check_owners(struct world *w) {
+    for (unsigned o = 0; o < 4 && w->limited[o] != NULL; o++) {
+        unsigned n = 0;
+        for (size_t k = 0; k < w->nrows; k++)
+            n += w->rows[k].state == STORE_IN_PROGRESS &&
+                 strcmp(w->rows[k].owner, w->limited[o]) == 0;
+        assert_in_range(n, 0, w->limits[o]);
+    }
+}
+
 void check_world(struct world *w) {
+    check_owners(w);
     for (size_t k = 0; k < w->nrows; k++) {
         const struct fake_row *row = &w->rows[k];
         assert_int_equal(row->results, row->state == STORE_COMPLETED);
@@ -689,4 +749,17 @@ void check_world(struct world *w) {
         assert_int_equal(row->attempt, w->runs[k].attempt);
         for (size_t j = 0; j < k; j++) assert_string_not_equal(w->runs[j].id, w->runs[k].id);
     }
+}
+
+int world_setup(void **state) {
+    *state = world_new(1);
+    return 0;
+}
+
+int world_teardown(void **state) {
+    struct world *w = *state;
+    if (w->queue != NULL) check_world(w);
+    for (uint64_t n = 1; n <= w->calls; n++) assert_in_range(w->answers[n].times, 0, 1);
+    world_free(w);
+    return 0;
 }

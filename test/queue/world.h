@@ -83,7 +83,9 @@ struct world {
     bool can_write;
     /* runner */
     size_t capacity;
-    bool slow; /* runs that start are slow */
+    bool slow;              /* runs that start are slow */
+    const char *limited[4]; /* owners no more than limits[] of whose requests may be in progress */
+    unsigned limits[4];
     struct run_seen runs[MAX_RUNS];
     size_t nruns;
     unsigned started, cancels;
@@ -131,8 +133,22 @@ void end_run(struct world *w, uint64_t run, const struct queue_outcome *o);
 struct queue_outcome good(void);
 struct queue_outcome retryable(unsigned max_attempts);
 struct queue_stats stats_of(struct world *w);
+void advance(struct world *w, uint64_t ms); /* both clocks */
+
+/* Asks, settles, and gives the answer. */
+struct answer *ask_status(struct world *w, const char *id);
+struct answer *ask_result(struct world *w, const char *id);
+enum queue_code ask_cancelled(struct world *w, const char *id);
+/* Ends the run of this request so, and settles. */
+void finish(struct world *w, const char *id, struct queue_outcome o);
+/* The process dies and starts again. */
+void restart(struct world *w);
 
 /* What must hold at any moment. */
 void check_world(struct world *w);
+
+int world_setup(void **state);
+int world_teardown(void **state);
+#define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
 #endif

@@ -1,0 +1,4 @@
+#include "queue/world.h"
+int main(void) {
+    return 0;
+}
