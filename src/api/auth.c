@@ -138,13 +138,16 @@ static enum auth_verdict check_open(const struct keyring *k, const struct net_ex
     return AUTH_OK;
 }
 
-static struct identity identity_of(const struct config_key *key) {
-    return (struct identity){
-        .owner = key->owner, .key_id = key->id, .scope = key->scope, .limits = &key->limits};
+static struct identity identity_of(const struct keyring *k, const struct config_key *key) {
+    return (struct identity){.owner = key->owner,
+                             .key_id = key->id,
+                             .key = (size_t)(key - k->config->keys),
+                             .scope = key->scope,
+                             .limits = &key->limits};
 }
 
 bool auth_guest(const struct keyring *k, struct identity *out) {
-    if (k->guest != NULL) *out = identity_of(k->guest);
+    if (k->guest != NULL) *out = identity_of(k, k->guest);
     return k->guest != NULL;
 }
 
@@ -158,6 +161,6 @@ enum auth_verdict auth_check(const struct keyring *k, const struct net_exchange 
     if (!credential_of(header, &credential)) return AUTH_INVALID;
     const struct config_key *key = find(k, credential);
     if (key == NULL) return AUTH_INVALID;
-    *out = identity_of(key);
+    *out = identity_of(k, key);
     return AUTH_OK;
 }

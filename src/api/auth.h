@@ -16,6 +16,7 @@ enum auth_verdict { AUTH_OK, AUTH_MISSING, AUTH_INVALID, AUTH_REPEATED, AUTH_HOS
 
 struct identity {
     struct slice owner, key_id; /* live as long as the keyring */
+    size_t key;                 /* in config.keys; 0 when there are none */
     enum config_scope scope;
     const struct config_limits *limits;
 };

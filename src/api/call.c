@@ -1,5 +1,6 @@
 /* What every exchange goes through: route, key, endpoint; and the answers that handlers share. */
 #include "api/call.h"
+#include "api/admit.h"
 #include "api/proxy.h"
 
 #include <stdio.h>
@@ -18,7 +19,8 @@ void call_headers(struct call *c) {
         c->x, SLICE("access-control-expose-headers"),
         SLICE(
             "x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
-            "x-fal-billable-units, x-fal-runner-hints, x-fal-served-from, x-anyllm-model, x-anyllm-upstream, retry-after"));
+            "x-fal-billable-units, x-fal-runner-hints, x-fal-served-from, x-fal-cdn-token, x-anyllm-model, "
+            "x-anyllm-upstream, x-request-id, retry-after, etag"));
 }
 
 void call_header_u64(struct call *c, const char *name, uint64_t v) {
@@ -192,65 +194,6 @@ static struct call *call_new(struct net_exchange *x, struct api *a) {
     return c;
 }
 
-static void refuse_host(struct call *c, bool origin) {
-    char text[512];
-    const struct h1_head *h = net_head(c->x);
-    struct slice what = origin ? h1_get(h, SLICE("origin"), NULL) : h->host;
-    int n = snprintf(
-        text, sizeof text,
-        "%s \"%.*s\" may not call a server without keys; name it in %s, or configure keys",
-        origin ? "Origin" : "Host", (int)(what.len < 200 ? what.len : 200), what.ptr,
-        origin ? "allowed_origins" : "allowed_hosts");
-    call_error(c, 403, NULL, slice_make(text, (size_t)n));
-}
-
-static bool authorize(struct call *c) {
-    switch (auth_check(c->api->keys, c->x, &c->who)) {
-    case AUTH_OK: return true;
-    case AUTH_HOST: refuse_host(c, false); return false;
-    case AUTH_ORIGIN: refuse_host(c, true); return false;
-    case AUTH_REPEATED:
-        call_error(c, 400, "bad_request", SLICE("repeated Authorization"));
-        return false;
-    case AUTH_MISSING:
-        if (c->proxied && auth_guest(c->api->keys, &c->who)) return true;
-        net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
-        if (c->proxied)
-            call_json(c, 401, SLICE("\"Unauthorized\""));
-        else
-            call_error(c, 401, NULL,
-                       SLICE("Authentication is required to access this application."));
-        return false;
-    case AUTH_INVALID: break;
-    }
-    net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
-    call_error(c, 401, NULL, SLICE("Invalid API key"));
-    return false;
-}
-
-/* OPTIONS carries no key: a browser asks before it may send one. */
-static void preflight(struct call *c) {
-    struct identity who;
-    enum auth_verdict v = keyring_is_open(c->api->keys) ? auth_check(c->api->keys, c->x, &who)
-                                                        : AUTH_OK;
-    if (v == AUTH_HOST || v == AUTH_ORIGIN) {
-        refuse_host(c, v == AUTH_ORIGIN);
-        return;
-    }
-    net_header(c->x, SLICE("access-control-allow-methods"),
-               SLICE("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
-    net_header(
-        c->x, SLICE("access-control-allow-headers"),
-        SLICE(
-            "authorization, content-type, accept, idempotency-key, x-fal-queue-priority, x-fal-runner-hint, "
-            "x-fal-request-timeout, x-fal-object-lifecycle, x-fal-object-lifecycle-preference, x-fal-store-io, "
-            "x-fal-no-retry, x-fal-retry-config, x-fal-tags, x-fal-target-url, x-fal-file-name, "
-            "x-app-fal-disable-fallback"));
-    net_header(c->x, SLICE("access-control-max-age"), SLICE("86400"));
-    call_headers(c);
-    net_reply(c->x, 204, SLICE(""), SLICE(""));
-}
-
 static void answer_no_route(struct call *c, unsigned status, const char *allow) {
     if (status == 405) {
         net_header(c->x, SLICE("allow"), slice_of(allow));
@@ -292,15 +235,15 @@ static void on_head(struct net_exchange *x, void *user) {
     if (c->route == NULL)
         answer_no_route(c, status, allow);
     else if (!c->route->open)
-        authorize(c);
+        admit(c);
 }
 
 static void on_request(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
     if (c == NULL || net_answered(x)) return;
     if (net_head(x)->method == H1_OPTIONS)
-        preflight(c);
-    else if (c->route != NULL)
+        admit_preflight(c);
+    else if (c->route != NULL && admit_call(c))
         c->route->handle(c);
 }
 
@@ -320,6 +263,7 @@ static void log_call(struct call *c, const char *how) {
 }
 
 static void call_gone(struct call *c) {
+    admit_gone(c);
     run_gone(c);
     follower_gone(c);
 }
@@ -382,8 +326,9 @@ struct api *api_new(const struct api_options *o) {
     buf_init(&a->scratch, ANSWER_MAX_BYTES);
     a->started_ms = clock_mono_ms(o->clock);
     a->keys = keyring_new(o->config);
-    if (a->keys != NULL) return a;
-    free(a);
+    a->limits = limits_new(o->config, o->random);
+    if (a->keys != NULL && a->limits != NULL) return a;
+    api_free(a);
     return NULL;
 }
 
@@ -407,6 +352,7 @@ void api_set_store_ok(struct api *a, bool can_write) {
 void api_free(struct api *a) {
     if (a == NULL) return;
     keyring_free(a->keys);
+    limits_free(a->limits);
     buf_free(&a->scratch);
     free(a);
 }

@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "api/auth.h"
+#include "api/limits.h"
 #include "api/options.h"
 #include "api/reach.h"
 #include "api/validate.h"
@@ -34,6 +35,7 @@ struct api {
     struct queue *queue;
     struct net_server *server;
     struct keyring *keys;
+    struct limits *limits;
     struct run *runs;           /* jobs of the queue that run now */
     struct follower *followers; /* status streams */
     struct buf scratch; /* for an answer being built; nothing lives in it between two calls */
@@ -67,6 +69,7 @@ struct call {
     struct reach at;      /* what it is meant for: its own address, or through the proxy another */
     struct slice app, id; /* of the path: endpoint id, request id */
     bool proxied;         /* through /api/fal/proxy */
+    bool counted;         /* among the calls at once, until it is gone */
     bool openai;          /* speaks OpenAI's dialect: errors have its shape */
     char request_id[UUID_BYTES];
     const struct endpoint *endpoint; /* of app; NULL: none */

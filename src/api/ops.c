@@ -58,6 +58,14 @@ static struct slice surface_label(const struct api *a, size_t i) {
     return slice_of(surface_names[i]);
 }
 
+static size_t limit_kinds(const struct api *a) {
+    return LIMIT_COUNT - 1;
+}
+
+static struct slice limit_label(const struct api *a, size_t i) {
+    return slice_of(limit_name((enum limit)(i + 1)));
+}
+
 static struct llm_upstream_stats upstream_stats(const struct api *a, size_t i) {
     struct llm_upstream_stats s;
     llm_get_stats(a->llm, i, &s);
@@ -82,6 +90,8 @@ static struct queue_stats queue_stats_of(const struct api *a) {
 METRIC(m_uptime, (clock_mono_ms(a->clock) - a->started_ms) / 1000)
 METRIC(m_requests, a->requests[i])
 METRIC(m_errors, a->errors[i])
+METRIC(m_calls_running, limits_all_calls(a->limits))
+METRIC(m_limited, limits_counted(a->limits, (enum limit)(i + 1)))
 METRIC(m_connections, net_server_get_stats(a->server)->connections)
 METRIC(m_accepted, net_server_get_stats(a->server)->accepted)
 METRIC(m_refused, net_server_get_stats(a->server)->refused)
@@ -109,6 +119,9 @@ static const struct metric metrics[] = {
      m_requests},
     {"anyllm_errors_total", "counter", "answers of 400 and above by surface", "surface", surfaces,
      surface_label, m_errors},
+    {"anyllm_calls", "gauge", "direct calls in progress", NULL, one, NULL, m_calls_running},
+    {"anyllm_limited_total", "counter", "requests over a limit, answered 429", "limit", limit_kinds,
+     limit_label, m_limited},
     {"anyllm_connections", "gauge", "open connections", NULL, one, NULL, m_connections},
     {"anyllm_connections_accepted_total", "counter", "connections accepted", NULL, one, NULL,
      m_accepted},

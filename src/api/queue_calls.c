@@ -110,6 +110,7 @@ void call_queue_refusal(struct call *c, enum queue_code code) {
         call_json(c, 400, SLICE("{\"status\":\"ALREADY_COMPLETED\"}"));
         return;
     case QUEUE_FULL:
+        limits_count(c->api->limits, LIMIT_QUEUE_LENGTH);
         net_header(c->x, SLICE("retry-after"), SLICE("1"));
         call_error(c, 429, "queue_full",
                    SLICE("the queue is longer than allowed; try again later"));
