@@ -3,7 +3,8 @@
 import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { cell, lacks } from "./cells.mjs";
-import { ID, cases, collect, errors, nonce, until, watched as alone } from "./fal_cases.mjs";
+import { closes, collect, nonce, until } from "./common.mjs";
+import { ID, cases, errors, watched as alone } from "./fal_cases.mjs";
 import { KEY, clients, make, startProxy } from "./fal_clients.mjs";
 import { startFront, startGate } from "./front.mjs";
 import { mockConfig, startMock, startServer } from "./server.mjs";
@@ -28,6 +29,7 @@ function config() {
     full: ["/silent", "concurrency: 1"],
     gate: gate.url,
     watched: `${watched.url}/silent`,
+    endless: `${watched.url}/tokens/100000/sse-interval/20`,
   };
   for (const id of ids) upstreams[`flaky-${id}`] = "/flaky/2/status/503";
   const limits = "concurrent_calls: 1, queue_length: 2";
@@ -47,7 +49,7 @@ async function fill() {
 before(async () => {
   [mock, watched] = await Promise.all([startMock(), startMock()]);
   gate = await startGate(mock.url);
-  server = await startServer(config());
+  server = await startServer(config(), { args: ["--grace", "1"] });
   await server.ready();
   await fill();
   const started = ids.filter((id) => clients[id].proxy).map(async (id) => {
@@ -81,25 +83,13 @@ function world(id) {
       fronts.push(front);
       return front;
     },
-    // `leave` is done while the upstream works on the only call; then that call is seen to be closed.
-    async closes(leave) {
-      await until("the upstream call", async () => (await watched.stats()).open === 1);
-      const { aborted } = await watched.stats();
-      await leave();
-      await until("its end", async () => (await watched.stats()).aborted === aborted + 1);
-    },
+    closes: (leave) => closes(watched, leave),
     end: () => fronts.forEach((f) => f.stop()),
   };
 }
 
-// What the server does not do yet.
-const waiting = new Set([
-  "error.504.user", "retry.504.user", "retry.429", "subscribe.streaming", "status.stream", "cancel.queued", "priority",
-  "hint", "ids.legacy", "openai.queue", "way.proxy",
-]);
-
 function test(id, feature, run) {
-  if (lacks(id, feature) || (waiting.has(feature) && !process.env.TEST_WAITING)) return;
+  if (lacks(id, feature)) return;
   it(`${feature}: ${id}`, { timeout: 30000 }, async () => {
     const t = world(id);
     try {

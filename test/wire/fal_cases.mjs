@@ -7,27 +7,10 @@
 //   kind           its row of fal_clients.mjs
 // and may return the text of its cell, where that is not "yes".
 import assert from "node:assert/strict";
-import { setTimeout as sleep } from "node:timers/promises";
+import { collect, nonce, until } from "./common.mjs";
 
 export const ID = "fal-ai/any-llm";
 export const NOBODY = "00000000-0000-4000-8000-000000000000";
-
-let count = 0;
-export const nonce = () => `nonce:js${++count}x`;
-
-export async function until(what, ok, ms = 10000) {
-  for (const end = Date.now() + ms; ; await sleep(10)) {
-    const value = await ok();
-    if (value) return value;
-    assert.ok(Date.now() < end, `not in time: ${what}`);
-  }
-}
-
-export async function collect(stream) {
-  const events = [];
-  stream.on("data", (e) => events.push(e));
-  return { last: await stream.done(), events };
-}
 
 async function ended(t, requestId, id = ID) {
   return t.fal.queue.subscribeToStatus(id, { requestId, pollInterval: 20 });
@@ -183,10 +166,11 @@ export const cases = {
   },
 
   async "cancel.queued"(t) {
-    const { requestId } = await behind(t, 1);
-    assert.equal((await status(t, requestId)).status, "IN_QUEUE");
-    await t.fal.queue.cancel(ID, { requestId });
-    assert.equal((await ended(t, requestId)).error_type, "client_cancelled");
+    const { fal, requestId } = await behind(t, 1);
+    assert.equal((await fal.queue.status(ID, { requestId })).status, "IN_QUEUE");
+    await fal.queue.cancel(ID, { requestId });
+    const last = await fal.queue.subscribeToStatus(ID, { requestId, pollInterval: 20 });
+    assert.equal(last.error_type, "client_cancelled");
   },
 
   // The low one was there before the normal one, and comes after it.
@@ -197,7 +181,7 @@ export const cases = {
     await fal.queue.submit(ID, { input: low, priority: "low" });
     await fal.queue.submit(ID, { input: normal, priority: "normal" });
     first.release();
-    const order = () => t.gate.arrived.filter((p) => p === low.prompt || p === normal.prompt);
+    const order = () => t.gate.arrived.map((a) => a.prompt).filter((p) => p === low.prompt || p === normal.prompt);
     await until("both", () => order().length === 2);
     assert.deepEqual(order(), [normal.prompt, low.prompt]);
   },
@@ -469,8 +453,9 @@ export const watched = {
   },
 
   async "abort.stream"(t) {
-    const stream = await t.fal.stream(ID, { input: { prompt: "x", model: "test/watched" } });
+    const stream = await t.fal.stream(ID, { input: { prompt: "x", model: "test/endless" } });
     stream.done().catch(() => {});
+    await new Promise((resolve) => stream.on("data", resolve));
     await t.closes(() => stream.abort());
   },
 };

@@ -44,7 +44,7 @@ export async function startGate(upstream) {
     for await (const chunk of req) chunks.push(chunk);
     const body = Buffer.concat(chunks);
     const [prompt] = /nonce:\w+/.exec(body.toString()) ?? [];
-    arrived.push(prompt);
+    arrived.push({ prompt, body: body.toString() });
     const h = held.get(prompt);
     if (h) (h.here(), await h.open);
     const options = { method: req.method, headers: req.headers, agent: false };
