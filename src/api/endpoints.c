@@ -199,6 +199,7 @@ static const struct endpoint endpoints[] = {
      .title = "Any LLM",
      .description = "One prompt to any model of the catalogue."},
     {.id = "fal-ai/any-llm/vision",
+     .asks = "What is in this picture?",
      .takes = ANY_LLM,
      .needs = IN(PROMPT),
      .needs_one = IMAGES,
@@ -222,6 +223,7 @@ static const struct endpoint endpoints[] = {
      .title = "Router",
      .description = "One prompt to the model that is named."},
     {.id = "openrouter/router/vision",
+     .asks = "What is in this picture?",
      .takes = ROUTER | IMAGES,
      .needs = ROUTER_NEEDS,
      .needs_one = IMAGES,
@@ -239,6 +241,7 @@ static const struct endpoint endpoints[] = {
      .description = "As openrouter/router, but only upstreams that keep nothing of what they "
                     "read."},
     {.id = "openrouter/router/audio",
+     .asks = "What is said here?",
      .takes = ROUTER | IN(AUDIO_URL),
      .needs = ROUTER_NEEDS | IN(AUDIO_URL),
      .outputs = MEDIA_OUTPUT,
@@ -246,6 +249,7 @@ static const struct endpoint endpoints[] = {
      .title = "Router Audio",
      .description = "A prompt about a recording, to the model that is named."},
     {.id = "openrouter/router/video",
+     .asks = "What happens here?",
      .takes = ROUTER | VIDEOS,
      .needs = ROUTER_NEEDS,
      .one_only = VIDEOS,
@@ -254,6 +258,7 @@ static const struct endpoint endpoints[] = {
      .title = "Router Video",
      .description = "A prompt about one or more videos, to the model that is named."},
     {.id = "openrouter/router/video/enterprise",
+     .asks = "What happens here?",
      .keeps_nothing = true,
      .takes = ROUTER | VIDEOS,
      .needs = ROUTER_NEEDS,
@@ -303,13 +308,19 @@ const struct endpoint *endpoint_find(struct slice path, struct slice *rest) {
     return best;
 }
 
+/* How well a model stands for another that does not see: 0 not at all. Nobody should pay premium without asking. */
+static int fitness(const struct catalogue_model *m) {
+    bool retired = m->next != SIZE_MAX;
+    return m->vision ? 1 + (m->premium ? 0 : 2) + (retired ? 0 : 1) : 0;
+}
+
 struct slice endpoint_default_model(const struct catalogue *c, bool sees) {
     struct slice id = catalogue_default(c);
     const struct catalogue_model *m = sees ? catalogue_find(c, id) : NULL;
-    if (!sees || (m != NULL && m->vision)) return id;
+    if (m == NULL || m->vision) return id;
     for (size_t i = 0; i < catalogue_count(c); i++)
-        if (catalogue_at(c, i)->vision) return catalogue_at(c, i)->id;
-    return id;
+        if (fitness(catalogue_at(c, i)) > fitness(m)) m = catalogue_at(c, i);
+    return m->id;
 }
 
 /* --- ids */

@@ -81,6 +81,7 @@ struct endpoint {
     unsigned one_only;  /* at most one of these */
     unsigned outputs;   /* enum output_field; 0 for OpenAI's */
     const char *category, *title, *description;
+    const char *asks; /* the prompt of its example; NULL: that of the field */
 };
 
 /* The endpoint whose id is `path` or its beginning on whole segments, the longest one; *rest gets what follows ("" or
@@ -88,7 +89,8 @@ struct endpoint {
 const struct endpoint *endpoint_find(struct slice path, struct slice *rest);
 size_t endpoint_count(void);
 const struct endpoint *endpoint_at(size_t i);
-/* The model for a request that names none: the catalogue's default; `sees`: one that takes images. */
+/* The model for a request that names none: the catalogue's default; `sees`: one that takes images, not a premium or retired
+ * one if that can be. */
 struct slice endpoint_default_model(const struct catalogue *c, bool sees);
 
 /* --- ids, as they stand in a path or a query: [ns/]owner/alias[/path…] */

@@ -68,12 +68,8 @@ static void put_number(struct buf *b, const char *name, double n) {
 
 /* --- what the table says, as both documents need it */
 
-static bool takes(const struct page *p, unsigned row) {
-    return (p->e->takes & 1U << row) != 0;
-}
-
-static bool needs(const struct page *p, unsigned row) {
-    return (p->e->needs & 1U << row) != 0;
+static bool is_in(unsigned set, unsigned row) {
+    return (set & 1U << row) != 0;
 }
 
 static const struct input_field *field(unsigned row) {
@@ -107,7 +103,7 @@ static unsigned example_rows(const struct endpoint *e) {
     const unsigned sets[] = {e->needs_one, e->one_only};
     for (size_t i = 0; i < 2; i++)
         for (unsigned row = IN_COUNT; row-- > 0;) {
-            if ((sets[i] & 1U << row) == 0) continue;
+            if (!is_in(sets[i], row)) continue;
             rows |= 1U << row;
             break;
         }
@@ -117,8 +113,13 @@ static unsigned example_rows(const struct endpoint *e) {
 static void put_example(const struct page *p) {
     unsigned rows = example_rows(p->e);
     buf_addc(p->b, '{');
-    for (unsigned row = 0; row < IN_COUNT; row++)
-        if ((rows & 1U << row) != 0) put_json(p->b, field(row)->name, field(row)->example);
+    for (unsigned row = 0; row < IN_COUNT; row++) {
+        if (!is_in(rows, row)) continue;
+        if (row == IN_PROMPT && p->e->asks != NULL)
+            put_text(p->b, field(row)->name, p->e->asks);
+        else
+            put_json(p->b, field(row)->name, field(row)->example);
+    }
     buf_addc(p->b, '}');
 }
 
@@ -196,7 +197,7 @@ static void put_names(const struct page *p, const char *name, unsigned rows) {
     name_json(p->b, name);
     buf_addc(p->b, '[');
     for (unsigned row = 0; row < IN_COUNT; row++) {
-        if ((rows & 1U << row) == 0) continue;
+        if (!is_in(rows, row)) continue;
         comma(p->b);
         buf_printf(p->b, "\"%s\"", field(row)->name);
     }
@@ -209,7 +210,7 @@ static void put_sets(const struct page *p) {
         name_json(p->b, "anyOf");
         buf_addc(p->b, '[');
         for (unsigned row = 0; row < IN_COUNT; row++) {
-            if ((p->e->needs_one & 1U << row) == 0) continue;
+            if (!is_in(p->e->needs_one, row)) continue;
             comma(p->b);
             buf_printf(p->b, "{\"required\":[\"%s\"]}", field(row)->name);
         }
@@ -232,7 +233,7 @@ static void put_input(const struct page *p) {
     name_json(p->b, "properties");
     buf_addc(p->b, '{');
     for (unsigned row = 0; row < IN_COUNT; row++)
-        if (takes(p, row)) put_property(p, field(row));
+        if (is_in(p->e->takes, row)) put_property(p, field(row));
     buf_addc(p->b, '}');
     put_names(p, "x-fal-order-properties", p->e->takes);
     buf_addc(p->b, '}');
@@ -283,15 +284,11 @@ static void put_field_bounds(const struct page *p, const struct input_field *in)
         buf_printf(b, "%s`%s`", v == in->values ? ", " : " or ", *v);
 }
 
-static bool is_in(unsigned set, unsigned row) {
-    return (set & 1U << row) != 0;
-}
-
 static void put_field_line(const struct page *p, unsigned row) {
     const struct input_field *in = field(row);
     buf_printf(p->b, "- `%s` (%s", in->name, json_types[in->type]);
     put_field_bounds(p, in);
-    buf_puts(p->b, needs(p, row)                 ? ", required"
+    buf_puts(p->b, is_in(p->e->needs, row)       ? ", required"
                    : is_in(p->e->needs_one, row) ? ", one of these is required"
                                                  : ", optional");
     if (in->standard != NULL) buf_printf(p->b, ", default `%s`", in->standard);
@@ -309,7 +306,7 @@ static void put_field_line(const struct page *p, unsigned row) {
 
 static void put_fields(const struct page *p) {
     for (unsigned row = 0; row < IN_COUNT; row++)
-        if (takes(p, row)) put_field_line(p, row);
+        if (is_in(p->e->takes, row)) put_field_line(p, row);
 }
 
 static void put_answer(const struct page *p) {

@@ -434,6 +434,36 @@ static void endpoint_chooses_a_model_that_sees_for_images(void **state) {
                   "known/x");
 }
 
+/* Nobody pays premium, or is sent to what is gone, without having asked for it. */
+static void endpoint_default_that_sees_is_the_fittest(void **state) {
+    static const struct {
+        const char *models, *want;
+    } rows[] = {
+        {"{\"id\":\"a\",\"vision\":true,\"premium\":true},"
+         "{\"id\":\"b\",\"vision\":true,\"replaced_by\":\"c\"},{\"id\":\"c\",\"vision\":true},"
+         "{\"id\":\"d\",\"vision\":true}",
+         "c"},
+        {"{\"id\":\"a\",\"vision\":true,\"premium\":true},"
+         "{\"id\":\"b\",\"vision\":true,\"replaced_by\":\"c\"},{\"id\":\"c\"}",
+         "b"},
+        {"{\"id\":\"a\",\"vision\":true,\"premium\":true,\"replaced_by\":\"b\"},"
+         "{\"id\":\"b\",\"vision\":true,\"premium\":true}",
+         "b"},
+        {"{\"id\":\"a\"}", "z"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config_error err;
+        char text[512];
+        snprintf(text, sizeof text, "{\"default\":\"z\",\"models\":[{\"id\":\"z\"},%s]}",
+                 rows[i].models);
+        struct catalogue *c = catalogue_read(slice_of(text), "test", &err);
+        if (c == NULL) fail_msg("%s", err.text);
+        assert_true(slice_is(endpoint_default_model(c, false), "z"));
+        assert_true(slice_is(endpoint_default_model(c, true), rows[i].want));
+        catalogue_free(c);
+    }
+}
+
 static void endpoint_default_stays_when_it_sees(void **state) {
     struct config_error err;
     struct catalogue *c = catalogue_load(NULL, &err);
@@ -531,6 +561,7 @@ int main(void) {
         cmocka_unit_test(endpoint_takes_sixty_four_images),
         cmocka_unit_test(endpoint_fills_audios_and_videos),
         cmocka_unit_test(endpoint_chooses_a_model_that_sees_for_images),
+        cmocka_unit_test(endpoint_default_that_sees_is_the_fittest),
         cmocka_unit_test(endpoint_default_stays_when_it_sees),
         cmocka_unit_test(enterprise_keeps_nothing),
         cmocka_unit_test(endpoint_prefers_latency_where_it_has_a_priority),

@@ -177,8 +177,9 @@ static void documents_leave_no_word_unfilled(void **state) {
 static void table_texts_are_plain(void **state) {
     for (size_t i = 0; i < endpoint_count(); i++) {
         const struct endpoint *e = endpoint_at(i);
-        const char *const texts[] = {e->id, e->title, e->category, e->description};
-        for (size_t k = 0; k < 4; k++)
+        const char *const texts[] = {e->id, e->title, e->category, e->description,
+                                     e->asks != NULL ? e->asks : ""};
+        for (size_t k = 0; k < 5; k++)
             for (const char *p = texts[k]; *p != '\0'; p++)
                 if (*p < ' ' || *p > '~' || strchr("\"\\@<>&", *p) != NULL)
                     fail_msg("%s: %s", e->id, p);
@@ -283,7 +284,7 @@ static void llms_page_names_every_field(void **state) {
 
 static void llms_page_shows_what_is_needed_in_its_example(void **state) {
     char *text = document("openrouter/router/vision", llms_txt);
-    assert_non_null(strstr(text, "-d '{\"prompt\":\"What is the meaning of life?\","
+    assert_non_null(strstr(text, "-d '{\"prompt\":\"What is in this picture?\","
                                  "\"model\":\"google/gemini-2.5-flash\","
                                  "\"image_urls\":[\"https://example.org/cat.png\"]}'"));
     assert_non_null(strstr(text, "REQUEST=" BASE "/queue/openrouter/router/requests/$REQUEST_ID"));
