@@ -75,10 +75,12 @@ export function make(client, base, { key = KEY, way = client.way, headers, fetch
   return client.load(withHeaders(config, headers));
 }
 
-// The user's own proxy, a program of its own: what it sends to fal's names goes to `base`.
+// The user's own proxy, a program of its own. What it sends to fal's names goes to `base`; without one, to fal's names.
 export async function startProxy([name, adapter], base) {
-  const child = spawn(process.execPath, [fileURLToPath(new URL("proxy_app.mjs", import.meta.url)), name, adapter, base], {
-    env: { PATH: process.env.PATH, FAL_KEY: KEY },
+  const program = fileURLToPath(new URL("proxy_app.mjs", import.meta.url));
+  const { PATH, NODE_EXTRA_CA_CERTS } = process.env;
+  const child = spawn(process.execPath, [program, name, adapter, ...(base ? [base] : [])], {
+    env: { PATH, ...(NODE_EXTRA_CA_CERTS && { NODE_EXTRA_CA_CERTS }), FAL_KEY: KEY },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let text = "";

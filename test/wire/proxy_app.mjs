@@ -1,4 +1,4 @@
-// The program of somebody who uses fal's proxy package: NAME ADAPTER BASE. Fal's names lead to BASE here.
+// The program of somebody who uses fal's proxy package: NAME ADAPTER [BASE]. Fal's names lead to BASE here.
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { Readable } from "node:stream";
@@ -8,7 +8,7 @@ import { rewrite } from "./fal_clients.mjs";
 const [, , name, adapter, base] = process.argv;
 const load = createRequire(import.meta.url);
 const direct = globalThis.fetch;
-globalThis.fetch = (url, init) => direct(rewrite(url, base), init);
+if (base) globalThis.fetch = (url, init) => direct(rewrite(url, base), init);
 
 const listen = (app) => {
   const server = createServer(app).listen(0, "127.0.0.1", () => console.log(`listening on ${server.address().port}`));

@@ -3,6 +3,10 @@ import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createFalClient } from "@fal-ai/client";
+import OpenAI from "openai";
+import { cell } from "./cells.mjs";
+import { collect } from "./common.mjs";
+import { clients, make, startProxy } from "./fal_clients.mjs";
 import { alive, children, haveEngine, sleep, startServer, through } from "./server.mjs";
 
 const ID = "fal-ai/any-llm";
@@ -57,6 +61,36 @@ describe("a real model", { skip }, () => {
     for await (const e of stream) events += e.partial ? 1 : 0;
     assert.ok(events > 5);
     assert.equal((await stream.done()).partial, false);
+  });
+
+  for (const [id, kind] of Object.entries(clients))
+    it(`answers every client: ${id}`, async () => {
+      const proxy = kind.proxy && (await startProxy(kind.proxy, server.base));
+      try {
+        const any = make(kind, proxy?.base ?? server.base);
+        const input = { prompt: QUESTION, temperature: 0 };
+        assert.match((await any.subscribe(ID, { input, pollInterval: 20 })).data.output, /Paris/);
+        const { events, last } = await collect(await any.stream(ID, { input }));
+        assert.match(last.output, /Paris/);
+        assert.ok(events.length > 3);
+        cell(id, "real");
+      } finally {
+        await proxy?.stop();
+      }
+    });
+
+  it("answers OpenAI's client", async () => {
+    const openai = new OpenAI({ baseURL: `${server.base}/v1`, apiKey: "any:key" });
+    const messages = [{ role: "user", content: QUESTION }];
+    const body = { model: "local/smollm2-135m-instruct", messages, temperature: 0 };
+    assert.match((await openai.chat.completions.create(body)).choices[0].message.content, /Paris/);
+    let text = "";
+    for await (const c of await openai.chat.completions.create({ ...body, stream: true })) text += c.choices[0]?.delta.content ?? "";
+    assert.match(text, /Paris/);
+    const listed = [];
+    for await (const m of openai.models.list()) listed.push(m.id);
+    assert.ok(listed.includes(body.model));
+    cell("openai", "openai.real");
   });
 
   it("leaves no key on a command line", () => {
