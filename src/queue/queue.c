@@ -50,7 +50,8 @@ void set_step(struct queue *q, struct item *i, enum step step) {
                                                   "retrying", "settling", "ending",  "giving_back"};
     q->at[i->step]--;
     q->at[step]++;
-    if (i->step == STEP_WAITING || i->step == STEP_CLAIMING) q->moved = true;
+    if (i->step == STEP_CLAIMING || (i->step == STEP_WAITING && step != STEP_CLAIMING))
+        q->moved = true; /* a claim moves nobody before it is answered */
     i->step = (uint8_t)step;
     owner_counts(q, i);
     log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
