@@ -272,6 +272,19 @@ static void put_output(const struct page *p) {
     buf_puts(p->b, "]}");
 }
 
+#define REF(name) "{\"$ref\":\"#/components/schemas/" name "\"}"
+
+static void put_failure(const struct page *p) {
+    buf_puts(p->b, "{\"anyOf\":[" REF("ValidationErrors") "," REF("Error"));
+    if (p->e->dialect == ENDPOINT_OPENAI)
+        buf_puts(p->b, ",{\"type\":\"object\",\"title\":\"OpenAIError\",\"required\":[\"error\"],"
+                       "\"properties\":{\"error\":{\"type\":\"object\",\"properties\":{"
+                       "\"message\":{\"type\":\"string\"},\"type\":{\"type\":\"string\"},"
+                       "\"param\":{\"type\":\"string\",\"nullable\":true},"
+                       "\"code\":{\"type\":\"string\",\"nullable\":true}}}}}");
+    buf_puts(p->b, "]}");
+}
+
 /* --- the same as lines of Markdown */
 
 static void put_field_bounds(const struct page *p, const struct input_field *in) {
@@ -357,6 +370,7 @@ static const struct {
     {{"@example@", 9}, put_example},
     {{"@input@", 7}, put_input},
     {{"@output@", 8}, put_output},
+    {{"@failure@", 9}, put_failure},
     {{"@fields@", 8}, put_fields},
     {{"@answer@", 8}, put_answer},
 };

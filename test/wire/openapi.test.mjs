@@ -34,7 +34,7 @@ before(async () => {
   mock = await startMock();
   folder = mkdtempSync(join(tmpdir(), "anyllm-openapi-"));
   symlinkSync(new URL("node_modules", import.meta.url).pathname, join(folder, "node_modules"));
-  server = await startServer(mockConfig(mock, { ok: "/ok" }, CONFIG).replaceAll("key: up", "keeps_nothing: true, key: up"));
+  server = await startServer(mockConfig(mock, { ok: "/ok", broken: "/html" }, CONFIG).replaceAll("key: up", "keeps_nothing: true, key: up"));
   await server.ready();
 });
 
@@ -93,30 +93,36 @@ describe("the documents", () => {
   });
 });
 
+// Submits and waits; the address of the request that is done.
+async function completed(address, body, check) {
+  const submitted = await send(address, body);
+  assert.equal(submitted.status, 200, await submitted.clone().text());
+  const status = await submitted.json();
+  check("QueueStatus", status);
+  const at = `${address}/requests/${status.request_id}`;
+  for (;;) {
+    const r = await server.get(`${at}/status?logs=1`, { headers: KEY });
+    const now = await r.json();
+    check("QueueStatus", now);
+    assert.equal(r.status, now.status === "COMPLETED" ? 200 : 202);
+    if (r.status === 200) return at;
+    await sleep(10);
+  }
+}
+
 describe("what the documents say is so", () => {
-  for (const id of [...FAL, "workflows/me/chat"])
+  for (const id of [...FAL, OPENAI, "workflows/me/chat"])
     it(`of the queue of ${id}`, async () => {
       const { document, check, example, input, output } = await documented(id);
       const base = document.servers[0].url.slice(server.base.length);
       check(input, example);
-      const submitted = await send(`${base}/${id}`, example);
-      assert.equal(submitted.status, 200, await submitted.clone().text());
-      const status = await submitted.json();
-      check("QueueStatus", status);
-      const at = `${base}/${id}/requests/${status.request_id}`;
-      for (;;) {
-        const r = await server.get(`${at}/status?logs=1`, { headers: KEY });
-        const now = await r.json();
-        check("QueueStatus", now);
-        assert.equal(r.status, now.status === "COMPLETED" ? 200 : 202);
-        if (r.status === 200) break;
-        await sleep(10);
-      }
+      const at = await completed(`${base}/${id}`, example, check);
       const result = await server.get(at, { headers: KEY });
       const data = await result.json();
       assert.equal(result.status, 200, JSON.stringify(data));
       check(output, data);
-      const known = Object.keys(document.components.schemas[output].properties);
+      const { properties } = document.components.schemas[output];
+      const known = Object.keys(properties ?? data);
       for (const name of Object.keys(data)) assert.ok(known.includes(name), `${name} is not documented`);
       const late = await server.get(`${at}/cancel`, { method: "PUT", headers: KEY });
       assert.equal(late.status, 400);
@@ -134,6 +140,23 @@ describe("what the documents say is so", () => {
     const unknown = await server.get(`/queue/fal-ai/any-llm/requests/${crypto.randomUUID()}`, { headers: KEY });
     assert.equal(unknown.status, 404);
     check("QueueAnswer", await unknown.json());
+  });
+
+  it("of what fails in the queue", async () => {
+    for (const [id, change, status] of [
+      ["fal-ai/any-llm", { temperature: 9 }, 422],
+      ["fal-ai/any-llm", { model: "test/broken" }, 502],
+      [OPENAI, { messages: 7 }, 400],
+      [OPENAI, { model: "test/broken" }, 502],
+    ]) {
+      const { check, example } = await documented(id);
+      const at = await completed(`/queue/${id}`, { ...example, ...change }, check);
+      const result = await server.get(at, { headers: KEY });
+      assert.equal(result.status, status);
+      const failure = await result.json();
+      check("Failure", failure);
+      if (status === 422) check("ValidationErrors", failure);
+    }
   });
 
   // Each of these is put over the example; schema and server agree on every one, for every endpoint.
@@ -217,7 +240,7 @@ describe("llms.txt", () => {
   // What every language of a page prints is the mock's answer.
   const answer = async (id) => (await (await send(`/run/${id}`, (await documented(id)).example)).json()).output;
 
-  for (const id of [...FAL, "workflows/me/chat"])
+  for (const id of [...FAL, OPENAI, "workflows/me/chat"])
     it(`of ${id} has snippets for a shell that run`, async (t) => {
       if ((await run("curl", ["--version"])).code !== 0) return t.skip("curl is not installed");
       const shell = blocks(await page(id), "bash");
@@ -235,7 +258,7 @@ describe("llms.txt", () => {
       assert.equal(JSON.parse(queue.slice(queue.lastIndexOf('{"output"'))).output, output);
     });
 
-  for (const id of ["fal-ai/any-llm", "openrouter/router/video", "workflows/me/chat"])
+  for (const id of ["fal-ai/any-llm", "openrouter/router/video", "workflows/me/chat", OPENAI])
     it(`of ${id} has a snippet for JavaScript that runs`, async () => {
       const [text] = blocks(await page(id), "js");
       const file = join(folder, `${id.replaceAll("/", "-")}.mjs`);
@@ -244,7 +267,7 @@ describe("llms.txt", () => {
       assert.equal((await ran(process.execPath, [file])).trimEnd(), expected.trimEnd());
     });
 
-  for (const id of ["fal-ai/any-llm", "openrouter/router/video", "workflows/me/chat"])
+  for (const id of ["fal-ai/any-llm", "openrouter/router/video", "workflows/me/chat", OPENAI])
     it(`of ${id} has a snippet for Python that runs`, async (t) => {
       if (!existsSync(python)) return t.skip("the Python clients are not installed");
       const [text] = blocks(await page(id), "python");
