@@ -37,6 +37,13 @@ static void end_late(struct queue *q, struct item *i) {
     }
 }
 
+/* The store's answer may come before the tick that is due. */
+void deadline_check(struct queue *q, struct item *i) {
+    if (i->deadline_at == 0 || i->deadline_ms > now_ms(q)) return;
+    deadlines_remove(&q->deadlines, i);
+    end_late(q, i);
+}
+
 /* While draining, what waits stays for the next start: its clock goes on there. */
 static bool left_for_later(const struct queue *q, const struct item *i) {
     return q->draining && (i->step == STEP_WAITING || i->step == STEP_LOST);

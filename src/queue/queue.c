@@ -163,6 +163,7 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     i->attempt = row->attempt;
     i->has_webhook = row->webhook.len > 0;
     bool kept = run_keep_input(r, row);
+    deadline_check(q, i);
     if (kept && !doomed(i) && !q->draining) {
         if (q->o.runner.capacity(q->o.runner.user) > 0)
             begin(q, i);

@@ -9,6 +9,9 @@
 
 struct known {
     char id[STORE_ID_BYTES];
+    struct walk *walk;
+    struct queue_watch *watch;
+    bool saw_end;      /* its watch was told after the end was durable */
     uint64_t position; /* lowest shown */
     enum store_state state;
     bool cancelled; /* a cancel was answered with CANCELLATION_REQUESTED */
@@ -21,8 +24,33 @@ struct walk {
     uint64_t pending[4096]; /* calls not yet looked at */
     enum { SUBMITTED, STATUS, RESULT, CANCELLED } what[4096];
     size_t npending;
+    size_t late; /* how many ended as request_timeout */
     bool crashes, failures;
 };
+
+/* --- watches */
+
+static void changed(void *user) {
+    struct known *n = user;
+    n->saw_end = n->saw_end || row_of(n->walk->w, n->id)->state == STORE_COMPLETED;
+    if (draw(n->walk->w, 20) != 0) return;
+    queue_unwatch(n->walk->w->queue, n->watch); /* leaves and comes back */
+    n->watch = queue_watch(n->walk->w->queue, n->id, changed, n);
+}
+
+static void watch_all(struct walk *k) {
+    for (size_t n = 0; n < k->nknown; n++)
+        k->known[n].watch = queue_watch(k->w->queue, k->known[n].id, changed, &k->known[n]);
+}
+
+static void unwatch_all(struct walk *k) {
+    for (size_t n = 0; n < k->nknown; n++) {
+        queue_unwatch(k->w->queue, k->known[n].watch);
+        k->known[n].watch = NULL;
+    }
+}
+
+/* --- what was answered */
 
 static struct known *find(struct walk *k, const char *id) {
     for (size_t n = 0; n < k->nknown; n++)
@@ -43,6 +71,17 @@ static void look_at_submit(struct walk *k, const struct answer *a) {
     memcpy(n->id, a->id, sizeof n->id);
     n->position = a->position;
     assert_non_null(row_of(k->w, n->id)); /* answered only when durable */
+    n->walk = k;
+    n->watch = queue_watch(k->w->queue, n->id, changed, n);
+}
+
+/* Only what was not to be stored is not found again, and not before its time. */
+static bool forgotten(struct walk *k, const struct answer *a) {
+    if (a->code != QUEUE_NOT_FOUND) return false;
+    const struct fake_row *row = row_of(k->w, a->id);
+    assert_true(row->wishes.no_store && row->state == STORE_COMPLETED);
+    assert_true(row->completed_ms + QUEUE_SHORT_KEEP_MS <= k->w->wall_ms);
+    return true;
 }
 
 static void look_at_status(struct walk *k, const struct answer *a) {
@@ -57,6 +96,7 @@ static void look_at_status(struct walk *k, const struct answer *a) {
 }
 
 static void look_at(struct walk *k, const struct answer *a, int what) {
+    if (what != SUBMITTED && forgotten(k, a)) return;
     if (what == SUBMITTED) look_at_submit(k, a);
     if (what == STATUS) look_at_status(k, a);
     if (what == RESULT && a->code == QUEUE_OK)
@@ -91,12 +131,14 @@ static void end_any_run(struct walk *k) {
     if (w->nruns == 0) return;
     struct run_seen *r = &w->runs[draw(w, w->nruns)];
     struct queue_outcome o = draw(w, 3) == 0 ? retryable((unsigned)draw(w, 5)) : good();
+    o.failure = (enum queue_failure)draw(w, QUEUE_FAILURE_COUNT);
     if (draw(w, 10) == 0) o.retry_after_ms = (int64_t)draw(w, 2000);
     end_run(w, r->run, &o);
 }
 
 static void crash(struct walk *k) {
     struct world *w = k->w;
+    unwatch_all(k);
     world_crash(w);
     k->npending = 0; /* nobody waits for those any more */
     w->fail_next = w->fail_percent = 0;
@@ -104,13 +146,32 @@ static void crash(struct walk *k) {
     world_start(w);
     settle_world(w);
     assert_true(w->ready_ok);
+    watch_all(k);
+}
+
+/* Owners with and without a limit, all wishes. */
+static void submit_any(struct walk *k) {
+    struct world *w = k->w;
+    struct queue_submit in = plain();
+    unsigned owner = (unsigned)draw(w, 3);
+    in.owner = owner == 2 ? SLICE("app1") : slice_of(w->limited[owner]);
+    in.owner_concurrency = owner == 2 ? 0 : w->limits[owner];
+    in.owner_queue_length = draw(w, 4) == 0 ? 20 : 0;
+    in.priority = (int)draw(w, 2);
+    in.no_retry = draw(w, 10) == 0;
+    in.no_store = draw(w, 4) == 0;
+    in.no_fallback = draw(w, 2) == 0;
+    if (draw(w, 3) == 0) in.start_timeout_ms = 1 + draw(w, 20000);
+    if (draw(w, 3) == 0) in.hint = SLICE("warm");
+    if (draw(w, 4) == 0) in.retries_timeout = (int)draw(w, 3);
+    note(k, submit_in(w, &in), SUBMITTED);
 }
 
 static void step(struct walk *k) {
     struct world *w = k->w;
     unsigned dice = (unsigned)draw(w, 100);
     if (dice < 12 && w->nrows + 10 < MAX_ROWS && w->calls + 10 < MAX_CALLS) {
-        note(k, submit(w, (int)draw(w, 2), draw(w, 10) == 0), SUBMITTED);
+        submit_any(k);
     } else if (dice < 30 && k->nknown > 0) {
         note(k, status(w, any_id(k), draw(w, 2)), STATUS);
     } else if (dice < 33 && k->nknown > 0) {
@@ -124,11 +185,12 @@ static void step(struct walk *k) {
     } else if (dice < 87) {
         end_any_run(k);
     } else if (dice < 92) {
-        w->mono_ms += draw(w, 3000);
+        advance(w, draw(w, 400) == 0 ? QUEUE_SHORT_KEEP_MS : draw(w, 3000));
     } else if (dice < 94 && w->nruns > 0) {
         queue_run_log(w->queue, w->runs[draw(w, w->nruns)].run, "INFO", SLICE("a line"));
     } else if (dice < 95) {
         w->capacity = draw(w, 6);
+        w->slow = draw(w, 3) == 0;
         queue_wake(w->queue);
     } else if (dice < 97 && k->failures) {
         w->fail_percent = draw(w, 2) ? 0 : (unsigned)draw(w, 100);
@@ -138,6 +200,20 @@ static void step(struct walk *k) {
     } else if (dice == 99 && k->crashes && draw(w, 3) == 0) {
         crash(k);
     }
+}
+
+static void check_end(struct walk *k, const struct known *n) {
+    const struct fake_row *row = row_of(k->w, n->id);
+    assert_int_equal(row->state, STORE_COMPLETED);
+    assert_true(n->saw_end);
+    if (n->cancelled && !(k->crashes && k->failures))
+        assert_string_equal(row->error_type, "client_cancelled");
+    assert_int_equal(row->forget_ms != 0, row->wishes.no_store);
+    assert_int_equal(row->input[0] == '\0', row->wishes.no_store);
+    if (strcmp(row->error_type, "request_timeout") != 0) return;
+    k->late++;
+    assert_true(row->wishes.start_timeout_ms > 0);
+    assert_true(row->completed_ms >= row->created_ms + row->wishes.start_timeout_ms);
 }
 
 /* Everything accepted ends, and as it was promised. */
@@ -156,17 +232,25 @@ static void bring_to_its_end(struct walk *k) {
     settle_world(w);
     look_at_answers(k);
     assert_int_equal(k->npending, 0);
-    for (size_t n = 0; n < k->nknown; n++) {
-        const struct fake_row *row = row_of(w, k->known[n].id);
-        assert_int_equal(row->state, STORE_COMPLETED);
-        if (k->known[n].cancelled && !(k->crashes && k->failures))
-            assert_string_equal(row->error_type, "client_cancelled");
-    }
+    settle_world(w); /* the watches just made */
+    for (size_t n = 0; n < k->nknown; n++) check_end(k, &k->known[n]);
+    unwatch_all(k);
+    pass(w, QUEUE_SHORT_KEEP_MS);
+    pass(w, QUEUE_SWEEP_MS);
+    for (size_t n = 0; n < w->nrows; n++)
+        assert_int_equal(w->rows[n].swept, w->rows[n].wishes.no_store);
+    for (unsigned n = 0; n < 3; n++)
+        assert_int_equal(queue_owner_running(w->queue, slice_of(n < 2 ? w->limited[n] : "app1")),
+                         0);
 }
 
 static void walk(uint64_t seed, unsigned steps, bool crashes, bool failures) {
     struct walk *k = calloc(1, sizeof *k);
     k->w = world_new(seed);
+    k->w->limited[0] = "app2";
+    k->w->limits[0] = 1;
+    k->w->limited[1] = "app3";
+    k->w->limits[1] = 2;
     k->crashes = crashes;
     k->failures = failures;
     for (unsigned n = 0; n < steps; n++) {
@@ -177,6 +261,7 @@ static void walk(uint64_t seed, unsigned steps, bool crashes, bool failures) {
     bring_to_its_end(k);
     check_world(k->w);
     assert_true(k->nknown > 0);
+    if (steps >= 10000) assert_true(k->late > 0);
     world_free(k->w);
     free(k);
 }
