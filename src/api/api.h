@@ -29,7 +29,9 @@ struct queue_runner api_runner(struct api *a);
 /* From now on /readyz says 503. */
 void api_set_draining(struct api *a);
 void api_set_store_ok(struct api *a, bool can_write);
-void api_free(struct api *a);
+/* Closes the connections that the api has of its own, after the server is closed and while the loop runs. NULL is fine. */
+void api_close(struct api *a);
+void api_free(struct api *a); /* after the loop */
 
 /* --- for tests: pure parts */
 /* NULL when `url` may be delivered to, as far as its text tells, else why not. */

@@ -113,8 +113,7 @@ void call_model_error(struct call *c, const struct llm_error *err) {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
     if (c->openai) /* its SDKs repeat a 5xx unless told otherwise */
-        net_header(c->x, SLICE("x-should-retry"),
-                   info->retryable ? SLICE("true") : SLICE("false"));
+        net_header(c->x, SLICE("x-should-retry"), info->retryable ? SLICE("true") : SLICE("false"));
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
     say_retry_after(c, err, info);
     call_scratch_json(c, c->openai ? openai_status(err->fault) : info->http_status);
@@ -249,9 +248,8 @@ static void on_request(struct net_exchange *x, void *user) {
 
 static void on_drain(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
-    if (c == NULL) return;
-    stream_drained(c);
-    follower_drained(c);
+    if (c != NULL && c->hooks != NULL && c->hooks->drained != NULL) c->hooks->drained(c);
+    forward_drained(c);
 }
 
 static void log_call(struct call *c, const char *how) {
@@ -262,10 +260,19 @@ static void log_call(struct call *c, const char *how) {
                 h1_method_name(h->method), log_quote(path, h->path), SLICE_ARG(c->who.key_id));
 }
 
+void call_drop_input(struct call *c) {
+    yyjson_doc_free(c->input);
+    c->input = NULL;
+}
+
 static void call_gone(struct call *c) {
     admit_gone(c);
-    run_gone(c);
-    follower_gone(c);
+    if (c->llm != NULL) llm_cancel(c->llm);
+    c->llm = NULL;
+    net_timer_stop(c->api->loop, &c->start);
+    if (c->hooks != NULL) c->hooks->gone(c);
+    call_drop_input(c);
+    forward_gone(c);
 }
 
 static void on_done(struct net_exchange *x, void *user) {
@@ -327,7 +334,10 @@ struct api *api_new(const struct api_options *o) {
     a->started_ms = clock_mono_ms(o->clock);
     a->keys = keyring_new(o->config);
     a->limits = limits_new(o->config, o->random);
-    if (a->keys != NULL && a->limits != NULL) return a;
+    if (o->config->proxy.forward) a->forwarder = forwarder_new(o->loop, o->config);
+    if (a->keys != NULL && a->limits != NULL && (a->forwarder != NULL || !o->config->proxy.forward))
+        return a;
+    api_close(a);
     api_free(a);
     return NULL;
 }
@@ -349,10 +359,15 @@ void api_set_store_ok(struct api *a, bool can_write) {
     a->store_ok = can_write;
 }
 
+void api_close(struct api *a) {
+    if (a != NULL) forwarder_close(a->forwarder);
+}
+
 void api_free(struct api *a) {
     if (a == NULL) return;
     keyring_free(a->keys);
     limits_free(a->limits);
+    forwarder_free(a->forwarder);
     buf_free(&a->scratch);
     free(a);
 }

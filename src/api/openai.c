@@ -1,16 +1,13 @@
 /* OpenAI's chat completions, answered with the upstream's own words. */
 #include "api/openai.h"
 
-#include "api/call.h"
+#include "api/events.h"
 
 #include <stdio.h>
 
-#define PING_MS 15000U
-
 struct openai_stream {
-    struct call *call;
-    struct net_timer ping;
-    bool begun, paused;
+    struct events events;
+    bool paused;
 };
 
 /* --- one answer */
@@ -29,91 +26,70 @@ static void whole_end(void *user, const struct llm_result *r, const struct llm_e
 
 /* --- a stream: events as they came; after [DONE] nothing, without it the connection is cut */
 
-static void stream_open(struct openai_stream *s) {
-    if (s->begun) return;
-    s->begun = true;
-    call_headers(s->call);
-    net_header(s->call->x, SLICE("cache-control"), SLICE("no-store"));
-    net_header(s->call->x, SLICE("x-accel-buffering"), SLICE("no"));
-    net_stream_begin(s->call->x, 200, SLICE("text/event-stream; charset=utf-8"));
-}
-
 static void stream_write(struct openai_stream *s, struct slice bytes) {
-    struct call *c = s->call;
-    net_timer_start(c->api->loop, &s->ping, PING_MS);
-    if (net_stream_write(c->x, bytes) || s->paused || c->llm == NULL) return;
+    struct call *c = s->events.call;
+    events_write(&s->events, bytes);
+    if (!s->events.blocked || s->paused || c->llm == NULL) return;
     s->paused = true;
     llm_pause(c->llm);
 }
 
-/* While an upstream thinks, proxies on the way must not take us for dead. */
-static void stream_ping(struct net_timer *t) {
-    struct openai_stream *s =
-        (struct openai_stream *)(void *)((char *)t - offsetof(struct openai_stream, ping));
-    stream_open(s);
-    stream_write(s, SLICE(": ping\n\n"));
-}
-
 /* SDKs raise an event with an `error`; that the stream ends without [DONE] tells the others. */
 static void stream_fail(struct openai_stream *s, const struct llm_error *err) {
-    struct buf *b = call_scratch(s->call);
+    struct buf *b = call_scratch(s->events.call);
     buf_puts(b, "data: ");
     openai_model_error_json(b, err);
     buf_puts(b, "\n\n");
-    if (!b->failed) stream_write(s, buf_slice(b));
-    net_timer_stop(s->call->api->loop, &s->ping);
-    net_stream_abort(s->call->x);
+    if (!b->failed) events_write(&s->events, buf_slice(b));
+    events_abort(&s->events);
 }
 
 static void stream_start(void *user, struct slice upstream, struct slice model) {
-    struct openai_stream *s = ((struct call *)user)->openai_stream;
-    if (!s->begun) call_names(s->call, upstream, model);
-    stream_open(s);
+    struct call *c = user;
+    struct openai_stream *s = c->own;
+    if (!s->events.begun) call_names(c, upstream, model);
+    events_open(&s->events);
 }
 
 static void stream_events(void *user, struct slice sse) {
-    stream_write(((struct call *)user)->openai_stream, sse);
+    stream_write(((struct call *)user)->own, sse);
 }
 
 static void stream_end(void *user, const struct llm_result *r, const struct llm_error *err) {
     struct call *c = user;
-    struct openai_stream *s = c->openai_stream;
+    struct openai_stream *s = c->own;
     c->llm = NULL;
     if (err == NULL) {
-        stream_open(s);
-        stream_write(s, SLICE("data: [DONE]\n\n"));
-        net_timer_stop(c->api->loop, &s->ping);
-        net_stream_end(c->x);
-    } else if (s->begun) {
+        events_write(&s->events, SLICE("data: [DONE]\n\n"));
+        events_end(&s->events);
+    } else if (s->events.begun) {
         stream_fail(s, err);
     } else {
-        net_timer_stop(c->api->loop, &s->ping);
+        events_stop(&s->events);
         call_names(c, r->upstream, r->model);
         call_model_error(c, err);
     }
 }
 
-void openai_drained(struct call *c) {
-    struct openai_stream *s = c->openai_stream;
-    if (s == NULL || !s->paused || c->llm == NULL) return;
+static void stream_drained(struct call *c) {
+    struct openai_stream *s = c->own;
+    s->events.blocked = false;
+    if (!s->paused || c->llm == NULL) return;
     s->paused = false;
     llm_resume(c->llm);
 }
 
-bool openai_timed_out(struct call *c) {
+static bool stream_timed_out(struct call *c) {
     static const struct llm_error late = {
         .fault = LLM_TIMEOUT, .message = {"Request timed out", 17}, .retry_after_ms = -1};
-    struct openai_stream *s = c->openai_stream;
-    if (s == NULL) return false;
-    net_timer_stop(c->api->loop, &s->ping);
-    if (s->begun) stream_fail(s, &late);
-    return s->begun;
+    struct openai_stream *s = c->own;
+    events_stop(&s->events);
+    if (s->events.begun) stream_fail(s, &late);
+    return s->events.begun;
 }
 
-void openai_gone(struct call *c) {
-    if (c->openai_stream == NULL) return;
-    net_timer_stop(c->api->loop, &c->openai_stream->ping);
-    c->openai_stream = NULL;
+static void stream_gone(struct call *c) {
+    events_stop(&((struct openai_stream *)c->own)->events);
 }
 
 /* --- beginning */
@@ -135,16 +111,17 @@ static bool read_input(struct call *c) {
 static void begin_stream(struct call *c) {
     static const struct llm_sink sink = {
         .on_start = stream_start, .on_events = stream_events, .on_end = stream_end};
+    static const struct call_hooks hooks = {stream_drained, stream_timed_out, stream_gone};
     struct openai_stream *s = arena_zalloc(net_arena(c->x), sizeof *s);
     if (s == NULL) {
         call_error(c, 503, NULL, SLICE("out of memory"));
         return;
     }
-    s->call = c;
-    s->ping.fire = stream_ping;
-    c->openai_stream = s;
+    events_start(&s->events, c);
+    c->own = s;
+    c->hooks = &hooks;
     call_start(c, &sink);
-    if (c->llm != NULL) net_timer_start(c->api->loop, &s->ping, PING_MS);
+    if (c->llm == NULL) events_stop(&s->events);
 }
 
 void openai_run(struct call *c) {

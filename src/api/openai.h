@@ -22,11 +22,6 @@ bool openai_read(struct slice body, const struct llm *llm, struct arena *a, stru
 
 /* Answers an exchange of this dialect, whole or streamed as its body wishes. c->endpoint may be NULL. */
 void openai_run(struct call *c);
-/* A stream is under way; the three hooks of run.c for it. */
-void openai_drained(struct call *c);
-/* The start timeout came. False: nothing was said yet, so the answer can be an error of its own. */
-bool openai_timed_out(struct call *c);
-void openai_gone(struct call *c);
 
 void handle_chat(struct call *c);
 void handle_models(struct call *c);

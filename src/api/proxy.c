@@ -31,7 +31,3 @@ bool proxy_enter(struct call *c, unsigned *status, const char **allow) {
     }
     return true;
 }
-
-void handle_proxy(struct call *c) {
-    call_error(c, 501, "bad_request", SLICE("forwarding to fal is not built yet"));
-}

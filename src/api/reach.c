@@ -30,6 +30,10 @@ bool reach_prefix(struct slice segment, enum config_surface *out) {
     return false;
 }
 
+const char *reach_prefix_name(enum config_surface s) {
+    return prefixes[s];
+}
+
 /* Without its port and the dot that may end a full name. */
 static struct slice name_of(struct slice host) {
     struct slice rest, name = host;

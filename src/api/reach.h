@@ -27,5 +27,6 @@ void reach_base(struct buf *b, const struct config *cfg, const struct reach *r);
 bool reach_host(const struct config *cfg, struct slice host, enum config_surface *out);
 /* The surface that a first segment names; false: none. */
 bool reach_prefix(struct slice segment, enum config_surface *out);
+const char *reach_prefix_name(enum config_surface s); /* "queue" */
 
 #endif

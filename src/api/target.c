@@ -56,16 +56,20 @@ bool target_split(struct slice text, struct target_url *out) {
 static const struct {
     const char *name;
     enum config_surface surface;
-} fal_hosts[] = {{"fal.run", SURFACE_RUN},
+} fal_hosts[TARGET_FAL_HOSTS] = {{"fal.run", SURFACE_RUN},
                  {"queue.fal.run", SURFACE_QUEUE},
                  {"rest.fal.ai", SURFACE_REST},
                  {"rest.alpha.fal.ai", SURFACE_REST}};
+
+const char *target_fal_host(size_t i) {
+    return fal_hosts[i].name;
+}
 
 static bool fal_target(const struct target_url *u, struct reach *out) {
     struct slice port, name = slice_cut(u->host, ':', &port);
     if (!u->tls || (port.ptr != NULL && !slice_is(port, "443"))) return false;
     if (name.len > 0 && name.ptr[name.len - 1] == '.') name.len--;
-    for (size_t i = 0; i < sizeof fal_hosts / sizeof *fal_hosts; i++) {
+    for (size_t i = 0; i < TARGET_FAL_HOSTS; i++) {
         if (!slice_eq_nocase(name, slice_of(fal_hosts[i].name))) continue;
         *out = (struct reach){.tls = true,
                               .host = slice_of(fal_hosts[i].name),

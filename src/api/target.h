@@ -14,6 +14,9 @@ struct target_url {
 };
 bool target_split(struct slice text, struct target_url *out);
 
+#define TARGET_FAL_HOSTS 4
+const char *target_fal_host(size_t i); /* "fal.run" */
+
 /* The address as a reach: one of fal's hosts over https; or, with `own`, an address of this server: the one by which the
  * caller came, or public_url. False: neither. The slices borrow from the text. */
 bool target_read(struct slice text, const struct config *cfg, const struct reach *own,
