@@ -113,7 +113,7 @@ peer_row() { # peer_row PEER GOAL
 
 # Slow peers need long windows: at 64 connections a call of LiteLLM takes half a second.
 part_peers() {
-    rounds=2 window=12 quick=3
+    rounds=2 window=10 quick=3
     [ -z "$SHORT" ] || { rounds=1 window=5 quick=1; }
     start_peers
     if [ -n "$PEERS" ]; then

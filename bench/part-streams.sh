@@ -136,7 +136,7 @@ part_streams() {
 
 # The same on one core as fast as it comes: 64 callers, answers of 200 events without a pause.
 part_burst() {
-    rounds=5 seconds=2
+    rounds=4 seconds=2
     [ -z "$SHORT" ] || { rounds=2 seconds=1; }
     path=/tokens/200
     start_anyllm $path

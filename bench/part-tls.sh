@@ -79,7 +79,7 @@ tls_line() { # tls_line WHAT TARGET LABEL CONNECTIONS CPU_FIELD
 }
 
 part_tls() {
-    rounds=5 seconds=2 shakes=1
+    rounds=4 seconds=2 shakes=1
     [ -z "$SHORT" ] || { rounds=2 seconds=1 shakes=0.5; }
     if ! "$ANYLLM" serve --help | grep -q -e --listen-tls; then
         row 'TLS listener' '' - 'this anyllm has none'

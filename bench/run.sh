@@ -55,7 +55,7 @@ stop_all() {
     PIDS=''
 }
 trap 'stop_all; rm -rf "$TMP"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT TERM HUP PIPE
 
 for file in tools part-gateway part-streams part-long part-tls part-peers part-queue part-process part-engine; do
     . "$BENCH/$file.sh"
@@ -76,6 +76,7 @@ run_part() {
         set -e
         PIDS=''
         trap stop_all EXIT
+        trap 'exit 130' INT TERM HUP PIPE
         "part_$1"
     )
     ended=$?
