@@ -2,8 +2,9 @@
  *
  * Outward travel: the method, path and query of the target, Authorization with our key, content-type, accept, user-agent
  * and the x-fal-* headers, but those that speak of the way here or of another account. Back: the status, content-type,
- * content-encoding, cache-control, etag, retry-after and x-fal-*. Nothing else, redirects are not followed, nothing is tried
- * twice. The answer is passed on as it comes; a caller that reads slowly slows the upstream down, one that leaves ends it. */
+ * content-encoding, cache-control, etag, retry-after and x-fal-*. Nothing else, redirects are not followed, no answer is asked
+ * for again (net/client.h repeats what a kept connection was closed on before any byte of an answer). The answer is passed on
+ * as it comes; a caller that reads slowly slows the upstream down, one that leaves ends it. */
 #ifndef ANYLLM_API_FORWARD_H
 #define ANYLLM_API_FORWARD_H
 

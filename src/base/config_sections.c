@@ -269,10 +269,11 @@ static bool read_proxy(struct reader *r, struct fy_node *n) {
     static const struct field fields[] = {
         FILE_FIELD("key", FIELD_ID, proxy.key, 0, 0),
         FILE_FIELD("forward", FIELD_BOOL, proxy.forward, 0, 0),
+        FILE_FIELD("forward_to", FIELD_URL, proxy.forward_to, 0, 0),
         FILE_FIELD("fal_key", FIELD_SECRET, proxy.fal_key, 0, 0),
         {"endpoints", FIELD_SLICES, USE_FILE, offsetof(struct config, proxy.endpoints),
          offsetof(struct config, proxy.nendpoints), 0, 0, NULL, NULL, NULL}};
-    return read_fields(r, n, fields, 4, "proxy");
+    return read_fields(r, n, fields, sizeof fields / sizeof *fields, "proxy");
 }
 
 /* --- maps of names */

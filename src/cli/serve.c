@@ -83,6 +83,7 @@ static void close_rooms(struct server *s) {
     net_timer_stop(s->loop, &s->look);
     net_timer_start(s->loop, &s->deadline, STEP_MS);
     close_http(s);
+    api_close(s->api);
     if (s->store != NULL)
         s->store->backend->close(s->store, on_store_closed, s);
     else
