@@ -113,8 +113,7 @@ void call_model_error(struct call *c, const struct llm_error *err) {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
     if (c->openai) /* its SDKs repeat a 5xx unless told otherwise */
-        net_header(c->x, SLICE("x-should-retry"),
-                   info->retryable ? SLICE("true") : SLICE("false"));
+        net_header(c->x, SLICE("x-should-retry"), info->retryable ? SLICE("true") : SLICE("false"));
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
     say_retry_after(c, err, info);
     call_scratch_json(c, c->openai ? openai_status(err->fault) : info->http_status);
@@ -249,9 +248,7 @@ static void on_request(struct net_exchange *x, void *user) {
 
 static void on_drain(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
-    if (c == NULL) return;
-    stream_drained(c);
-    follower_drained(c);
+    if (c != NULL && c->hooks != NULL && c->hooks->drained != NULL) c->hooks->drained(c);
     forward_drained(c);
 }
 
@@ -263,10 +260,18 @@ static void log_call(struct call *c, const char *how) {
                 h1_method_name(h->method), log_quote(path, h->path), SLICE_ARG(c->who.key_id));
 }
 
+void call_drop_input(struct call *c) {
+    yyjson_doc_free(c->input);
+    c->input = NULL;
+}
+
 static void call_gone(struct call *c) {
     admit_gone(c);
-    run_gone(c);
-    follower_gone(c);
+    if (c->llm != NULL) llm_cancel(c->llm);
+    c->llm = NULL;
+    net_timer_stop(c->api->loop, &c->start);
+    if (c->hooks != NULL) c->hooks->gone(c);
+    call_drop_input(c);
     forward_gone(c);
 }
 

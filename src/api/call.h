@@ -38,8 +38,8 @@ struct api {
     struct keyring *keys;
     struct limits *limits;
     struct forwarder *forwarder; /* NULL: the proxy dispatches inside */
-    struct run *runs;           /* jobs of the queue that run now */
-    struct follower *followers; /* status streams */
+    struct run *runs;            /* jobs of the queue that run now */
+    struct follower *followers;  /* status streams */
     struct buf scratch; /* for an answer being built; nothing lives in it between two calls */
     bool draining, store_ok;
     uint64_t requests[SERVED_KINDS], errors[SERVED_KINDS];
@@ -62,6 +62,14 @@ struct route {
 
 #define CALL_MAX_SEGMENTS 12U
 
+/* What a handler wants to hear that goes on when it has returned. */
+struct call_hooks {
+    void (*drained)(struct call *c); /* the caller reads again; may be NULL */
+    /* The start timeout: true when the answer was ended here; may be NULL. */
+    bool (*timed_out)(struct call *c);
+    void (*gone)(struct call *c); /* the exchange is over: give everything back */
+};
+
 /* In the exchange's arena: lives until on_done or on_gone. */
 struct call {
     struct api *api;
@@ -81,10 +89,9 @@ struct call {
     struct llm_call *llm;
     yyjson_doc *input;
     struct llm_request request;
-    struct stream *stream;
-    struct openai_stream *openai_stream;
-    struct net_timer start; /* when it must have begun, if the caller said so */
-    struct follower *follower;
+    struct net_timer start;         /* when it must have begun, if the caller said so */
+    const struct call_hooks *hooks; /* NULL: nothing goes on after the handler but `llm` */
+    void *own;                      /* of the handler whose hooks these are */
     struct forward *forward;
     bool logs;
 };
@@ -160,11 +167,12 @@ void handle_llms(struct call *c);    /* no key: c->app */
 /* The headers that say who answered; those that an answer costs. */
 void call_names(struct call *c, struct slice upstream, struct slice model);
 void call_units(struct call *c, const struct llm_usage *u);
+/* Parses and checks the body into c->request; answers what is wrong and returns false. */
+bool call_read_input(struct call *c);
+/* The parsed body; no slice of c->request may be read any more. */
+void call_drop_input(struct call *c);
 /* Starts c->request with the caller's start timeout, and answers what cannot start. */
 void call_start(struct call *c, const struct llm_sink *sink);
-/* The caller is gone or the answer is out: stops what still runs for this exchange. */
-void run_gone(struct call *c);
-void stream_drained(struct call *c);
 
 /* --- what the queue's calls share */
 struct queue_find call_find(struct call *c);
@@ -179,8 +187,6 @@ void call_queue_refusal(struct call *c, enum queue_code code);
 void status_json(struct buf *b, const struct call *c, const struct queue_reply *r, size_t from);
 
 /* status_stream.c */
-void follower_gone(struct call *c);
-void follower_drained(struct call *c);
 void followers_end(struct api *a); /* the server is ending: each gets its status once more */
 
 #endif
