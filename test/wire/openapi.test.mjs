@@ -42,7 +42,7 @@ after(async () => {
   const ended = await server?.stop();
   await mock?.stop();
   rmSync(folder, { recursive: true, force: true });
-  assert.deepEqual(ended, { code: 0, signal: null });
+  assert.deepEqual(ended, { code: 0, signal: null }, server.log());
   assert.doesNotMatch(server.log(), /runtime error|Sanitizer/);
 });
 
