@@ -249,7 +249,6 @@ static void on_request(struct net_exchange *x, void *user) {
 static void on_drain(struct net_exchange *x, void *user) {
     struct call *c = net_get_user(x);
     if (c != NULL && c->hooks != NULL && c->hooks->drained != NULL) c->hooks->drained(c);
-    forward_drained(c);
 }
 
 static void log_call(struct call *c, const char *how) {
@@ -272,7 +271,6 @@ static void call_gone(struct call *c) {
     net_timer_stop(c->api->loop, &c->start);
     if (c->hooks != NULL) c->hooks->gone(c);
     call_drop_input(c);
-    forward_gone(c);
 }
 
 static void on_done(struct net_exchange *x, void *user) {

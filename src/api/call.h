@@ -92,7 +92,6 @@ struct call {
     struct net_timer start;         /* when it must have begun, if the caller said so */
     const struct call_hooks *hooks; /* NULL: nothing goes on after the handler but `llm` */
     void *own;                      /* of the handler whose hooks these are */
-    struct forward *forward;
     bool logs;
 };
 

@@ -27,6 +27,10 @@ struct forward {
     struct slice type;
 };
 
+static struct forward *own(struct call *c) {
+    return c->own;
+}
+
 /* --- connections */
 
 static struct net_origin *origin_of(struct net_loop *l, struct net_tls *tls, struct slice host) {
@@ -151,7 +155,7 @@ static void take_request_id(struct call *c, struct slice id) {
 
 static void on_head(struct net_call *call, const struct h1_head *head, void *user) {
     struct call *c = user;
-    struct forward *f = c->forward;
+    struct forward *f = own(c);
     f->status = head->status;
     f->type = arena_copy(net_arena(c->x), h1_get(head, SLICE("content-type"), NULL));
     f->bodyless = head->status == 204 || head->status == 304 || net_head(c->x)->method == H1_HEAD;
@@ -168,8 +172,8 @@ static void on_head(struct net_call *call, const struct h1_head *head, void *use
 
 static void on_body(struct net_call *call, struct slice data, void *user) {
     struct call *c = user;
-    if (!c->forward->begun || net_stream_write(c->x, data)) return;
-    c->forward->paused = true;
+    if (!own(c)->begun || net_stream_write(c->x, data)) return;
+    own(c)->paused = true;
     net_call_pause(call);
 }
 
@@ -196,7 +200,7 @@ static void answer_failure(struct call *c, enum net_fault fault) {
 
 static void on_end(struct net_call *call, const struct net_call_end *end, void *user) {
     struct call *c = user;
-    struct forward *f = c->forward;
+    struct forward *f = own(c);
     f->call = NULL;
     buf_free(&f->headers);
     if (end->fault != NET_OK)
@@ -212,7 +216,23 @@ static void on_end(struct net_call *call, const struct net_call_end *end, void *
         answer_failure(c, end->fault);
 }
 
+static void drained(struct call *c) {
+    struct forward *f = own(c);
+    if (!f->paused || f->call == NULL) return;
+    f->paused = false;
+    net_call_resume(f->call);
+}
+
+static void gone(struct call *c) {
+    struct forward *f = own(c);
+    if (f->call == NULL) return;
+    net_call_cancel(f->call);
+    f->call = NULL;
+    buf_free(&f->headers);
+}
+
 void handle_proxy(struct call *c) {
+    static const struct call_hooks going_on = {.drained = drained, .gone = gone};
     static const struct net_call_hooks hooks = {.on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct forwarder *to = c->api->forwarder;
     struct forward *f = arena_zalloc(net_arena(c->x), sizeof *f);
@@ -225,25 +245,11 @@ void handle_proxy(struct call *c) {
                                      .deadlines = deadlines,
                                      .hooks = &hooks,
                                      .user = c};
-        c->forward = f;
+        c->own = f;
+        c->hooks = &going_on;
         f->call = net_call_start(origin_for(to, c), &o);
         if (f->call != NULL) return;
     }
     if (f != NULL) buf_free(&f->headers);
     call_error(c, 503, "internal_error", SLICE("out of memory"));
-}
-
-void forward_drained(struct call *c) {
-    struct forward *f = c->forward;
-    if (f == NULL || !f->paused || f->call == NULL) return;
-    f->paused = false;
-    net_call_resume(f->call);
-}
-
-void forward_gone(struct call *c) {
-    struct forward *f = c->forward;
-    if (f == NULL || f->call == NULL) return;
-    net_call_cancel(f->call);
-    f->call = NULL;
-    buf_free(&f->headers);
 }

@@ -11,7 +11,6 @@
 #include "base/config.h"
 #include "net/client.h"
 
-struct call;
 struct forwarder; /* of the api: connections to fal */
 
 /* NULL when out of memory, or without TLS. */
@@ -20,8 +19,5 @@ struct forwarder *forwarder_new(struct net_loop *l, const struct config *c);
 void forwarder_close(struct forwarder *f);
 /* After the loop. NULL is fine. */
 void forwarder_free(struct forwarder *f);
-
-void forward_drained(struct call *c);
-void forward_gone(struct call *c);
 
 #endif
