@@ -1,5 +1,5 @@
 /* OpenAI's chat completions: POST /v1/chat/completions and the endpoints of that dialect. What is not known here travels
- * unchanged both ways; docs/wire.md lists the few members that do not. */
+ * unchanged both ways; docs/openai.md lists the few members that do not. */
 #ifndef ANYLLM_API_OPENAI_H
 #define ANYLLM_API_OPENAI_H
 

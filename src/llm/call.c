@@ -163,7 +163,7 @@ static size_t choose(const struct llm_call *c) {
     if (warm < c->nsteps) return warm;
     for (size_t i = 0; i < c->nsteps; i++) {
         const struct upstream *up = &c->m->upstreams[c->steps[i].upstream];
-        if (!eligible(c, i) || !has_free_slot(up)) continue;
+        if (!eligible(c, i) || !has_free_slot(up) || breaker_blocks(up)) continue;
         if (able_for(c, up)) return i;
         if (second == c->nsteps) second = i;
     }
@@ -358,6 +358,21 @@ static struct llm_call *refuse(struct llm_call *c, enum llm_fault f, const char 
     return NULL;
 }
 
+/* The first upstream whose slots are worth waiting for; nsteps: to none anything may be sent. */
+static size_t first_unblocked(const struct llm_call *c) {
+    size_t i = 0;
+    while (i < c->nsteps &&
+           (!eligible(c, i) || breaker_blocks(&c->m->upstreams[c->steps[i].upstream])))
+        i++;
+    return i;
+}
+
+/* No slot is free: why the call cannot begin at once, LLM_OK where it may wait. */
+static enum llm_fault no_slot(const struct llm_call *c) {
+    if (first_unblocked(c) == c->nsteps) return c->m->upstreams[c->steps[0].upstream].breaker.fault;
+    return c->r.wait ? LLM_OK : LLM_BUSY;
+}
+
 /* The steps that may be tried. LLM_OK, or why there is none; *why says more, or is NULL. */
 static enum llm_fault find_steps(struct llm_call *c, const char **why) {
     const struct llm *m = c->m;
@@ -391,8 +406,12 @@ struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const str
     enum llm_fault f = find_steps(c, &why);
     if (f != LLM_OK) return refuse(c, f, why, err);
     size_t step = choose(c);
-    if (step == c->nsteps && !r->wait) return refuse(c, LLM_BUSY, NULL, err);
-    go_to(c, step < c->nsteps ? step : 0);
+    if (step == c->nsteps && (f = no_slot(c)) != LLM_OK) {
+        refuse(c, f, NULL, err);
+        if (f != LLM_BUSY) err->retry_after_ms = LLM_UNABLE_MS;
+        return NULL;
+    }
+    go_to(c, step < c->nsteps ? step : first_unblocked(c));
     if (step < c->nsteps)
         take_slot(c);
     else {

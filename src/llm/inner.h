@@ -4,6 +4,7 @@
 #define ANYLLM_LLM_INNER_H
 
 #include "llm/answer.h"
+#include "llm/breaker.h"
 #include "llm/fault.h"
 #include "llm/hints.h"
 #include "llm/llm.h"
@@ -43,6 +44,7 @@ struct upstream {
     uint64_t calls, failures, retries;
     unsigned faults_in_row;
     uint64_t unable_until_ms;
+    struct breaker breaker;
 };
 
 struct llm {

@@ -10,17 +10,19 @@
 
 bool upstream_able(const struct upstream *up) {
     if (up->engine != NULL && engine_get_state(up->engine) != ENGINE_READY) return false;
+    if (breaker_blocks(up)) return false;
     return up->faults_in_row < LLM_UNABLE_AFTER || net_now_ms(up->m->o.loop) >= up->unable_until_ms;
 }
 
 void upstream_judge(struct upstream *up, enum llm_fault f) {
     up->failures += f != LLM_OK;
-    if (!fault_blames_upstream(f)) {
+    if (fault_blames_upstream(f)) {
+        up->faults_in_row++;
+        up->unable_until_ms = net_now_ms(up->m->o.loop) + LLM_UNABLE_MS;
+    } else {
         up->faults_in_row = 0;
-        return;
     }
-    up->faults_in_row++;
-    up->unable_until_ms = net_now_ms(up->m->o.loop) + LLM_UNABLE_MS;
+    breaker_judge(up, f);
 }
 
 static void capacity_changed(struct net_defer *d) {
@@ -37,7 +39,8 @@ size_t llm_capacity(const struct llm *m) {
     size_t room = 0, waiting = 0;
     for (size_t i = 0; i < m->nupstreams; i++) {
         const struct upstream *up = &m->upstreams[i];
-        if (up->cfg->concurrency > up->in_flight) room += up->cfg->concurrency - up->in_flight;
+        if (up->cfg->concurrency > up->in_flight && !breaker_blocks(up))
+            room += up->cfg->concurrency - up->in_flight;
         waiting += up->waiting.n;
     }
     return room > waiting ? room - waiting : 0;
@@ -201,7 +204,8 @@ static bool make_upstream(struct llm *m, size_t i, struct config_error *err) {
                                            up->cfg->idle_ms, up->cfg->total_ms};
     m->nupstreams = i + 1;
     if (up->cfg->kind == UPSTREAM_LOCAL && !make_engine(up, err)) return false;
-    return make_heads(up, err) && make_origin(up, err);
+    return (breaker_init(up) || refuse(err, up->cfg->name, "out of memory")) &&
+           make_heads(up, err) && make_origin(up, err);
 }
 
 static void wipe(struct buf *b) {
@@ -222,6 +226,7 @@ static void free_call(struct llm_call *c) {
 
 static void free_origins(struct llm *m) {
     for (size_t i = 0; i < m->nupstreams; i++) {
+        breaker_free(&m->upstreams[i]);
         if (m->upstreams[i].origin != NULL) net_origin_free(m->upstreams[i].origin);
         m->upstreams[i].origin = NULL;
     }
