@@ -350,7 +350,7 @@ static void on_secure(struct net_conn *c, const char *why) {
 
 static void on_plain(struct net_conn *c) {
     session_fault((struct session *)c, 400,
-                  "This is an https address: the request came without TLS");
+                  "this is an https address, the request came without TLS");
 }
 
 static void on_closed(struct net_conn *c) {

@@ -350,6 +350,13 @@ static void a_cut_without_goodbye_is_gone(void **state) {
         assert_false(wire_drain(&a->loop, fd, &a->in));
         close(fd);
     }
+    a->big = 30U << 20;
+    int fd = app_send(a, GET("/big")); /* of which it does not take all */
+    APP_UNTIL(a, a->requests == 3);
+    wire_turn_for(&a->loop, 30);
+    shutdown(wire_tls_socket(fd), SHUT_WR);
+    APP_UNTIL(a, a->gones == 4);
+    close(fd);
 }
 
 static void a_goodbye_is_answered_with_one(void **state) {
