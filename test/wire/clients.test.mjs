@@ -4,7 +4,7 @@ import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { cell, lacks } from "./cells.mjs";
 import { closes, collect, nonce, until } from "./common.mjs";
-import { ID, cases, errors, watched as alone } from "./fal_cases.mjs";
+import { ID, cases, errors, told, watched as alone } from "./fal_cases.mjs";
 import { KEY, clients, make, startProxy } from "./fal_clients.mjs";
 import { startFront, startGate } from "./front.mjs";
 import { mockConfig, startMock, startServer } from "./server.mjs";
@@ -37,7 +37,8 @@ function config() {
     "  - { id: kid, secret: ksecret }",
     ...narrow.map((k) => `  - { id: ${k}, secret: ksecret, ${limits} }`),
   ];
-  return mockConfig(mock, upstreams, `keys:\n${keys.join("\n")}\n`);
+  const aliases = "endpoint_aliases: { workflows/me/chat: fal-ai/any-llm }";
+  return mockConfig(mock, upstreams, `keys:\n${keys.join("\n")}\n${aliases}\n`);
 }
 
 // The only slot of test/full is taken.
@@ -124,6 +125,7 @@ describe("errors", { concurrency }, () => {
     if (t.kind.losesStatus) return lostStatus(error, t);
     await assert.rejects(error.provoke(t), (e) => {
       assert.equal(e.status, error.status, e.message);
+      told(e, t);
       error.check?.(e, t);
       return true;
     });

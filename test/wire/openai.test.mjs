@@ -57,6 +57,7 @@ async function refused(model, status, name) {
 // OpenAI's shape: { error: { message, type, param, code } }; the client takes it apart.
 function whole(e) {
   assert.ok(e.error.message && e.error.type, JSON.stringify(e.error));
+  assert.ok(e.requestID);
   assert.ok("code" in e.error && "param" in e.error, JSON.stringify(e.error));
   return true;
 }
@@ -77,6 +78,7 @@ const cases = {
     assert.ok(r.choices[0].message.content.startsWith(content));
     assert.equal(r.choices[0].finish_reason, "stop");
     assert.ok(r.usage.total_tokens > 0);
+    assert.ok(r._request_id);
   },
 
   async "openai.router"() {
