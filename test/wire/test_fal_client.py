@@ -2,6 +2,7 @@
 
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
+import functools
 import inspect
 import json
 
@@ -48,13 +49,19 @@ def narrow_server(mock):
 KEYS = "[{ id: kid, secret: ksecret, owner: team }]"
 
 
+@functools.cache
+def client(kind, key):
+    """Made once: each of its HTTP clients reads all of the system's certificates."""
+    return fal_client.SyncClient(key=key) if kind == "sync" else wire.Waits(fal_client.AsyncClient(key=key))
+
+
 class Fal:
     """One of the client's two faces, both used in the same words."""
 
     def __init__(self, kind, key=wire.KEY):
         self.kind = kind
         self.cell_id = {"sync": "fal-client", "async": "fal-client-async"}[kind]
-        self.client = fal_client.SyncClient(key=key) if kind == "sync" else wire.Waits(fal_client.AsyncClient(key=key))
+        self.client = client(kind, key)
 
     def __getattr__(self, name):
         return getattr(self.client, name)
@@ -312,6 +319,14 @@ def test_ids_of_the_old_form(fal):
     assert fal.tap.seen[-2].target.startswith("/queue/110602490/any-llm/requests/")
 
 
+@feature("openai.queue")
+@pytest.mark.parametrize("call", ["run", "subscribe"])
+def test_openais_body_under_fals_key(fal, call):
+    arguments = {"model": "openai/gpt-4o", "messages": [{"role": "user", "content": "nonce:body"}]}
+    result = getattr(fal, call)("openrouter/router/openai/v1/chat/completions", arguments)
+    assert "nonce:body" in result["choices"][0]["message"]["content"]
+
+
 @feature("hint")
 @pytest.mark.parametrize("call", ["run", "submit"])
 def test_hint_comes_back(fal, call):
@@ -397,7 +412,7 @@ def test_error_of_a_field_names_its_place(fal, call):
     assert fault["msg"] and fault["url"]
 
 
-@feature("error.stream")
+@feature("error.stream", cell="`SSEError`, without the status")
 def test_error_before_a_stream_is_no_stream(fal):
     with pytest.raises(httpx_sse.SSEError):
         list(fal.stream(APP, {}))
@@ -412,6 +427,17 @@ def test_stream_cut_upstream_never_looks_finished(fal):
             events.append(event)
     assert events[-1]["partial"] and isinstance(events[-1]["error"], str)
     assert len(fal.tap.seen) == 1
+
+
+@feature("error.504.user")
+@feature("retry.504.user", cell="none, as it should be")
+def test_a_start_timeout_is_final(narrow, hurry):
+    running(narrow)
+    late = narrow.submit(APP, {"prompt": "x"}, headers={"X-Fal-Request-Timeout": "0.3"})
+    error = refusal(late.get)
+    assert (error.status_code, error.error_type) == (504, "request_timeout")
+    assert error.response_headers["x-fal-request-timeout-type"] == "user"
+    assert [s.status for s in narrow.tap.arrived(RESULT)] == [504]
 
 
 @feature("error.429")
@@ -433,7 +459,7 @@ def test_a_full_upstream_is_asked_again_until_there_is_room(fal, hurry):
     assert [0.05 <= hurry[0] <= 0.15, 0.1 <= hurry[1] <= 0.3] == [True, True]
 
 
-@feature("retry.429")
+@feature("retry.429", cell="repeats up to 9 times")
 def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, hurry):
     running(narrow)
     waiting = [narrow.submit(APP, {"prompt": "x"}) for _ in range(2)]
@@ -443,6 +469,9 @@ def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, 
         if len(narrow.tap.arrived("POST")) == 3 and seen.method == "POST":
             end(narrow_server, waiting[0])
 
+    assert refusal(narrow.submit, APP, {"prompt": "x"}).error_type == "queue_full"
+    assert [s.status for s in narrow.tap.seen] == [429] * 10
+    del narrow.tap.seen[:]
     narrow.tap.plan = make_room
     assert narrow.submit(APP, {"prompt": "x"}).status() == fal_client.Queued(1)
     assert [s.status for s in narrow.tap.arrived("POST")] == [429, 429, 200]
@@ -451,16 +480,24 @@ def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, 
 NGINX = wire.answer(502, b"<html><center>nginx</center></html>", "text/html", server="ingress")
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(NGINX, id="ingress"), pytest.param(b"", id="lost", marks=feature("retry.connection"))]
-)
+@pytest.mark.parametrize("fault", [NGINX, b""], ids=["ingress", "lost"])
 def test_faults_before_the_server_are_asked_again(fal, hurry, fault):
     fal.tap.plan = lambda seen: fault if len(fal.tap.seen) <= 2 else None
     assert "nonce:again" in fal.submit(APP, {"prompt": "nonce:again"}).get()["output"]
     assert len(fal.tap.arrived("POST")) == 3
 
 
-@feature("retry.503", cell="not in this client")
+@feature("retry.connection", cell="repeats: two requests")
+def test_a_lost_answer_to_submit_makes_a_second_request(fal, mock, hurry):
+    """The client says nowhere that the second is the first one again."""
+    prompt = f"twice-{fal.kind}"
+    fal.tap.plan = lambda seen: wire.LOST if len(fal.tap.seen) == 1 else None
+    fal.submit(APP, {"prompt": prompt}).get()
+    assert len(fal.tap.arrived("POST")) == 2
+    wire.wait_until(lambda: mock.calls(prompt) == 2)
+
+
+@feature("retry.503", cell="none: sent once")
 def test_an_answer_of_ours_is_never_taken_for_an_ingress(fal, hurry):
     """The word nginx in it notwithstanding: x-fal-request-id tells."""
     error = refusal(fal.run, "nginx/nginx", {"prompt": "x"})
@@ -525,10 +562,10 @@ def test_leaving_subscribe_leaves_the_request_running(fal):
     cell="not in this client",
 )  # fmt: skip
 def test_client_has_no_such_options(fal):
-    client = getattr(fal.client, "target", fal.client)
-    assert parameters(type(client)) == {"key", "default_timeout"}
-    assert "mode" not in parameters(client.subscribe)
-    assert [name for name in dir(client) if "stream" in name] == ["stream"]
+    made = getattr(fal.client, "target", fal.client)
+    assert parameters(type(made)) == {"key", "default_timeout"}
+    assert "mode" not in parameters(made.subscribe)
+    assert [name for name in dir(made) if "stream" in name] == ["stream"]
     assert "request_id" not in fal.run(APP, {"prompt": "x"})
     handle = fal.submit(APP, {"prompt": "x", "model": "test/late"})
     handle.get()  # asks for the result once it is there, never before

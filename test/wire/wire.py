@@ -152,9 +152,12 @@ def fields(lines):
     return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
 
 
+LOST = "lost"
+
+
 class Tap:
-    """A reverse proxy before a server. It keeps every request; while `plan` says an answer, that one is given
-    instead of the server's (bytes; b"" closes the connection unanswered)."""
+    """A reverse proxy before a server. It keeps every request; `plan` may give an answer in the server's place
+    (bytes; b"" closes the connection unanswered), or LOST: the server is asked, its answer thrown away."""
 
     def __init__(self, target):
         self.to = target.removeprefix("http://").split(":")
@@ -182,13 +185,13 @@ class Tap:
             seen = Seen(head, body)
             self.seen.append(seen)
             planned = self.plan(seen) if self.plan else None
-            if planned is None:
-                self.relay(client, head, body, seen)
+            if planned in (None, LOST):
+                self.relay(client, head, body, seen, lost=planned is LOST)
             elif planned:
                 seen.answered(planned)
                 client.sendall(planned)
 
-    def relay(self, client, head, body, seen):
+    def relay(self, client, head, body, seen, lost):
         """One exchange for one connection, so that the end of it is the end of the answer."""
         head = re.sub(rb"\r\nconnection: [^\r]*", b"", head, flags=re.I)
         with socket.create_connection(self.to) as server:
@@ -198,7 +201,7 @@ class Tap:
                 if client in ready and not client.recv(1, socket.MSG_PEEK):
                     return  # the caller left; so does this
                 data = server.recv(65536)
-                if not data:
+                if not data or lost:
                     return
                 if seen.status is None:
                     seen.answered(data)
