@@ -17,7 +17,6 @@ bool proxy_enter(struct call *c, unsigned *status, const char **allow) {
     struct reach at;
     if (!find_target(c, &at)) {
         c->api->requests[SERVED_PROXY]++;
-        net_header(c->x, SLICE("x-fal-error-type"), SLICE("bad_request"));
         call_json(c, 400, SLICE("\"Invalid request\""));
         return false;
     }

@@ -122,6 +122,11 @@ static bool is_fault_list(yyjson_val *list) {
 }
 
 /* fal's two shapes, and the queue's {"status":"NOT_FOUND"} and {"status":"ALREADY_COMPLETED"}. */
+static bool is_openai_error(yyjson_val *error) {
+    return is_text(yyjson_obj_get(error, "message")) && is_text(yyjson_obj_get(error, "type"));
+}
+
+/* fal's shapes, OpenAI's, and the bare text of its proxy. */
 static void check_error(const char *what, const struct answer *a) {
     char type[64], header[64];
     answer_header(a, "content-type", type, sizeof type);
@@ -129,7 +134,8 @@ static void check_error(const char *what, const struct answer *a) {
         fail_msg("%s: content type \"%s\" of an error", what, type);
     yyjson_doc *doc = answer_json(what, a);
     yyjson_val *root = yyjson_doc_get_root(doc), *detail = yyjson_obj_get(root, "detail");
-    bool known = detail == NULL ? is_text(yyjson_obj_get(root, "status"))
+    bool known = detail == NULL ? is_text(yyjson_obj_get(root, "status")) || is_text(root) ||
+                                      is_openai_error(yyjson_obj_get(root, "error"))
                                 : is_text(detail) || is_fault_list(detail);
     if (!known) fail_msg("%s: not the shape of an error: %s", what, a->body.p);
     const char *named = yyjson_get_str(yyjson_obj_get(root, "error_type"));
