@@ -149,7 +149,7 @@ static void what_is_claimed_and_waits_for_room_ends(void **state) {
 }
 
 /* The deadline comes when `steps` operations of the store have been answered, and `failing` more fail then. */
-static void late_after(unsigned steps, unsigned failing, bool retrying) {
+static void late_after(unsigned steps, unsigned failing, bool retrying, size_t room) {
     struct world *w = world_new(3 + steps);
     struct queue_submit in = within(1000);
     uint64_t n = submit_in(w, &in);
@@ -165,6 +165,7 @@ static void late_after(unsigned steps, unsigned failing, bool retrying) {
     }
     bool begun = w->nruns > 0;
     advance(w, 1000);
+    w->capacity = room;
     w->fail_next = failing;
     settle_world(w);
     for (unsigned k = 0; k < 6; k++) pass(w, QUEUE_STORE_RETRY_MS);
@@ -184,8 +185,8 @@ static void late_after(unsigned steps, unsigned failing, bool retrying) {
 static void whatever_is_on_its_way_to_the_store_it_ends(void **state) {
     for (unsigned steps = 0; steps < 4; steps++)
         for (unsigned failing = 0; failing < 4; failing++)
-            for (unsigned retrying = 0; retrying < 2; retrying++)
-                late_after(steps, failing, retrying);
+            for (unsigned variant = 0; variant < 4; variant++)
+                late_after(steps, failing, variant & 1, variant & 2);
 }
 
 static void what_began_in_time_and_fails_later_is_not_tried_again(void **state) {
@@ -260,14 +261,13 @@ static void a_drain_leaves_it_to_the_next_start(void **state) {
 static void an_abandoned_run_that_was_too_late_ends_so(void **state) {
     struct world *w = *state;
     w->slow = true;
-    struct queue_submit in = within(1000);
-    in.no_retry = true;
-    const char *id = submitted_in(w, &in);
+    const char *id = submitted_within(w, 1000);
     queue_drain(w->queue, NULL, NULL);
     pass(w, 1000);
     w->runs[0].cancelled = false; /* told once by the deadline, once more by the end */
     queue_abandon(w->queue);
     settle_world(w);
+    assert_int_equal(row_of(w, id)->state, STORE_COMPLETED);
     w->nruns = 0;
     restart(w);
     ended_late(w, id);
