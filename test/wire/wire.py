@@ -97,6 +97,10 @@ class Server(Child):
         )
         self.base = self.line(r"listening on (http:\S+)")
 
+    def ready(self, seconds=120):
+        wait_until(lambda: self.call("GET", "/readyz")[0] == 200, seconds)
+        return self
+
     def call(self, method, path, body=None, key=KEY):
         """A plain request, beside the clients; gives status and JSON."""
         headers = {"Authorization": f"Key {key}", "Content-Type": "application/json"}
