@@ -36,7 +36,7 @@ struct store_wishes {
     bool no_fallback;
     int32_t retries_server_error, retries_timeout, retries_connection_error; /* -1: not told */
     int64_t
-        owner_concurrency;   /* of its owner, as it was when this one was submitted; 0: no limit */
+        owner_concurrency; /* of its owner, as it was when this one was submitted; 0: no limit */
 };
 
 /* What submit writes. */
