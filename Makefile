@@ -10,7 +10,7 @@ MESON_ASAN = --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -
 	"-Dc_args=['-Wno-format-truncation', '-Wno-maybe-uninitialized']"
 RUN = scripts/run-tests.sh
 
-.PHONY: help demo deps build test unit wire asan gdb lint format bench bench-peers engine-from-source install clean
+.PHONY: help demo deps build test unit wire compatibility asan gdb lint format bench bench-peers engine-from-source install clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -42,6 +42,10 @@ unit: ## the tests of the rooms; T=NAME runs the test functions whose names cont
 wire: ## the tests through sockets, with fal's official clients; T=NAME as above
 	@$(MAKE) --no-print-directory build-tests
 	@T='$(T)' $(RUN) $(BUILD) wire
+
+compatibility: ## run the tests through sockets and write what they show of each client into docs/compatibility.md
+	@$(MAKE) --no-print-directory build-tests
+	@COMPATIBILITY=write $(RUN) $(BUILD) wire
 
 asan: build-asan/build.ninja ## the tests of the rooms under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/ninja.sh build-asan

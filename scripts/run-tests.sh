@@ -4,7 +4,8 @@
 #   scripts/run-tests.sh BUILD SUITE...     SUITE: unit, wire, all
 #
 # unit, wire   the tests that meson.build files declare with suite: 'unit' or 'wire' (all: every declared one)
-# wire, all    also test/wire/*.test.mjs by Node's runner and test/wire/test_*.py by pytest
+# wire, all    also test/wire/*.test.mjs by Node's runner and test/wire/test_*.py by pytest; what they show of each client
+#              must be docs/compatibility.md (COMPATIBILITY=write writes it)
 #
 # A program that crashes, ends early or runs no test counts as a failed test. A skipped test says why with a line
 # "skip: REASON" before it skips. T=PATTERN runs the test functions whose names contain PATTERN.
@@ -147,6 +148,17 @@ run_python() {
     esac
 }
 
+# What the tests have shown of each client, against docs/compatibility.md.
+compare_compatibility() {
+    [ -z "$T" ] || return 0
+    node=$("$ROOT/scripts/wire-setup.sh" node) || return 0
+    if "$node" "$ROOT/test/wire/compatibility.mjs" "$COMPATIBILITY_CELLS" ${COMPATIBILITY:+--write}; then
+        note passed compatibility docs/compatibility.md ''
+    else
+        note failed compatibility docs/compatibility.md 'not what the tests have shown'
+    fi
+}
+
 note() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$RESULTS"; }
 
 list() {
@@ -167,8 +179,11 @@ summary() {
 clean_environment
 mkdir -p "$OUT"
 : >"$RESULTS"
+COMPATIBILITY_CELLS=$OUT/cells # test/wire/cells.mjs, test/wire/conftest.py
+: >"$COMPATIBILITY_CELLS"
+export COMPATIBILITY_CELLS
 for suite in "$@"; do
     run_meson "$suite"
-    case $suite in wire | all) run_node; run_python ;; esac
+    case $suite in wire | all) run_node; run_python; compare_compatibility ;; esac
 done
 summary

@@ -117,7 +117,7 @@ async function lostStatus(error, t) {
   return "status lost: 200";
 }
 
-// As many at once as this process drives without falling behind; those that wait for seconds come first.
+// As many at once as this process drives without falling behind; what waits for seconds comes first.
 const concurrency = 24;
 
 describe("errors", { concurrency }, () => {
@@ -134,7 +134,10 @@ describe("errors", { concurrency }, () => {
   });
 });
 
-describe("every feature", { concurrency }, () => each(cases, (run, t) => run(t)));
+describe("every feature", { concurrency }, () => {
+  const waits = ([feature]) => (feature.startsWith("retry.") ? 0 : 1);
+  each(Object.fromEntries(Object.entries(cases).sort((a, b) => waits(a) - waits(b))), (run, t) => run(t));
+});
 
 describe("what must be seen upstream", () => {
   each(alone, (run, t) => run(t));
