@@ -8,6 +8,7 @@ import os
 
 import pytest
 import wire
+from surroundings import authority, fals_names, nobodys_names, server_with_tls, surroundings_config  # noqa: F401
 
 cells = {}
 

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import random
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,26 +13,7 @@ import wire
 
 APPLICATION = pathlib.Path(__file__).with_name("application.py")
 feature = pytest.mark.feature
-NAMES = ["fal.run", "queue.fal.run", "rest.fal.ai", "rest.alpha.fal.ai", "v3.fal.media"]
 KINDS = {"sync": "fal-client", "async": "fal-client-async"}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return wire.Authority(tmp_path_factory.mktemp("tls"), ["localhost", *NAMES])
-
-
-@pytest.fixture(scope="module")
-def config(mock):
-    return mock.config(ok="/ok", silent="/silent", extra="keys: [{ id: kid, secret: ksecret, owner: team }]")
-
-
-@pytest.fixture(scope="module")
-def server(config, authority):
-    server = wire.Server(config, "--listen-tls", "127.0.0.1:0", *authority.flags)
-    server.port = server.line(r"listening on https://127.0.0.1:(\d+)")
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=KINDS)
@@ -64,36 +44,20 @@ def check(result, at):
 
 
 @feature("way.environment")
-def test_environment_leads_here(client, server, authority):
-    at = f"localhost:{server.port}"
+def test_environment_leads_here(client, server_with_tls, authority):
+    at = f"localhost:{server_with_tls.port}"
     environment = {"FAL_RUN_HOST": f"{at}/run", "FAL_QUEUE_RUN_HOST": f"{at}/queue"}
     check(outcome(client, SSL_CERT_FILE=str(authority.file), **environment), f"https://{at}/queue/fal-ai/any-llm/")
 
 
-def test_a_certificate_nobody_vouches_for_is_refused(server, monkeypatch):
-    monkeypatch.setattr(fal_client, "RUN_URL_FORMAT", f"https://localhost:{server.port}/run/")
+def test_a_certificate_nobody_vouches_for_is_refused(server_with_tls, monkeypatch):
+    monkeypatch.setattr(fal_client, "RUN_URL_FORMAT", f"https://localhost:{server_with_tls.port}/run/")
     monkeypatch.setattr(fal_client, "MAX_ATTEMPTS", 1)
     with pytest.raises(fal_client.httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         fal_client.SyncClient(key=wire.KEY).run("fal-ai/any-llm", {"prompt": "x"})
 
 
-@pytest.fixture(scope="module")
-def under_fals_names(config, authority, tmp_path_factory):
-    """The start of a command that sees a hosts file of its own, with fal's names in it; a loopback address of our
-    own, so that nobody else's port 443 is in the way."""
-    address = f"127.{random.randrange(64, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
-    hosts = tmp_path_factory.mktemp("names") / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost\n{address} {' '.join(NAMES)}\n")
-    mount = ["unshare", "-m", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
-    command = [*mount, hosts]
-    if os.geteuid() != 0 or subprocess.run([*command, "true"], capture_output=True).returncode != 0:
-        pytest.skip("a hosts file of its own and port 443 need root and mount namespaces")
-    server = wire.Server(config, "--listen-tls", f"{address}:443", *authority.flags)
-    yield command
-    server.stop()
-
-
 @feature("way.names")
-def test_fals_own_names_lead_here(client, under_fals_names, authority):
-    result = outcome(client, under_fals_names, SSL_CERT_FILE=str(authority.file))
+def test_fals_own_names_lead_here(client, fals_names, authority):
+    result = outcome(client, fals_names, SSL_CERT_FILE=str(authority.file))
     check(result, "https://queue.fal.run/fal-ai/any-llm/")
