@@ -151,7 +151,7 @@ void waiting_remove(struct queue *q, struct item *i) {
     order_remove(&q->order, i);
 }
 
-enum { RUNNING = 1U, QUEUED = 2U };
+enum { RUNNING = 1, QUEUED = 2 };
 
 static uint8_t counts_as(const struct item *i) {
     switch ((enum step)i->step) {
@@ -165,10 +165,10 @@ static uint8_t counts_as(const struct item *i) {
 
 static void count(struct queue *q, struct item *i, uint8_t as) {
     struct owner *o = i->owner;
-    o->running += as & RUNNING;
-    o->running -= i->counted & RUNNING;
-    o->queued += (as & QUEUED) / QUEUED;
-    o->queued -= (i->counted & QUEUED) / QUEUED;
+    o->running += as & RUNNING ? 1U : 0U;
+    o->running -= i->counted & RUNNING ? 1U : 0U;
+    o->queued += as & QUEUED ? 1U : 0U;
+    o->queued -= i->counted & QUEUED ? 1U : 0U;
     i->counted = as;
     balance(q, o);
 }

@@ -60,8 +60,7 @@ struct queue_submit {
     /* 0: none. Not begun by then (waiting, between two attempts, or runner.begun says no) it ends with 504,
      * request_timeout and the header x-fal-request-timeout-type: user, and is never tried again. */
     uint64_t start_timeout_ms;
-    bool
-        no_store; /* the input is removed when it completes, the result QUEUE_SHORT_KEEP_MS later */
+    bool no_store; /* the input goes with the end, the result QUEUE_SHORT_KEEP_MS later */
     bool no_fallback;
     struct slice hint; /* with no_fallback handed to the runner */
     struct slice tags; /* kept with the row: "k=v,k=v" */

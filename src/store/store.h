@@ -35,8 +35,7 @@ struct store_wishes {
     bool no_store;            /* see store_complete.forget_ms */
     bool no_fallback;
     int32_t retries_server_error, retries_timeout, retries_connection_error; /* -1: not told */
-    int64_t
-        owner_concurrency; /* of its owner, as it was when this one was submitted; 0: no limit */
+    int64_t owner_concurrency; /* as its owner had it at the submit; 0: no limit */
 };
 
 /* What submit writes. */

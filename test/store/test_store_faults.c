@@ -113,6 +113,47 @@ static void no_answered_write_is_lost_when_any_write_finds_the_disk_full(void **
     each_change_fails_once(*state, SQLITE_FULL);
 }
 
+/* --- forgetting */
+
+static void complete_some(struct fixture *f) {
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct store_log lines[] = {{id_of(i), 1, SLICE("INFO"), SLICE("one")},
+                                    {id_of(i), 2, SLICE("INFO"), SLICE("two")}};
+        struct store_complete c = completion(id_of(i), 1, 7);
+        c.forget_ms = 100;
+        c.logs = lines;
+        c.nlogs = 2;
+        give_id(f, id_of(i));
+        give_claim(f, id_of(i), 0, "boot-1", 7);
+        give_complete(f, &c);
+    }
+    fixture_settle(f);
+}
+
+/* A sweep in which the k-th change of a file fails: what it answers is what is there, and nothing is there by half. */
+static void a_sweep_is_whole_or_not_at_all(void **state) {
+    struct fixture *f = *state;
+    unsigned failed = 0;
+    for (uint64_t k = 1;; k++) {
+        complete_some(f);
+        fault_at(k, SQLITE_IOERR_WRITE, false);
+        uint64_t t = give_sweep(f, 100, 100);
+        enum store_status status = status_of(f, t);
+        bool hit = fault_failed() > 0;
+        fault_clear();
+        assert_int_equal(status_of(f, give_ping(f)), STORE_OK);
+        unsigned left = status == STORE_OK ? 0 : COUNT;
+        failed += left > 0;
+        assert_int_equal(count(f, "SELECT count(*) FROM request"), left);
+        assert_int_equal(count(f, "SELECT count(*) FROM result"), left);
+        assert_int_equal(count(f, "SELECT count(*) FROM log"), 2 * left);
+        assert_int_equal(count(f, "SELECT count(*) FROM payload"), 0);
+        if (!hit) break;
+        fixture_fresh(f);
+    }
+    assert_true(failed > 2);
+}
+
 /* --- a disk that fills up */
 
 static void on_a_full_disk_submits_fail_and_reads_go_on(void **state) {
@@ -203,6 +244,7 @@ int main(void) {
         T(no_answered_write_is_lost_when_any_write_fails_with_eio),
         T(no_answered_write_is_lost_when_any_sync_fails),
         T(no_answered_write_is_lost_when_any_write_finds_the_disk_full),
+        T(a_sweep_is_whole_or_not_at_all),
         T(on_a_full_disk_submits_fail_and_reads_go_on),
         T(a_large_write_that_finds_no_room_does_not_fail_the_small_ones),
         T(writing_is_found_to_work_again_by_itself),
