@@ -217,10 +217,7 @@ static bool prepare(struct run *r, const struct queue_job *job) {
         faults_add(&r->faults, "[\"path\"]", "Application not found", "value_error", NULL, NULL);
         return false;
     }
-    r->input = endpoint_parse(job->input, &r->faults);
-    if (r->input == NULL) return false;
     r->request.request_id = job->request_id;
-    r->request.stream = true; /* so that the log can say when the first token came */
     r->request.wait = true;
     r->request.hint = job->hint;
     r->request.no_fallback = job->no_fallback;
