@@ -33,6 +33,8 @@ group_packages() {
         echo "$TEST"
         [ -e "$(dirname "$0")/../.deps/venv/.complete" ] || python3 -c 'import ensurepip, venv' 2>/dev/null ||
             echo python3 python3-venv
+        have curl || echo curl
+        have openssl || echo openssl
         have node || echo nodejs
         have npm || echo npm ;;
     lint) echo "$LINT" ;;
