@@ -287,6 +287,25 @@ static void caller_who_does_not_read_slows_the_upstream(void **state) {
     peer_close(&p);
 }
 
+/* The upstream waits, and goes on: nothing is lost on the way. */
+static void caller_who_reads_late_gets_it_all(void **state) {
+    struct peer p = begin(CHAT, body_for("long", true, ""));
+    struct text body = {0};
+    bool done;
+    sleep_ms(500);
+    peer_listen(&p, PATIENCE_MS);
+    const char *blank = p.in.len > 0 ? strstr(p.in.p, "\r\n\r\n") : NULL;
+    assert_non_null(blank);
+    assert_true(dechunk(blank + 4, p.in.len - (size_t)(blank + 4 - p.in.p), &body));
+    yyjson_doc_free(read_events("long", &body, &done));
+    assert_true(done);
+    size_t events = 0;
+    for (const char *at = body.p; (at = strstr(at, "data: ")) != NULL; at++) events++;
+    assert_int_equal(events, 60000 + 3); /* the role, the words, the end, [DONE] */
+    text_free(&body);
+    peer_close(&p);
+}
+
 /* --- the suite */
 
 static void add(struct text *config, struct text *routes, const char *name, const char *path) {
@@ -305,6 +324,7 @@ static int start(void **state) {
     add(&config, &routes, "slow", "/sse-interval/50/tokens/100000");
     add(&config, &routes, "hang", "/delay/60000");
     add(&config, &routes, "endless", "/tokens/300000");
+    add(&config, &routes, "long", "/tokens/60000");
     text_printf(&config, "routes:\n%s  - { model: \"*\", to: [good] }\n", routes.p);
     server_start_with(&server, config.p);
     text_free(&config);
@@ -326,6 +346,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(models_are_listed_and_found),
         cmocka_unit_test(caller_who_leaves_ends_the_upstreams_call),
         cmocka_unit_test(caller_who_does_not_read_slows_the_upstream),
+        cmocka_unit_test(caller_who_reads_late_gets_it_all),
     };
     enum { NMADE = sizeof made / sizeof *made };
     static struct CMUnitTest tests[NROWS + NMADE];
