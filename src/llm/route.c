@@ -66,10 +66,10 @@ static bool is_alias(const struct config *cfg, struct slice model) {
     return false;
 }
 
-/* 0: does not match; else the better the larger. */
+/* 0: does not match; else the better the larger. A pattern is nobody's id. */
 static size_t rank(struct slice pattern, struct slice model) {
-    if (slice_eq(pattern, model)) return SIZE_MAX;
-    if (pattern.len == 0 || pattern.ptr[pattern.len - 1] != '*') return 0;
+    if (pattern.len == 0 || pattern.ptr[pattern.len - 1] != '*')
+        return slice_eq(pattern, model) ? SIZE_MAX : 0;
     return slice_starts(model, slice_make(pattern.ptr, pattern.len - 1)) ? pattern.len : 0;
 }
 
@@ -116,7 +116,15 @@ size_t route_find(const struct config *cfg, const struct catalogue *cat, struct 
     return s.n;
 }
 
+/* A route may take any id, but the id stands in a header of the answer and in the log. */
+static bool can_be_named(struct slice model) {
+    for (size_t i = 0; i < model.len; i++)
+        if (model.ptr[i] <= ' ' || model.ptr[i] >= 0x7f) return false;
+    return model.len > 0 && model.len <= ROUTE_MAX_MODEL_BYTES;
+}
+
 bool route_knows(const struct config *cfg, const struct catalogue *cat, struct slice model) {
+    if (!can_be_named(model)) return false;
     return catalogue_find(cat, model) != NULL || is_alias(cfg, model) ||
            best_route(cfg, model, 2) != NULL;
 }

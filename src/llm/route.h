@@ -11,6 +11,7 @@
 #include "llm/catalogue.h"
 
 #define ROUTE_MAX_STEPS 16U
+#define ROUTE_MAX_MODEL_BYTES 256U /* of an id */
 
 struct route_step {
     size_t upstream;          /* index into the configuration */

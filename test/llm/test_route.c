@@ -78,6 +78,9 @@ static const struct {
     {"only a local one, unknown id", &embedded, "unheard/of", false, ""},
     {"nothing", &nothing, "openai/gpt-4o", false, ""},
     {"empty id", &embedded, "", false, ""},
+    {"a pattern is no id", &routed, "*", false, ""},
+    {"nor is what no header can hold", &routed, "meta-llama/x\ny", false, ""},
+    {"nor bytes beyond ASCII", &routed, "meta-llama/\xc3\xa9", false, ""},
 };
 
 static void print_steps(const struct config *cfg, const struct route_step *steps, size_t n,
