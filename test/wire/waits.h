@@ -12,7 +12,6 @@ static const struct {
     {"K5",
      "revoked or expired keys: keys come from the configuration alone, there is no revoking yet"},
     {"K9", "admin routes: none yet"},
-    {"K10", "429 after 1,000 wrong keys: no rate limits yet"},
     {"K12", "budgets of keys: no budgets yet"},
 };
 
