@@ -193,6 +193,7 @@ static void on_end(void *user, const struct llm_result *r, const struct llm_erro
     g->fault = err != NULL ? err->fault : LLM_OK;
     g->retry_after_ms = err != NULL ? err->retry_after_ms : -1;
     copy(g->message, sizeof g->message, err != NULL ? err->message : SLICE_NONE);
+    copy(g->code, sizeof g->code, err != NULL ? err->code : SLICE_NONE);
     copy(g->output, sizeof g->output, r->output);
     copy(g->reasoning, sizeof g->reasoning, r->reasoning);
     copy(g->finish, sizeof g->finish, r->finish_reason);

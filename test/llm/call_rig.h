@@ -38,7 +38,7 @@ struct got {
     struct buf sse;      /* events of the upstream's stream */
     struct buf body;     /* its whole answer */
     char output[1 << 16], reasoning[1024], finish[32], upstream[64], model[128], message[2500],
-        raw[4096];
+        raw[4096], code[64];
     char log[8192];
     int64_t retry_after_ms;
     struct llm_usage usage;

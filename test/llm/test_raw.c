@@ -184,6 +184,28 @@ static void u17_bytes_that_are_no_utf8_are_replaced(void **state) {
     }
 }
 
+/* OpenAI's SDKs branch on it. Only of the caller's own mistakes, and only what is a name and no key. */
+static void code_of_a_mistake_reaches_the_caller(void **state) {
+    static const struct {
+        const char *path, *want;
+    } cases[] = {
+        {"/status/400/error-code/context_length_exceeded/v1", "context_length_exceeded"},
+        {"/openrouter/status/400/error-code/context_length_exceeded/v1", "context_length_exceeded"},
+        {"/status/400/error-code/content_policy_violation/v1", "content_policy_violation"},
+        {"/status/400/v1", ""},
+        {"/status/400/error-code/no%20name/v1", ""},
+        {"/status/400/error-code/x-" RIG_KEY "/v1", ""},
+        {"/status/503/error-code/secret_pool_7/v1", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rig r;
+        rig_open_one(&r, cases[i].path);
+        call(&r, i % 2 ? "stream" : "direct", false);
+        if (strcmp(g.code, cases[i].want) != 0) fail_msg("%s: %s", cases[i].path, g.code);
+        end(&r);
+    }
+}
+
 static void failover_is_possible_until_more_than_a_role_came(void **state) {
     static const char *const firsts[] = {"/cut/e1/v1", "/cut/e2/v1", "/status/503/v1"};
     static const enum llm_fault want[] = {LLM_OK, LLM_CUT, LLM_OK};
@@ -268,6 +290,7 @@ int main(void) {
         cmocka_unit_test(many_data_lines_become_one),
         cmocka_unit_test(halves_of_a_pair_are_left_to_the_caller),
         cmocka_unit_test(u17_bytes_that_are_no_utf8_are_replaced),
+        cmocka_unit_test(code_of_a_mistake_reaches_the_caller),
         cmocka_unit_test(failover_is_possible_until_more_than_a_role_came),
         cmocka_unit_test(cancel_and_pause_work_in_on_events),
         cmocka_unit_test(sent_is_said_once_it_left),
