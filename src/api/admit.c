@@ -11,8 +11,9 @@ static const struct {
                             "The server has as many calls in progress as it takes; try again"},
     [LIMIT_KEY_CALLS] = {"concurrent_requests_limit",
                          "This key has as many calls in progress as it may; try again"},
-    [LIMIT_REQUESTS] = {"rate_limit_exceeded",
-                        "This key has made as many requests in a minute as it may; try again later"},
+    [LIMIT_REQUESTS] =
+        {"rate_limit_exceeded",
+         "This key has made as many requests in a minute as it may; try again later"},
     [LIMIT_POLLS] = {"rate_limit_exceeded",
                      "This key asks for the status more often than it may; try again later"},
     [LIMIT_WRONG_KEYS] = {"rate_limit_exceeded",
@@ -68,8 +69,8 @@ static size_t queued_calls(const struct call *c) {
 
 bool admit_call(struct call *c) {
     if (!counted[c->route->kind].call || !is_post(c)) return true;
-    enum limit over = limits_call_begin(c->api->limits, c->who.key,
-                                        c->who.limits->concurrent_calls, queued_calls(c));
+    enum limit over = limits_call_begin(c->api->limits, c->who.key, c->who.limits->concurrent_calls,
+                                        queued_calls(c));
     c->counted = over == LIMIT_NONE;
     if (over != LIMIT_NONE) refuse_limit(c, over, 0);
     return c->counted;
@@ -161,4 +162,3 @@ void admit_preflight(struct call *c) {
     call_headers(c);
     net_reply(c->x, 204, SLICE(""), SLICE(""));
 }
-

@@ -130,11 +130,10 @@ static struct net_origin *origin_for(const struct forwarder *f, const struct cal
 /* At another place than fal's the prefix tells what the host told. */
 static struct slice path_for(const struct forwarder *f, const struct call *c) {
     bool elsewhere = f->config->proxy.forward_to != NULL;
-    char *path = arena_printf(net_arena(c->x), "%.*s%s%s%.*s%s%.*s", SLICE_ARG(f->base),
-                              elsewhere ? "/" : "",
-                              elsewhere ? reach_prefix_name(c->at.surface) : "",
-                              SLICE_ARG(c->at.path), c->at.query.len > 0 ? "?" : "",
-                              SLICE_ARG(c->at.query));
+    char *path = arena_printf(
+        net_arena(c->x), "%.*s%s%s%.*s%s%.*s", SLICE_ARG(f->base), elsewhere ? "/" : "",
+        elsewhere ? reach_prefix_name(c->at.surface) : "", SLICE_ARG(c->at.path),
+        c->at.query.len > 0 ? "?" : "", SLICE_ARG(c->at.query));
     return slice_of(path);
 }
 
@@ -204,8 +203,9 @@ static void on_end(struct net_call *call, const struct net_call_end *end, void *
     f->call = NULL;
     buf_free(&f->headers);
     if (end->fault != NET_OK)
-        log_request(LOG_WARN, c->request_id, "forward_failed", "host=%.*s fault=%s sent=%d begun=%d",
-                    SLICE_ARG(c->at.host), net_fault_name(end->fault), end->sent, f->begun);
+        log_request(LOG_WARN, c->request_id, "forward_failed",
+                    "host=%.*s fault=%s sent=%d begun=%d", SLICE_ARG(c->at.host),
+                    net_fault_name(end->fault), end->sent, f->begun);
     if (f->begun && end->fault == NET_OK)
         net_stream_end(c->x);
     else if (f->begun)
@@ -233,7 +233,8 @@ static void gone(struct call *c) {
 
 void handle_proxy(struct call *c) {
     static const struct call_hooks going_on = {.drained = drained, .gone = gone};
-    static const struct net_call_hooks hooks = {.on_head = on_head, .on_body = on_body, .on_end = on_end};
+    static const struct net_call_hooks hooks = {
+        .on_head = on_head, .on_body = on_body, .on_end = on_end};
     struct forwarder *to = c->api->forwarder;
     struct forward *f = arena_zalloc(net_arena(c->x), sizeof *f);
     struct slice path = path_for(to, c);

@@ -30,11 +30,13 @@ struct limits {
 };
 
 const char *limit_name(enum limit kind) {
-    static const char *const names[LIMIT_COUNT] = {
-        [LIMIT_NONE] = "none",         [LIMIT_SERVER_CALLS] = "server_calls",
-        [LIMIT_KEY_CALLS] = "key_calls", [LIMIT_REQUESTS] = "requests",
-        [LIMIT_POLLS] = "status_polls", [LIMIT_WRONG_KEYS] = "wrong_keys",
-        [LIMIT_QUEUE_LENGTH] = "queue_length"};
+    static const char *const names[LIMIT_COUNT] = {[LIMIT_NONE] = "none",
+                                                   [LIMIT_SERVER_CALLS] = "server_calls",
+                                                   [LIMIT_KEY_CALLS] = "key_calls",
+                                                   [LIMIT_REQUESTS] = "requests",
+                                                   [LIMIT_POLLS] = "status_polls",
+                                                   [LIMIT_WRONG_KEYS] = "wrong_keys",
+                                                   [LIMIT_QUEUE_LENGTH] = "queue_length"};
     return names[kind];
 }
 

@@ -36,7 +36,8 @@ uint64_t limits_poll(struct limits *l, size_t key, uint32_t per_second, uint64_t
 #define LIMITS_ADDRESS_BYTES 16
 /* What counts as one address: IPv4 whole, IPv6 its first 64 bits. What is neither (a Unix socket) is one address too. */
 void limits_address(struct slice text, unsigned char out[LIMITS_ADDRESS_BYTES]);
-#define LIMITS_ADDRESSES 4096U /* remembered; beyond it those that have been quiet longest are forgotten */
+#define LIMITS_ADDRESSES \
+    4096U /* remembered; beyond it those that have been quiet longest are forgotten */
 uint64_t limits_wrong_key(struct limits *l, const unsigned char address[LIMITS_ADDRESS_BYTES],
                           uint64_t now_ms);
 

@@ -29,18 +29,13 @@ struct metric {
     double (*value)(const struct api *a, size_t i);
 };
 
-static const char *const surface_names[SERVED_KINDS] = {[SERVED_RUN] = "run",
-                                                        [SERVED_STREAM] = "stream",
-                                                        [SERVED_OPENAI] = "openai",
-                                                        [SERVED_SUBMIT] = "submit",
-                                                        [SERVED_STATUS] = "status",
-                                                        [SERVED_STATUS_STREAM] = "status_stream",
-                                                        [SERVED_RESULT] = "result",
-                                                        [SERVED_CANCEL] = "cancel",
-                                                        [SERVED_DOCS] = "documents",
-                                                        [SERVED_OPS] = "operations",
-                                                        [SERVED_PROXY] = "proxy",
-                                                        [SERVED_NONE] = "none"};
+static const char *const surface_names[SERVED_KINDS] = {
+    [SERVED_RUN] = "run",        [SERVED_STREAM] = "stream",
+    [SERVED_OPENAI] = "openai",  [SERVED_SUBMIT] = "submit",
+    [SERVED_STATUS] = "status",  [SERVED_STATUS_STREAM] = "status_stream",
+    [SERVED_RESULT] = "result",  [SERVED_CANCEL] = "cancel",
+    [SERVED_DOCS] = "documents", [SERVED_OPS] = "operations",
+    [SERVED_PROXY] = "proxy",    [SERVED_NONE] = "none"};
 
 static size_t one(const struct api *a) {
     return 1;

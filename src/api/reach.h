@@ -12,8 +12,8 @@ struct reach {
     struct slice host;        /* as the caller wrote it; len 0: HTTP/1.0 without one */
     struct slice path, query; /* whole, percent-encoded */
     enum config_surface surface;
-    bool by_host;        /* the Host stands for a surface other than run */
-    bool as_fal;         /* asked for at fal's own address, through the proxy: public_url is not it */
+    bool by_host; /* the Host stands for a surface other than run */
+    bool as_fal;  /* asked for at fal's own address, through the proxy: public_url is not it */
     struct slice prefix; /* of the path, "/queue"; len 0: the Host decided */
 };
 

@@ -57,9 +57,9 @@ static const struct {
     const char *name;
     enum config_surface surface;
 } fal_hosts[TARGET_FAL_HOSTS] = {{"fal.run", SURFACE_RUN},
-                 {"queue.fal.run", SURFACE_QUEUE},
-                 {"rest.fal.ai", SURFACE_REST},
-                 {"rest.alpha.fal.ai", SURFACE_REST}};
+                                 {"queue.fal.run", SURFACE_QUEUE},
+                                 {"rest.fal.ai", SURFACE_REST},
+                                 {"rest.alpha.fal.ai", SURFACE_REST}};
 
 const char *target_fal_host(size_t i) {
     return fal_hosts[i].name;
@@ -97,8 +97,8 @@ static size_t public_base(const struct target_url *u, const struct config *cfg) 
 }
 
 /* An address out of an answer of ours, which the caller follows. */
-static bool own_target(const struct target_url *u, const struct config *cfg, const struct reach *own,
-                       struct reach *out) {
+static bool own_target(const struct target_url *u, const struct config *cfg,
+                       const struct reach *own, struct reach *out) {
     size_t base = public_base(u, cfg);
     if (base == SIZE_MAX && (u->tls != own->tls || !slice_eq_nocase(u->host, own->host)))
         return false;
@@ -111,7 +111,7 @@ static bool own_target(const struct target_url *u, const struct config *cfg, con
 }
 
 bool target_read(struct slice text, const struct config *cfg, const struct reach *own,
-                  struct reach *out) {
+                 struct reach *out) {
     struct target_url u;
     if (!target_split(text, &u)) return false;
     return fal_target(&u, out) || (own != NULL && own_target(&u, cfg, own, out));

@@ -66,9 +66,10 @@ struct config_alias {
 };
 
 struct config_proxy {
-    struct slice key;      /* id of the key that calls without one are charged to; len 0: none */
-    bool forward;          /* to fal itself, with fal_key */
-    const char *forward_to; /* NULL: fal's own hosts; else a server with fal's surfaces under prefixes */
+    struct slice key; /* id of the key that calls without one are charged to; len 0: none */
+    bool forward;     /* to fal itself, with fal_key */
+    const char
+        *forward_to; /* NULL: fal's own hosts; else a server with fal's surfaces under prefixes */
     struct secret fal_key; /* $FAL_KEY */
     size_t nendpoints;
     const struct slice *endpoints; /* what may be called through it, with * and **; none: all */

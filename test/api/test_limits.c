@@ -10,7 +10,8 @@ static uint64_t now;
 
 static void fill(void *user, void *out, size_t bytes) {
     static unsigned char next = 7;
-    for (size_t i = 0; i < bytes; i++) ((unsigned char *)out)[i] = next = (unsigned char)(next * 37 + 11);
+    for (size_t i = 0; i < bytes; i++)
+        ((unsigned char *)out)[i] = next = (unsigned char)(next * 37 + 11);
 }
 
 static const struct random fixed = {fill, NULL};
@@ -166,10 +167,8 @@ static void owners_are_found_among_many(void **state) {
     }
     struct config c = {.keys = many, .nkeys = N};
     struct limits *l = limits_new(&c, &fixed);
-    for (size_t i = 0; i < N / 2; i++)
-        assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_NONE);
-    for (size_t i = 0; i < N; i++)
-        assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_KEY_CALLS);
+    for (size_t i = 0; i < N / 2; i++) assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_NONE);
+    for (size_t i = 0; i < N; i++) assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_KEY_CALLS);
     for (size_t i = N / 2; i < N; i++) limits_call_end(l, i);
     assert_int_equal(limits_all_calls(l), 0);
     limits_free(l);

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct server open_to_all, keyed, guests; /* without keys; with; with a key for calls that have none */
+static struct server open_to_all, keyed,
+    guests; /* without keys; with; with a key for calls that have none */
 static struct mock mock;
 
 #define BODY "{\"prompt\":\"x\"}"
@@ -106,8 +107,8 @@ static void P2_targets_that_are_not_fals_are_400(void **state) {
         expect_invalid(targets[i], t.p);
         text_free(&t);
     }
-    expect_invalid("two headers", "x-fal-target-url: " RUN_URL "\r\nX-Fal-Target-Url: " RUN_URL
-                                  "\r\n" APP1);
+    expect_invalid("two headers",
+                   "x-fal-target-url: " RUN_URL "\r\nX-Fal-Target-Url: " RUN_URL "\r\n" APP1);
     expect_invalid("two, one empty", "x-fal-target-url: " RUN_URL "\r\nx-fal-target-url:\r\n" APP1);
     assert_int_equal(mock_count(&mock, "calls"), 0);
 }
@@ -356,8 +357,9 @@ static void pages_may_ask_by_the_same_rules_as_elsewhere(void **state) {
 
 /* 30 origins, every kind of answer: always *, never with credentials, never the origin (check_answer looks at each). */
 static void CORS_is_open_and_without_credentials_everywhere(void **state) {
-    static const char *const origins[] = {"https://a.example", "http://localhost:3000", "null",
-                                          "https://fal.ai", "file://", "chrome-extension://x"};
+    static const char *const origins[] = {
+        "https://a.example", "http://localhost:3000", "null", "https://fal.ai",
+        "file://",           "chrome-extension://x"};
     static const struct {
         const char *method, *path, *headers;
     } routes[] = {
@@ -385,7 +387,8 @@ static void CORS_is_open_and_without_credentials_everywhere(void **state) {
             struct text t = {0};
             char value[1024];
             bool body = strcmp(routes[i].method, "POST") == 0;
-            text_printf(&t, "%s %s HTTP/1.1\r\n" HOST "%sOrigin: %s\r\nContent-Length: %d\r\n\r\n%s",
+            text_printf(&t,
+                        "%s %s HTTP/1.1\r\n" HOST "%sOrigin: %s\r\nContent-Length: %d\r\n\r\n%s",
                         routes[i].method, routes[i].path, routes[i].headers, origins[k],
                         body ? 14 : 0, body ? BODY : "");
             struct answer a = ask(keyed.port, t.p, t.len);
@@ -397,19 +400,28 @@ static void CORS_is_open_and_without_credentials_everywhere(void **state) {
 }
 
 static void a_preflight_allows_what_clients_send(void **state) {
-    static const char *const names[] = {
-        "*", "authorization", "content-type", "accept", "x-fal-target-url", "x-fal-queue-priority",
-        "x-fal-runner-hint", "x-fal-request-timeout", "x-fal-object-lifecycle-preference",
-        "x-fal-store-io", "x-fal-user-agent", "x-app-fal-disable-fallback"};
+    static const char *const names[] = {"*",
+                                        "authorization",
+                                        "content-type",
+                                        "accept",
+                                        "x-fal-target-url",
+                                        "x-fal-queue-priority",
+                                        "x-fal-runner-hint",
+                                        "x-fal-request-timeout",
+                                        "x-fal-object-lifecycle-preference",
+                                        "x-fal-store-io",
+                                        "x-fal-user-agent",
+                                        "x-app-fal-disable-fallback"};
     static const char *const paths[] = {PROXY, "/run/fal-ai/any-llm", "/v1/chat/completions"};
     for (size_t i = 0; i < 3; i++) {
         struct text t = {0};
         char value[2048];
-        text_printf(&t,
-                    "OPTIONS %s HTTP/1.1\r\n" HOST "Origin: https://app.example\r\n"
-                    "Access-Control-Request-Method: POST\r\n"
-                    "Access-Control-Request-Headers: authorization,content-type,x-fal-target-url\r\n\r\n",
-                    paths[i]);
+        text_printf(
+            &t,
+            "OPTIONS %s HTTP/1.1\r\n" HOST "Origin: https://app.example\r\n"
+            "Access-Control-Request-Method: POST\r\n"
+            "Access-Control-Request-Headers: authorization,content-type,x-fal-target-url\r\n\r\n",
+            paths[i]);
         struct answer a = ask(keyed.port, t.p, t.len);
         expect(paths[i], &a, 204, NULL);
         assert_true(answer_header(&a, "access-control-allow-methods", value, sizeof value));

@@ -83,8 +83,9 @@ static char *submit(const struct server *s, const char *key, const char *body) {
 
 static void cancel(const struct server *s, const char *key, const char *id) {
     struct text t = {0};
-    text_printf(&t, "PUT " QUEUE "/requests/%s/cancel HTTP/1.1\r\n" HOST
-                    "%sContent-Length: 0\r\n\r\n", id, key);
+    text_printf(&t,
+                "PUT " QUEUE "/requests/%s/cancel HTTP/1.1\r\n" HOST "%sContent-Length: 0\r\n\r\n",
+                id, key);
     struct answer a = ask(s->port, t.p, t.len);
     expect("cancel", &a, 202, NULL);
     answer_free(&a);
@@ -98,8 +99,10 @@ static struct peer begin(const char *key, const char *path, const char *body) {
     unsigned long before = number(&calls, "anyllm_calls");
     struct peer p = peer_open(calls.port);
     struct text t = {0};
-    text_printf(&t, "POST %s HTTP/1.1\r\n" HOST "%sContent-Type: application/json\r\n"
-                    "Content-Length: %zu\r\n\r\n%s", path, key, strlen(body), body);
+    text_printf(&t,
+                "POST %s HTTP/1.1\r\n" HOST "%sContent-Type: application/json\r\n"
+                "Content-Length: %zu\r\n\r\n%s",
+                path, key, strlen(body), body);
     peer_send(&p, t.p, t.len);
     text_free(&t);
     until(&calls, "anyllm_calls", before + 1);
@@ -133,8 +136,8 @@ static void calls_at_once_over_the_keys_limit_are_429(void **state) {
     expect("OpenAI's shape", &a, 429, "{\"error\":{\"message\":\"");
     assert_true(answer_says(&a, "\"code\":\"concurrent_requests_limit\""));
     answer_free(&a);
-    a = post(calls.port, "/api/fal/proxy", APP1 "x-fal-target-url: https://fal.run/fal-ai/any-llm\r\n",
-             OK, strlen(OK));
+    a = post(calls.port, "/api/fal/proxy",
+             APP1 "x-fal-target-url: https://fal.run/fal-ai/any-llm\r\n", OK, strlen(OK));
     expect_429("through the proxy", &a, "concurrent_requests_limit");
     answer_free(&a);
     expect_room(APP2);
@@ -359,12 +362,12 @@ static void K10_many_wrong_keys_of_an_address_are_429(void **state) {
 }
 
 static void write_config(struct text *t) {
-    static const char *const ups[] = {"ok", "silent", "cut/300", "delay/1500"},
-                      *const names[] = {"ok", "silent", "cut", "slow"};
+    static const char *const ups[] = {"ok", "silent", "cut/300", "delay/1500"}, *const names[] = {
+                                                                                    "ok", "silent",
+                                                                                    "cut", "slow"};
     text_puts(t, "upstreams:\n");
     for (size_t i = 0; i < 4; i++)
-        text_printf(t,
-                    "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%s/v1\", key: %s }\n",
+        text_printf(t, "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%s/v1\", key: %s }\n",
                     names[i], mock.port, ups[i], CANARY_UPSTREAM);
     text_puts(t, "routes:\n");
     for (size_t i = 0; i < 4; i++)
