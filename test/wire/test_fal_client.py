@@ -2,6 +2,7 @@
 
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
+import asyncio
 import functools
 import inspect
 import json
@@ -28,9 +29,11 @@ def server(mock):
         cut="/cut/700",
         smile="/surrogate-split",
         down="/status/503",
+        failing="/status/500",
+        locked="/status/401",
         limited="/status/429/retry-after/0",
         freed="/flaky/2/status/429/retry-after/0",
-        extra=f"keys: {KEYS}",
+        extra=f"keys: {KEYS}\nendpoint_aliases: {{ workflows/me/chat: fal-ai/any-llm }}",
     )
     server = wire.Server(config)
     yield server
@@ -309,6 +312,16 @@ def test_path_is_the_end_of_the_id(fal):
     assert "nonce:path" in handle.get()["output"]
 
 
+def test_ids_of_workflows_keep_their_first_word(fal):
+    request_id = fal.submit("workflows/me/chat", {"prompt": "nonce:flow"}).request_id
+    assert "nonce:flow" in fal.result("workflows/me/chat", request_id)["output"]
+    assert fal.tap.seen[-1].target == f"/queue/workflows/me/chat/requests/{request_id}"
+
+
+def test_fields_that_nobody_knows_are_ignored(fal):
+    assert "nonce:more" in fal.run(APP, {"prompt": "nonce:more", "messages": [], "seed": 7})["output"]
+
+
 @feature("ids.legacy")
 def test_ids_of_the_old_form(fal):
     old = "110602490-any-llm"
@@ -381,6 +394,8 @@ REFUSED = [
     ("422 run", "error.422.run", lambda f: f.run(APP, {}), 422, None, "/run/", 1),
     ("422 result", "error.422.result", queued(temperature=1), 422, None, RESULT, 1),
     ("429 run", "error.429", run("test/limited"), 429, "rate_limit_exceeded", "/run/", 10),
+    ("502 run", "error.503", run("test/failing"), 502, "runner_server_error", "/run/", 1),
+    ("502 run, our key", "error.503", run("test/locked"), 502, "runner_server_error", "/run/", 1),
     ("503 run", "error.503", run("test/down"), 503, "runner_scheduling_failure", "/run/", 1),
     ("503 result", "error.503", queued(prompt="x", model="test/down"), 503, "runner_scheduling_failure", RESULT, 1),
 ]
@@ -518,6 +533,21 @@ def test_client_timeout_of_subscribe_cancels_here(fal):
     assert fal.tap.arrived("POST")[0].headers["x-fal-request-timeout"] == "1.1"
     error = refusal(fal.get_handle(APP, caught.value.request_id).get)
     assert (error.status_code, error.error_type) == (499, "client_cancelled")
+
+
+@ASYNC
+@feature("subscribe")
+def test_sixty_subscribe_at_once(fal):
+    """Each asks for its status ten times a second: no limit on a key may stand in their way."""
+
+    async def all_of_them():
+        ask = fal.client.target.subscribe
+        arguments = [{"prompt": f"nonce:{i:02}", "model": "test/late"} for i in range(60)]
+        return await asyncio.gather(*(ask(APP, a, on_queue_update=lambda status: None) for a in arguments))
+
+    results = wire.LOOP.run_until_complete(all_of_them())
+    assert [f"nonce:{i:02}" in r["output"] for i, r in enumerate(results)] == [True] * 60
+    assert {s.status for s in fal.tap.seen} <= {200, 202}
 
 
 def test_timeout_of_run_closes_the_upstream_call(fal, mock, hurry):
