@@ -1,7 +1,7 @@
-/* docs/bad-input.md: bodies that are no good input, and T36: nothing of a body reaches the upstream by surprise. */
+/* docs/bad-input.md: bodies that are no good input, at `fal-ai/any-llm`; bad_endpoints.c takes them to the others. */
 #include "bad_body.h"
 
-#include "peer.h"
+#include "calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,41 +21,8 @@ static struct mock mock;
 #define CPU_MS 100U
 #endif
 
-static void expect_status(const char *what, const struct answer *a, unsigned status) {
-    if (a->status != status)
-        fail_msg("%s: %u instead of %u:\n%s%s", what, a->status, status, a->head.p,
-                 a->body.len > 0 ? a->body.p : "");
-}
-
-static void expect_says(const char *what, const struct answer *a, const char *says) {
-    if (says != NULL && !answer_says(a, says))
-        fail_msg("%s: does not say %s: %s", what, says, a->body.p);
-}
-
-/* --- the queue, as a caller sees it */
-
-static char *submitted_id(const struct answer *a) {
-    yyjson_doc *doc = answer_json("submit", a);
-    const char *id = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "request_id"));
-    assert_non_null(id);
-    char *copy = strdup(id);
-    yyjson_doc_free(doc);
-    return copy;
-}
-
-static struct answer result_of(const char *id) {
-    char path[160];
-    for (uint64_t end = now_ms() + PATIENCE_MS; now_ms() < end; sleep_ms(5)) {
-        snprintf(path, sizeof path, QUEUE "/requests/%s/status", id);
-        struct answer a = get(server.port, path);
-        bool done = a.status == 200;
-        answer_free(&a);
-        if (!done) continue;
-        snprintf(path, sizeof path, QUEUE "/requests/%s", id);
-        return get(server.port, path);
-    }
-    fail_msg("%s is never completed", id);
-    return (struct answer){0};
+static struct answer result(const char *id) {
+    return result_of(server.port, QUEUE, "", id);
 }
 
 /* --- rows */
@@ -91,7 +58,7 @@ static void expect_submit(const struct row *r) {
     expect_status(r->name, &a, 200);
     char *id = submitted_id(&a);
     answer_free(&a);
-    a = result_of(id);
+    a = result(id);
     if (r->when == GOOD)
         expect_status(r->name, &a, 200);
     else
@@ -190,7 +157,7 @@ static void J8_escaped_NUL_is_stored_and_sent_whole(void **state) {
     a = post_json(server.port, QUEUE, body);
     char *id = submitted_id(&a);
     answer_free(&a);
-    a = result_of(id);
+    a = result(id);
     expect_status("J8 queued", &a, 200);
     answer_free(&a);
     free(id);
@@ -355,7 +322,7 @@ static void J15_logs_in_the_query(void **state) {
     struct answer a = post_json(server.port, QUEUE, "{\"prompt\":\"x\"}");
     char *id = submitted_id(&a), path[160];
     answer_free(&a);
-    a = result_of(id);
+    a = result(id);
     answer_free(&a);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         snprintf(path, sizeof path, QUEUE "/requests/%s/status%s", id, cases[i].query);
@@ -365,168 +332,6 @@ static void J15_logs_in_the_query(void **state) {
         answer_free(&a);
     }
     free(id);
-}
-
-/* --- J12, T36 */
-
-/* Names that a body must not steer by, each at several depths. */
-static const char *const surprises[] = {
-    "api_base",
-    "base_url",
-    "api_key",
-    "apiKey",
-    "key",
-    "user_config",
-    "extra_headers",
-    "extra_body",
-    "extra_query",
-    "headers",
-    "default_headers",
-    "organization",
-    "custom_llm_provider",
-    "litellm_params",
-    "api_version",
-    "azure_endpoint",
-    "proxy",
-    "proxies",
-    "http_client",
-    "timeout",
-    "__proto__",
-    "constructor",
-    "prototype",
-    "messages",
-    "stream",
-    "stream_options",
-    "n",
-    "best_of",
-    "tools",
-    "tool_choice",
-    "functions",
-    "response_format",
-    "logit_bias",
-    "stop",
-    "user",
-    "metadata",
-    "provider",
-    "models",
-    "route",
-    "transforms",
-    "plugins",
-    "usage",
-    "Authorization",
-    "authorization",
-    "Host",
-    "host",
-    "upstream",
-    "endpoint",
-    "webhook",
-    "fal_webhook",
-};
-#define NSURPRISES (sizeof surprises / sizeof *surprises)
-
-static void add_surprise(struct text *t, const char *name, int shape) {
-    switch (shape) {
-    case 0: text_printf(t, ",\"%s\":\"http://evil.example/v1\"", name); break;
-    case 1:
-        text_printf(t,
-                    ",\"%s\":{\"in\":{\"%s\":\"http://evil.example\"},\"all\":[{\"%s\":\"evil\"}]}",
-                    name, name, name);
-        break;
-    case 2:
-        text_printf(
-            t,
-            ",\"%s\":[{\"model_name\":\"x\",\"litellm_params\":{\"%s\":\"http://evil.example\"}}]",
-            name, name);
-        break;
-    case 3: text_printf(t, ",\"%s\":true", name); break;
-    case 4: text_printf(t, ",\"%s\":7", name); break;
-    default: text_printf(t, ",\"%s\":null", name); break;
-    }
-}
-
-/* What the upstream got: path, headers and body as text. */
-static char *sent(void) {
-    yyjson_doc *doc = mock_stats(&mock);
-    yyjson_val *root = yyjson_doc_get_root(doc);
-    char *headers = yyjson_val_write(yyjson_obj_get(root, "last_headers"), 0, NULL);
-    const char *path = yyjson_get_str(yyjson_obj_get(root, "last_path"));
-    const char *body = yyjson_get_str(yyjson_obj_get(root, "last_body"));
-    struct text t = {0};
-    if (path == NULL || headers == NULL || body == NULL) fail_msg("the mock has no last call");
-    text_printf(&t, "%s\n%s\n%s", path, headers, body);
-    free(headers);
-    yyjson_doc_free(doc);
-    return t.p;
-}
-
-static char *sent_for(const char *path, const char *body, size_t len) {
-    mock_reset(&mock);
-    struct answer a = post(server.port, path, JSON, body, len);
-    expect_status(path, &a, 200);
-    if (strncmp(path, QUEUE, strlen(QUEUE)) == 0) {
-        char *id = submitted_id(&a);
-        answer_free(&a);
-        a = result_of(id);
-        expect_status("the result", &a, 200);
-        free(id);
-    }
-    answer_free(&a);
-    return sent();
-}
-
-#define GOOD_FIELDS \
-    "{\"prompt\":\"x\",\"system_prompt\":\"y\",\"temperature\":0.5,\"max_tokens\":9,\"model\":\"test/a\""
-
-static void expect_same_bytes(const char *path, const char *what, const struct text *body) {
-    char *plain = sent_for(path, GOOD_FIELDS "}", sizeof GOOD_FIELDS),
-         *with = sent_for(path, body->p, body->len);
-    if (strcmp(plain, with) != 0)
-        fail_msg("%s: %s reaches the upstream:\n%s\n\n%s", path, what, plain, with);
-    assert_null(strstr(with, "evil"));
-    free(plain);
-    free(with);
-}
-
-static void T36_extra_keys_change_no_byte_sent_upstream(void **state) {
-    static const char *const paths[] = {RUN, RUN "/stream", QUEUE};
-    for (size_t p = 0; p < 3; p++)
-        for (int shape = 0; shape < 6; shape++) {
-            struct text t = {0};
-            text_puts(&t, GOOD_FIELDS);
-            for (size_t i = 0; i < NSURPRISES; i++) add_surprise(&t, surprises[i], shape);
-            text_puts(&t, "}");
-            expect_same_bytes(paths[p], "one of the extra keys", &t);
-            text_free(&t);
-        }
-}
-
-static void J12_each_extra_key_alone_changes_no_byte(void **state) {
-    for (size_t i = 0; i < NSURPRISES; i++)
-        for (int shape = 0; shape < 2; shape++) {
-            struct text t = {0};
-            text_puts(&t, GOOD_FIELDS);
-            add_surprise(&t, surprises[i], shape);
-            text_puts(&t, "}");
-            expect_same_bytes(RUN, surprises[i], &t);
-            text_free(&t);
-        }
-}
-
-/* The caller's own headers do not travel either. */
-static void T36_headers_of_the_caller_do_not_reach_the_upstream(void **state) {
-    static const char headers[] = JSON
-        "Authorization: Key evil:evil\r\nX-Api-Base: http://evil.example\r\nHTTP-Referer: http://evil.example\r\n"
-        "X-Title: evil\r\nOpenAI-Organization: evil\r\nCookie: evil=1\r\nX-Forwarded-For: 6.6.6.6\r\n"
-        "User-Agent: evil\r\nAccept-Encoding: evil\r\nX-Fal-Target-Url: http://evil.example\r\n";
-    char *plain = sent_for(RUN, GOOD_FIELDS "}", sizeof GOOD_FIELDS);
-    mock_reset(&mock);
-    struct answer a = post(server.port, RUN, headers, GOOD_FIELDS "}", sizeof GOOD_FIELDS);
-    expect_status("headers", &a, 200);
-    answer_free(&a);
-    char *with = sent();
-    assert_string_equal(plain, with);
-    free(plain);
-    free(with);
 }
 
 /* --- the suite */
@@ -566,9 +371,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(J13_J14_content_types),
         cmocka_unit_test(J15_queries),
         cmocka_unit_test(J15_logs_in_the_query),
-        cmocka_unit_test(T36_extra_keys_change_no_byte_sent_upstream),
-        cmocka_unit_test(J12_each_extra_key_alone_changes_no_byte),
-        cmocka_unit_test(T36_headers_of_the_caller_do_not_reach_the_upstream),
     };
     enum { NMADE = sizeof made / sizeof *made };
     static struct CMUnitTest tests[NROWS + NMADE];
