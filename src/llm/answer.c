@@ -171,6 +171,17 @@ static void read_error(yyjson_val *v, struct answer *out) {
                          yyjson_arr_size(json_get(metadata, "reasons")) > 0;
 }
 
+/* Errors that stand bare: older vLLM's {"object":"error","message":…} and FastAPI's {"detail":…}. */
+static void read_bare_error(yyjson_val *root, struct answer *out) {
+    struct slice detail = json_str(json_get(root, "detail"));
+    if (slice_is(json_str(json_get(root, "object")), "error")) {
+        read_error(root, out);
+    } else if (detail.len > 0 && !out->has_error) {
+        out->has_error = true;
+        out->error.message = detail;
+    }
+}
+
 /* --- usage */
 
 /* Negative, fractional or absurd counts are no counts (U22). */
@@ -298,6 +309,7 @@ bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind ki
     if (root == NULL) return false;
     yyjson_val *choices = json_get(root, "choices"), *choice = yyjson_arr_get_first(choices);
     read_error(json_get(root, "error"), out);
+    if (choices == NULL) read_bare_error(root, out);
     if (choice != NULL && !read_choice(r, choice, kind, out)) return false;
     if (slice_is(out->finish_reason, "error") && !out->has_error) out->has_error = true;
     read_usage(r, json_get(root, "usage"), &out->usage);

@@ -151,6 +151,21 @@ static void u14_errors_inside_an_answer_are_seen(void **state) {
         expect_text(a.error.code, rows[i].code);
         expect_text(a.error.message, rows[i].message);
     }
+    static const struct {
+        const char *json, *message, *code;
+    } bare[] = {
+        {"{\"object\":\"error\",\"message\":\"too long\",\"type\":\"BadRequestError\",\"code\":400}",
+         "too long", "400"},
+        {"{\"detail\":\"Not Found\"}", "Not Found", ""},
+        {"{\"error\":{\"message\":\"a\"},\"detail\":\"b\"}", "a", ""},
+    };
+    for (size_t i = 0; i < sizeof bare / sizeof *bare; i++) {
+        struct answer a;
+        assert_true(answer_read(&reader, slice_of(bare[i].json), ANSWER_WHOLE, &a));
+        assert_true(a.has_error);
+        expect_text(a.error.code, bare[i].code);
+        expect_text(a.error.message, bare[i].message);
+    }
     struct answer none;
     assert_true(answer_read(
         &reader, SLICE("{\"error\":null,\"choices\":[{\"message\":{\"content\":\"a\"}}]}"),
