@@ -276,47 +276,86 @@ static bool is_silence(yyjson_val *v) {
 }
 
 /* The first chunk of a stream gives a role, often nothing else: until one says more, another upstream can still answer. */
-static bool choice_says(yyjson_val *choice) {
-    yyjson_obj_iter it = yyjson_obj_iter_with(json_get(choice, "delta"));
-    if (yyjson_is_str(json_get(choice, "finish_reason"))) return true;
+static bool delta_says(yyjson_val *delta) {
+    yyjson_obj_iter it = yyjson_obj_iter_with(delta);
     for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)) != NULL;)
         if (!is_silence(yyjson_obj_iter_get_val(key)) && !slice_is(json_str(key), "role"))
             return true;
     return false;
 }
 
+/* --- members: one walk over an object instead of one for each name */
+
+struct name {
+    const char *text;
+    size_t len;
+};
+#define NAME(text) {text, sizeof text - 1}
+
+/* found[i] gets the value of names[i], NULL where there is none. */
+static void find_members(yyjson_val *obj, const struct name *names, size_t n, yyjson_val **found) {
+    yyjson_obj_iter it = yyjson_obj_iter_with(obj);
+    for (size_t i = 0; i < n; i++) found[i] = NULL;
+    for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)) != NULL;) {
+        size_t len = yyjson_get_len(key);
+        for (size_t i = 0; i < n; i++)
+            if (names[i].len == len && memcmp(names[i].text, yyjson_get_str(key), len) == 0)
+                found[i] = yyjson_obj_iter_get_val(key);
+    }
+}
+
+enum root_member { ROOT_ERROR, ROOT_CHOICES, ROOT_USAGE, ROOT_COUNT };
+static const struct name root_names[ROOT_COUNT] = {NAME("error"), NAME("choices"), NAME("usage")};
+
+enum choice_member { CHOICE_ERROR, CHOICE_MESSAGE, CHOICE_DELTA, CHOICE_FINISH, CHOICE_COUNT };
+static const struct name choice_names[CHOICE_COUNT] = {NAME("error"), NAME("message"),
+                                                       NAME("delta"), NAME("finish_reason")};
+
+enum text_member { TEXT_CONTENT, TEXT_REFUSAL, TEXT_REASONING, TEXT_REASONING_CONTENT, TEXT_COUNT };
+static const struct name text_names[TEXT_COUNT] = {NAME("content"), NAME("refusal"),
+                                                   NAME("reasoning"), NAME("reasoning_content")};
+
+static bool read_texts(struct answer_reader *r, yyjson_val *message, struct answer *out) {
+    yyjson_val *at[TEXT_COUNT];
+    find_members(message, text_names, TEXT_COUNT, at);
+    out->content = read_text(at[TEXT_CONTENT], &r->text);
+    if (out->content.len == 0) out->content = json_str(at[TEXT_REFUSAL]);
+    bool other = at[TEXT_REASONING] == NULL || yyjson_is_null(at[TEXT_REASONING]);
+    out->reasoning = read_text(at[other ? TEXT_REASONING_CONTENT : TEXT_REASONING], &r->reasoning);
+    return !r->text.failed && !r->reasoning.failed;
+}
+
 static bool read_choice(struct answer_reader *r, yyjson_val *choice, enum answer_kind kind,
                         struct answer *out) {
-    yyjson_val *m = json_get(choice, kind == ANSWER_WHOLE ? "message" : "delta");
-    yyjson_val *reasoning = json_get(m, "reasoning");
-    read_error(json_get(choice, "error"), out);
-    out->finish_reason = json_str(json_get(choice, "finish_reason"));
-    out->has_choice = yyjson_is_obj(choice) && (yyjson_is_obj(m) || kind == ANSWER_CHUNK);
-    if (!yyjson_is_obj(m)) return out->has_choice || out->has_error;
-    out->content = read_text(json_get(m, "content"), &r->text);
-    if (out->content.len == 0) out->content = json_str(json_get(m, "refusal"));
-    if (reasoning == NULL || yyjson_is_null(reasoning))
-        reasoning = json_get(m, "reasoning_content");
-    out->reasoning = read_text(reasoning, &r->reasoning);
-    return !r->text.failed && !r->reasoning.failed;
+    yyjson_val *at[CHOICE_COUNT];
+    find_members(choice, choice_names, CHOICE_COUNT, at);
+    yyjson_val *message = at[kind == ANSWER_WHOLE ? CHOICE_MESSAGE : CHOICE_DELTA];
+    read_error(at[CHOICE_ERROR], out);
+    out->finish_reason = json_str(at[CHOICE_FINISH]);
+    out->has_choice = yyjson_is_obj(choice) && (yyjson_is_obj(message) || kind != ANSWER_WHOLE);
+    if (kind == ANSWER_EVENT) out->says = yyjson_is_str(at[CHOICE_FINISH]) || delta_says(message);
+    if (!yyjson_is_obj(message)) return out->has_choice || out->has_error;
+    return read_texts(r, message, out);
 }
 
 bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind kind,
                  struct answer *out) {
+    yyjson_val *at[ROOT_COUNT];
     answer_done(r);
     *out = (struct answer){0};
     yyjson_val *root = parse_object(r, json, &out->repaired);
     if (root == NULL) return false;
-    yyjson_val *choices = json_get(root, "choices"), *choice = yyjson_arr_get_first(choices);
-    read_error(json_get(root, "error"), out);
+    find_members(root, root_names, ROOT_COUNT, at);
+    yyjson_val *choices = at[ROOT_CHOICES], *choice = yyjson_arr_get_first(choices);
+    read_error(at[ROOT_ERROR], out);
     if (choices == NULL) read_bare_error(root, out);
     if (choice != NULL && !read_choice(r, choice, kind, out)) return false;
     if (slice_is(out->finish_reason, "error") && !out->has_error) out->has_error = true;
-    read_usage(r, json_get(root, "usage"), &out->usage);
+    read_usage(r, at[ROOT_USAGE], &out->usage);
     if (out->has_error) return true;
     if (kind == ANSWER_WHOLE) return out->has_choice;
-    bool has_usage = yyjson_is_obj(json_get(root, "usage"));
-    out->says = yyjson_arr_size(choices) > 1 || choice_says(choice);
+    bool has_usage = yyjson_is_obj(at[ROOT_USAGE]);
+    out->says = out->says || yyjson_arr_size(choices) > 1;
     out->only_usage = choice == NULL && has_usage;
     return choice != NULL || yyjson_is_arr(choices) || has_usage;
 }

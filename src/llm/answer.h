@@ -31,7 +31,8 @@ struct answer {
 bool answer_init(struct answer_reader *r);
 void answer_free(struct answer_reader *r);
 
-enum answer_kind { ANSWER_WHOLE, ANSWER_CHUNK };
+/* An event is a chunk that is given on as it came: then it matters whether it says anything. */
+enum answer_kind { ANSWER_WHOLE, ANSWER_CHUNK, ANSWER_EVENT };
 
 /* False: not what the wire allows (docs/bad-input.md U12). *out lives until the next call or answer_done. */
 bool answer_read(struct answer_reader *r, struct slice json, enum answer_kind kind,

@@ -74,6 +74,7 @@ static struct llm_call *fresh(struct llm *m) {
     buf_init(&c->raw_usage, LLM_MAX_MESSAGE_BYTES * 2);
     buf_init(&c->message, LLM_MAX_MESSAGE_BYTES);
     c->m = m;
+    c->tell.run = relay_tell;
     return c;
 }
 
@@ -262,6 +263,7 @@ void call_begin(struct llm_call *c) {
 static void over(struct llm_call *c) {
     net_timer_stop(c->m->o.loop, &c->timer);
     net_defer_cancel(c->m->o.loop, &c->later);
+    net_defer_cancel(c->m->o.loop, &c->tell);
     call_unlist(c);
     release_slot(c);
     c->state = CALL_OVER;

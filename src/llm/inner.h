@@ -115,6 +115,7 @@ struct llm_call {
     struct net_timer timer; /* CALL_ENGINE */
     struct net_defer later; /* what could not be done at once: begin, or fail with `fault` */
     bool failing;
+    struct net_defer tell;       /* CALL_STREAM: what came is told when the read is done */
     struct buf body;             /* the request */
     struct buf in;               /* CALL_WHOLE, CALL_ERROR: the answer's bytes */
     struct buf output, thoughts; /* CALL_STREAM: text and reasoning so far */
@@ -158,6 +159,7 @@ static inline bool call_is_raw(const struct llm_call *c) {
     return c->r.members.len > 0;
 }
 extern const struct net_call_hooks relay_hooks;
+void relay_tell(struct net_defer *d); /* what llm_call.tell runs */
 /* Before each sending. */
 void relay_reset(struct llm_call *c);
 

@@ -75,6 +75,7 @@ static void on_head(struct net_call *n, const struct h1_head *head, void *user) 
 static void start(struct llm_call *c) {
     if (c->started) return;
     c->started = true;
+    buf_reset(&c->body, 0); /* the request will not be sent again */
     if (c->sink->on_start != NULL)
         c->sink->on_start(c->user, c->up->cfg->name, c->steps[c->at].model);
 }
@@ -174,7 +175,7 @@ static bool take_chunk(struct llm_call *c, struct slice data) {
         c->saw_done = true;
         return true;
     }
-    if (!answer_read(&c->m->reader, data, ANSWER_CHUNK, &a))
+    if (!answer_read(&c->m->reader, data, call_is_raw(c) ? ANSWER_EVENT : ANSWER_CHUNK, &a))
         return fail_stream(c, LLM_BAD_ANSWER, NULL, "a chunk that is none");
     if (call_is_raw(c))
         keep_event(c, data, &a);
@@ -202,7 +203,15 @@ static void stream_body(struct llm_call *c, struct slice data) {
         }
         if (r == SSE_EVENT && !take_chunk(c, ev.data)) return;
     }
-    tell_deltas(c);
+    net_defer(c->m->o.loop, &c->tell);
+}
+
+/* All that one read brought, in however many chunks of HTTP, is told at once. */
+void relay_tell(struct net_defer *d) {
+    struct llm_call *c = (struct llm_call *)(void *)((char *)d - offsetof(struct llm_call, tell));
+    call_enter(c);
+    if (c->state == CALL_STREAM) tell_deltas(c);
+    call_leave(c);
 }
 
 /* --- the end of an answer */
@@ -250,6 +259,7 @@ static enum llm_fault stream_verdict(struct llm_call *c, enum net_fault f) {
 }
 
 static void end_stream(struct llm_call *c, const struct net_call_end *end) {
+    if (!tell_deltas(c)) return;
     enum llm_fault f = stream_verdict(c, end->fault);
     struct llm_result r = {.output = buf_slice(&c->output),
                            .reasoning = buf_slice(&c->thoughts),

@@ -24,7 +24,6 @@
     (1U << 20) /* a head and a read, or what TLS still had when the call was paused */
 #define DIAL_AGAIN_MS 10U
 #define CALL_MAX_1XX 8U
-#define CALL_KEPT_HEAD_BYTES 4096U
 #define KEEP_ALIVE_MARGIN_MS \
     500U /* we give up an idle link this long before the peer said it would */
 
@@ -59,8 +58,6 @@ struct net_call {
     size_t address; /* next to try */
     int error;      /* of the last address */
     struct h1_body framing;
-    void *head; /* struct h1_head, as small as it can be, and the bytes it points into */
-    size_t head_bytes;
     unsigned informational;
     bool repeated, paused, got_bytes, keep_alive;
 };

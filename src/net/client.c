@@ -29,7 +29,6 @@ static void release(struct net_defer *d) {
     struct net_origin *o = (struct net_origin *)((char *)d - offsetof(struct net_origin, release));
     for (struct net_call *c = o->spare, *next; c != NULL; c = next) {
         next = c->next;
-        free(c->head);
         free(c);
     }
     net_tls_ticket_free(o->tls_ticket);
@@ -132,17 +131,13 @@ static void on_deferred(struct net_defer *d) {
 
 static struct net_call *take_call(struct net_origin *o) {
     struct net_call *c = o->spare;
-    void *head = NULL;
-    size_t head_bytes = 0;
     if (c != NULL) {
         o->spare = c->next;
         o->nspare--;
-        head = c->head;
-        head_bytes = c->head_bytes;
     } else if ((c = malloc(sizeof *c)) == NULL) {
         return NULL;
     }
-    *c = (struct net_call){.origin = o, .head = head, .head_bytes = head_bytes, .next = o->calls};
+    *c = (struct net_call){.origin = o, .next = o->calls};
     c->timer.fire = on_timer;
     c->defer.run = on_deferred;
     if (o->calls != NULL) o->calls->prev = c;
@@ -165,13 +160,7 @@ static void unhook(struct net_call *c) {
 
 static void give_back(struct net_call *c) {
     struct net_origin *o = c->origin;
-    if (c->head_bytes > CALL_KEPT_HEAD_BYTES) {
-        free(c->head);
-        c->head = NULL;
-        c->head_bytes = 0;
-    }
     if (o->nspare >= ORIGIN_SPARE_CALLS) {
-        free(c->head);
         free(c);
         return;
     }

@@ -68,7 +68,7 @@ struct net_call_end {
 };
 
 struct net_call_hooks {
-    /* head is valid until on_end has returned; it is only as large as its nheaders: never copy the struct. 1xx are read over. */
+    /* head is valid during the hook; it is only as large as its nheaders: never copy the struct. 1xx are read over. */
     void (*on_head)(struct net_call *c, const struct h1_head *head, void *user);
     void (*on_body)(struct net_call *c, struct slice data,
                     void *user); /* data is valid during the hook; never empty */
@@ -82,7 +82,7 @@ struct net_call_options {
     struct slice
         headers; /* ready lines, each ending CRLF; Host, Content-Length and Connection are added here */
     struct slice
-        body; /* path, headers and body are borrowed until on_end or cancel (a repeat needs them) */
+        body; /* path, headers and body are borrowed until on_head, on_end or cancel (a repeat needs them) */
     struct net_deadlines deadlines;
     const struct net_call_hooks *hooks; /* borrowed until on_end */
     void *user;

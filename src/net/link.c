@@ -1,5 +1,4 @@
 #include "net/call.h"
-#include "net/keep.h"
 #include "net/tls.h"
 
 #include <errno.h>
@@ -70,40 +69,17 @@ static void obey_keep_alive(struct link *k, const struct h1_head *head) {
     if (k->keep_ms > k->origin->idle_ms) k->keep_ms = k->origin->idle_ms;
 }
 
-/* The head into the call's own memory. NULL when there is none. */
-static const struct h1_head *hold_head(struct net_call *c, const struct h1_head *parsed,
-                                       const char *from, size_t len) {
-    size_t bytes = keep_head_bytes(parsed);
-    if (c->head_bytes < bytes + len) {
-        free(c->head);
-        c->head_bytes = bytes + len < 1024 ? 1024 : bytes + len;
-        c->head = malloc(c->head_bytes);
-        if (c->head == NULL) c->head_bytes = 0;
-    }
-    if (c->head == NULL) return NULL;
-    char *to = (char *)c->head + bytes;
-    memcpy(to, from, len);
-    keep_head(c->head, parsed, from, len, to);
-    return c->head;
-}
-
 /* True when the call is still there and wants more. */
 static bool still(const struct link *k, const struct net_call *c) {
     return k->call == c && !c->paused;
 }
 
-static bool head_read(struct link *k, struct net_call *c, const struct h1_head *parsed,
-                      const char *from, size_t len) {
-    if (parsed->status < 200) {
+static bool head_read(struct link *k, struct net_call *c, const struct h1_head *head) {
+    if (head->status < 200) {
         k->scan = (struct h1_scan){0};
-        if (parsed->status != 101 && ++c->informational <= CALL_MAX_1XX) return true;
+        if (head->status != 101 && ++c->informational <= CALL_MAX_1XX) return true;
         call_end(c, NET_PROTOCOL,
-                 parsed->status == 101 ? "unasked switch of protocols" : "too many 1xx answers");
-        return false;
-    }
-    const struct h1_head *head = hold_head(c, parsed, from, len);
-    if (head == NULL) {
-        call_end(c, NET_MEMORY, "out of memory");
+                 head->status == 101 ? "unasked switch of protocols" : "too many 1xx answers");
         return false;
     }
     h1_body_init(&c->framing, H1_RESPONSE, head, strcmp(c->opt.method, "HEAD") == 0);
@@ -117,17 +93,17 @@ static bool head_read(struct link *k, struct net_call *c, const struct h1_head *
 }
 
 static bool read_head(struct link *k, struct net_call *c, struct slice *view) {
-    struct h1_head *parsed = &k->origin->scratch;
+    struct h1_head *head =
+        &k->origin->scratch; /* it and what it points into: until the hook returns */
     struct h1_error err = {0};
     size_t used = 0;
-    switch (h1_head(H1_RESPONSE, view->ptr, view->len, &k->scan, parsed, &used, &err)) {
+    switch (h1_head(H1_RESPONSE, view->ptr, view->len, &k->scan, head, &used, &err)) {
     case H1_MORE: return false;
     case H1_ERROR: call_end(c, NET_PROTOCOL, err.reason); return false;
     case H1_DONE: break;
     }
-    const char *from = view->ptr;
     *view = slice_from(*view, used);
-    return head_read(k, c, parsed, from, used);
+    return head_read(k, c, head);
 }
 
 static bool read_body(struct link *k, struct net_call *c, struct slice *view) {

@@ -179,8 +179,8 @@ static void u14_errors_inside_an_answer_are_seen(void **state) {
     assert_true(flagged.error.flagged);
 }
 
-/* A chunk that only gives a role leaves the choice of another upstream open. */
-static void chunks_say_more_than_a_role_or_not(void **state) {
+/* An event that only gives a role leaves the choice of another upstream open. */
+static void events_say_more_than_a_role_or_not(void **state) {
 #define DELTA(text) "{\"choices\":[{\"index\":0,\"delta\":" text "}]}"
     static const struct {
         const char *json;
@@ -205,7 +205,7 @@ static void chunks_say_more_than_a_role_or_not(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct answer a;
-        assert_true(answer_read(&reader, slice_of(rows[i].json), ANSWER_CHUNK, &a));
+        assert_true(answer_read(&reader, slice_of(rows[i].json), ANSWER_EVENT, &a));
         if (a.says != rows[i].says || a.only_usage != rows[i].only_usage)
             fail_msg("row %zu: %d %d", i, a.says, a.only_usage);
         assert_false(a.repaired);
@@ -350,7 +350,7 @@ int main(void) {
         cmocka_unit_test(u12_answers_without_choices_are_bad),
         cmocka_unit_test(chunks_are_read),
         cmocka_unit_test(u14_errors_inside_an_answer_are_seen),
-        cmocka_unit_test(chunks_say_more_than_a_role_or_not),
+        cmocka_unit_test(events_say_more_than_a_role_or_not),
         cmocka_unit_test(u17_text_passed_on_keeps_its_escapes),
         cmocka_unit_test(u17_broken_characters_become_one_replacement_each),
         cmocka_unit_test(u22_odd_usage_is_no_usage),
