@@ -44,15 +44,18 @@ static bool is_post(const struct call *c) {
     return net_head(c->x)->method == H1_POST;
 }
 
+/* A limit of 0 costs no look at the clock. */
 static bool rates_ok(struct call *c) {
-    struct limits *l = c->api->limits;
+    struct api *a = c->api;
     const struct config_limits *mine = c->who.limits;
-    uint64_t now = clock_mono_ms(c->api->clock), wait = 0;
-    if (counted[c->route->kind].request && is_post(c)) {
-        wait = limits_request(l, c->who.key, mine->requests_per_minute, now);
+    uint64_t wait = 0;
+    if (counted[c->route->kind].request && is_post(c) && mine->requests_per_minute != 0) {
+        wait = limits_request(a->limits, c->who.key, mine->requests_per_minute,
+                              clock_mono_ms(a->clock));
         if (wait > 0) refuse_limit(c, LIMIT_REQUESTS, wait);
-    } else if (counted[c->route->kind].poll && !is_post(c)) {
-        wait = limits_poll(l, c->who.key, mine->status_polls_per_second, now);
+    } else if (counted[c->route->kind].poll && !is_post(c) && mine->status_polls_per_second != 0) {
+        wait = limits_poll(a->limits, c->who.key, mine->status_polls_per_second,
+                           clock_mono_ms(a->clock));
         if (wait > 0) refuse_limit(c, LIMIT_POLLS, wait);
     }
     return wait == 0;
@@ -106,7 +109,7 @@ static void refuse_missing(struct call *c) {
 /* Guessing is slowed down; the right key opens from the same address at any time. */
 static void refuse_wrong(struct call *c) {
     unsigned char address[LIMITS_ADDRESS_BYTES];
-    limits_address(net_peer(c->x), address);
+    limits_address(reach_peer(c->x), address);
     uint64_t wait = limits_wrong_key(c->api->limits, address, clock_mono_ms(c->api->clock));
     if (wait > 0) {
         refuse_limit(c, LIMIT_WRONG_KEYS, wait);

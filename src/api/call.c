@@ -256,7 +256,7 @@ static void log_call(struct call *c, const char *how) {
     char path[LOG_QUOTE_BYTES];
     const struct h1_head *h = net_head(c->x);
     log_request(LOG_DEBUG, c->request_id, how, "method=%s path=%s key=%.*s",
-                h1_method_name(h->method), log_quote(path, h->path), SLICE_ARG(c->who.key_id));
+                h1_method_name(h->method), log_quote(path, c->at.path), SLICE_ARG(c->who.key_id));
 }
 
 void call_drop_input(struct call *c) {

@@ -33,10 +33,13 @@ static struct forward *own(struct call *c) {
 
 /* --- connections */
 
+/* `host` has passed h1_host_ok: name, IPv4 or [IPv6], and maybe a port. */
 static struct net_origin *origin_of(struct net_loop *l, struct net_tls *tls, struct slice host) {
     char name[256];
     uint64_t n = tls != NULL ? 443 : 80;
-    struct slice port, bare = slice_cut(host, ':', &port);
+    ptrdiff_t end = slice_find(host, ']');
+    struct slice port, bare = slice_cut(end > 0 ? slice_from(host, (size_t)end) : host, ':', &port);
+    if (end > 0) bare = slice_make(host.ptr + 1, (size_t)end - 1);
     if (port.ptr != NULL) slice_to_range(port, 1, 65535, &n);
     snprintf(name, sizeof name, "%.*s", SLICE_ARG(bare));
     struct net_origin_options o = {

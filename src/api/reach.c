@@ -114,6 +114,23 @@ static struct slice forwarded(struct slice element, const char *name) {
     return SLICE("");
 }
 
+/* "192.0.2.1:4711" and "[2001:db8::1]:4711" without the rest; an IPv6 address without brackets has no port. */
+static struct slice bare_address(struct slice text) {
+    struct slice rest, tail;
+    if (text.len > 0 && text.ptr[0] == '[') return slice_cut(slice_from(text, 1), ']', &rest);
+    struct slice v4 = slice_cut(text, ':', &rest);
+    slice_cut(rest, ':', &tail);
+    return rest.ptr != NULL && tail.ptr == NULL ? v4 : text;
+}
+
+struct slice reach_peer(const struct net_exchange *x) {
+    const struct h1_head *h = net_head(x);
+    if (!net_peer_is_trusted(x)) return net_peer(x);
+    struct slice by = forwarded(last_of(h1_get(h, SLICE("forwarded"), NULL)), "for");
+    if (by.len == 0) by = last_of(h1_get(h, SLICE("x-forwarded-for"), NULL));
+    return by.len > 0 ? bare_address(by) : net_peer(x);
+}
+
 static void believe(struct reach *r, const struct h1_head *h) {
     struct slice element = last_of(h1_get(h, SLICE("forwarded"), NULL)),
                  proto = forwarded(element, "proto"), host = forwarded(element, "host");

@@ -19,6 +19,8 @@ struct reach {
 
 /* From the exchange itself. The slices live as long as its head. */
 void reach_of(struct reach *r, const struct config *cfg, const struct net_exchange *x);
+/* The caller's address as text: the connection's, or what a trusted proxy says of it. Lives as long as the head. */
+struct slice reach_peer(const struct net_exchange *x);
 /* Surface and prefix from host and path. */
 void reach_decide(struct reach *r, const struct config *cfg);
 /* What stands before "/{endpoint}" in an address of this surface: "http://localhost:8787/queue". */

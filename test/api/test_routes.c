@@ -16,6 +16,10 @@ struct arena *net_arena(struct net_exchange *x) {
     return &arena;
 }
 
+struct slice net_peer(const struct net_exchange *x) {
+    return SLICE("10.0.0.1");
+}
+
 bool net_peer_is_trusted(const struct net_exchange *x) {
     return trusted;
 }
@@ -264,6 +268,30 @@ static void reach_believes_trusted_proxies_only(void **state) {
     cfg.ntrusted_proxies = 0;
 }
 
+static void reach_knows_the_caller_behind_a_trusted_proxy(void **state) {
+    static const struct {
+        const char *header, *value, *want;
+    } cases[] = {
+        {"Forwarded", "for=192.0.2.1", "192.0.2.1"},
+        {"Forwarded", "for=\"192.0.2.1:4711\";proto=https", "192.0.2.1"},
+        {"Forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:4711\"", "2001:db8::1"},
+        {"Forwarded", "for=\"[2001:db8::1]\"", "2001:db8::1"},
+        {"X-Forwarded-For", "6.6.6.6, 192.0.2.1", "192.0.2.1"},
+        {"X-Forwarded-For", "2001:db8::1", "2001:db8::1"},
+        {"X-Forwarded-For", "", "10.0.0.1"},
+        {"Forwarded", "proto=https", "10.0.0.1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        head = (struct h1_head){.nheaders = 1};
+        head.headers[0] = (struct h1_header){slice_of(cases[i].header), slice_of(cases[i].value)};
+        trusted = true;
+        if (!slice_is(reach_peer(NULL), cases[i].want))
+            fail_msg("%s: %.*s", cases[i].value, SLICE_ARG(reach_peer(NULL)));
+        trusted = false;
+        assert_true(slice_is(reach_peer(NULL), "10.0.0.1"));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_find_every_surface),
@@ -274,6 +302,7 @@ int main(void) {
         cmocka_unit_test(routes_go_by_configured_hosts_first),
         cmocka_unit_test(reach_builds_addresses_as_the_caller_came),
         cmocka_unit_test(reach_believes_trusted_proxies_only),
+        cmocka_unit_test(reach_knows_the_caller_behind_a_trusted_proxy),
         cmocka_unit_test(routes_answer_405_with_allow),
         cmocka_unit_test(routes_know_no_tricks_in_the_path),
     };

@@ -13,6 +13,10 @@ const struct h1_head *net_head(const struct net_exchange *x) {
     return NULL;
 }
 
+struct slice net_peer(const struct net_exchange *x) {
+    return SLICE("10.0.0.1");
+}
+
 bool net_peer_is_trusted(const struct net_exchange *x) {
     return false;
 }
@@ -203,6 +207,20 @@ static void target_takes_fals_hosts(void **state) {
     }
 }
 
+static void target_split_takes_hosts_only_as_host(void **state) {
+    static const char *const none[] = {
+        "https://user@fal.run/x", "https://a:b@fal.run/x", "https:///x",     "https://fal.run:/x",
+        "https://fal.run:99999/", "https://fal,run/x",     "https://[::1/x", "https://%66al.run/x"};
+    static const char *const hosts[] = {"https://fal.run", "https://fal.run:8443/",
+                                        "http://[::1]:80/x?y"};
+    struct target_url u;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        if (target_split(slice_of(none[i]), &u)) fail_msg("taken: %s", none[i]);
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
+        assert_true(target_split(slice_of(hosts[i]), &u));
+    assert_true(slice_is(u.host, "[::1]:80") && slice_is(u.path, "/x") && slice_is(u.query, "y"));
+}
+
 /* Every beginning of a good address is either refused or names the same host. */
 static void target_never_takes_a_part_for_another_host(void **state) {
     static const char url[] =
@@ -335,6 +353,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(target_refuses_what_is_not_fals),
         cmocka_unit_test(target_takes_fals_hosts),
+        cmocka_unit_test(target_split_takes_hosts_only_as_host),
         cmocka_unit_test(target_never_takes_a_part_for_another_host),
         cmocka_unit_test(target_takes_addresses_of_our_own),
         cmocka_unit_test(target_globs_match_segments),

@@ -343,6 +343,8 @@ static void config_of_the_proxy_names_a_key_that_is_there(void **state) {
     config_free(c);
     refused(UP KEYS "proxy: { key: nobody }", NULL, NULL, 78, "no key has the id nobody");
     refused(UP "proxy: { forward: true }", NULL, NULL, 78, "FAL_KEY");
+    refused(UP "proxy: { forward: true, fal_key: x, forward_to: fal.run }", NULL, NULL, 78,
+            "forward_to");
     setenv("FAL_KEY", "a:b", 1);
     c = accepted(UP "proxy: { forward: true }", NULL, NULL);
     assert_true(secret_is_set(&c->proxy.fal_key));
