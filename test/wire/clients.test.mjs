@@ -10,7 +10,8 @@ import { startFront, startGate } from "./front.mjs";
 import { mockConfig, startMock, startServer } from "./server.mjs";
 
 const ids = Object.keys(clients);
-let mock, watched, gate, server;
+let mock, gate, server;
+const watched = {}; // an upstream for each client, to count at
 const proxies = {};
 
 // One for each case that asks for it.
@@ -23,15 +24,18 @@ function config() {
     late: "/delay/800",
     smile: "/surrogate-split",
     cut: "/cut/700",
-    failing: "/status/503",
-    overloaded: "/status/503",
     quiet: ["/ok", "keeps_nothing: true"],
     full: ["/silent", "concurrency: 1"],
     gate: gate.url,
-    watched: `${watched.url}/silent`,
-    endless: `${watched.url}/tokens/100000/sse-interval/20`,
   };
-  for (const id of ids) upstreams[`flaky-${id}`] = "/flaky/2/status/503";
+  // For each client its own: one that fails too often is left alone.
+  for (const id of ids) {
+    upstreams[`failing-${id}`] = "/status/503";
+    upstreams[`overloaded-${id}`] = "/status/503";
+    upstreams[`flaky-${id}`] = "/flaky/2/status/503";
+    upstreams[`watched-${id}`] = `${watched[id].url}/silent`;
+    upstreams[`endless-${id}`] = `${watched[id].url}/tokens/100000/sse-interval/20`;
+  }
   const limits = "concurrent_calls: 1, queue_length: 2";
   const keys = [
     "  - { id: kid, secret: ksecret }",
@@ -48,7 +52,8 @@ async function fill() {
 }
 
 before(async () => {
-  [mock, watched] = await Promise.all([startMock(), startMock()]);
+  mock = await startMock();
+  await Promise.all(ids.map(async (id) => (watched[id] = await startMock())));
   gate = await startGate(mock.url);
   server = await startServer(config(), { args: ["--grace", "1"] });
   await server.ready();
@@ -63,7 +68,7 @@ after(async () => {
   await Promise.all(Object.values(proxies).map((p) => p.stop()));
   await server?.stop();
   gate?.stop();
-  await Promise.all([mock?.stop(), watched?.stop()]);
+  await Promise.all([mock, ...Object.values(watched)].map((m) => m?.stop()));
 });
 
 function world(id) {
@@ -84,7 +89,7 @@ function world(id) {
       fronts.push(front);
       return front;
     },
-    closes: (leave) => closes(watched, leave),
+    closes: (leave) => closes(watched[id], leave),
     end: () => fronts.forEach((f) => f.stop()),
   };
 }
@@ -101,8 +106,8 @@ function test(id, feature, run) {
   });
 }
 
-const each = (table, run) => {
-  for (const [feature, what] of Object.entries(table)) for (const id of ids) test(id, feature, (t) => run(what, t));
+const each = (table, run, of = ids) => {
+  for (const [feature, what] of Object.entries(table)) for (const id of of) test(id, feature, (t) => run(what, t));
 };
 
 // The last answer, as it came.
@@ -139,8 +144,8 @@ describe("every feature", { concurrency }, () => {
   each(Object.fromEntries(Object.entries(cases).sort((a, b) => waits(a) - waits(b))), (run, t) => run(t));
 });
 
-describe("what must be seen upstream", () => {
-  each(alone, (run, t) => run(t));
+describe("what must be seen upstream", { concurrency }, () => {
+  for (const id of ids) describe(id, { concurrency: 1 }, () => each(alone, (run, t) => run(t), [id]));
 });
 
 describe("each way here", { concurrency }, () => {

@@ -1,8 +1,10 @@
 // What fal's clients are asked to do, feature by feature. Each case gets `t`:
 //   fal            the application's client; t.make({ key, headers, base, fetch }) makes another
-//   server, mock   ours and the upstream; `watched` another upstream, for the cases that count at it
+//   server, mock   ours and the upstream
+//   id             its name in features.json; upstreams that end with it are its own
 //   front()        a proxy in between that counts; ended after the case
 //   hold()         a prompt whose call of the model test/gate waits at `gate` until its release()
+//   closes(leave)  sees `leave` close the only call of test/watched-ID or test/endless-ID
 //   narrowKey()    a key with one call at a time and a queue of two; each case gets its own
 //   kind           its row of fal_clients.mjs
 // and may return the text of its cell, where that is not "yes".
@@ -217,7 +219,7 @@ export const cases = {
     const headers = { "X-Fal-No-Retry": "1" };
     const prompt = nonce();
     const fal = t.kind.newest ? t.fal : t.make({ headers });
-    const input = { prompt, model: "test/failing" };
+    const input = { prompt, model: `test/failing-${t.id}` };
     const { request_id: requestId } = await fal.queue.submit(ID, { input, ...(t.kind.newest && { headers }) });
     await ended(t, requestId);
     assert.equal((await t.mock.stats()).calls_by_prompt[prompt], 1);
@@ -435,7 +437,7 @@ export const errors = {
     check: (e) => assert.equal(e.body.error_type, "concurrent_requests_limit"),
   },
   "error.503": {
-    provoke: (t) => t.fal.run(ID, { input: { prompt: nonce(), model: "test/overloaded" } }),
+    provoke: (t) => t.fal.run(ID, { input: { prompt: nonce(), model: `test/overloaded-${t.id}` } }),
     status: 503,
     check: (e) => assert.equal(e.body.error_type, "runner_scheduling_failure"),
   },
@@ -454,10 +456,10 @@ export const errors = {
   },
 };
 
-// These count at an upstream of their own, one after the other.
+// These count at an upstream of the client's own, one after the other.
 export const watched = {
   async cancel(t) {
-    const requestId = await submitted(t, { prompt: "x", model: "test/watched" });
+    const requestId = await submitted(t, { prompt: "x", model: `test/watched-${t.id}` });
     await t.closes(() => t.fal.queue.cancel(ID, { requestId }));
     assert.equal((await ended(t, requestId)).error_type, "client_cancelled");
     if (t.kind.losesStatus) return;
@@ -466,20 +468,21 @@ export const watched = {
   },
 
   async "timeout.subscribe"(t) {
-    const input = { prompt: "x", model: "test/watched" };
-    const waiting = t.fal.subscribe(ID, { input, pollInterval: 20, timeout: 300 });
-    await t.closes(() => assert.rejects(waiting, /timed out waiting for the request to complete after 300ms/));
+    const input = { prompt: "x", model: `test/watched-${t.id}` };
+    const waiting = t.fal.subscribe(ID, { input, pollInterval: 20, timeout: 1000 });
+    const refused = assert.rejects(waiting, /timed out waiting for the request to complete after 1000ms/);
+    await t.closes(() => refused);
   },
 
   async "abort.run"(t) {
     const stop = new AbortController();
-    const input = { prompt: "x", model: "test/watched" };
+    const input = { prompt: "x", model: `test/watched-${t.id}` };
     const call = t.fal.run(ID, { input, abortSignal: stop.signal });
     await t.closes(() => (stop.abort(), assert.rejects(call, { name: "AbortError" })));
   },
 
   async "abort.stream"(t) {
-    const stream = await t.fal.stream(ID, { input: { prompt: "x", model: "test/endless" } });
+    const stream = await t.fal.stream(ID, { input: { prompt: "x", model: `test/endless-${t.id}` } });
     stream.done().catch(() => {});
     await new Promise((resolve) => stream.on("data", resolve));
     await t.closes(() => stream.abort());
