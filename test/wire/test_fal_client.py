@@ -49,7 +49,14 @@ def narrow_server(mock):
     server.stop()
 
 
-KEYS = "[{ id: kid, secret: ksecret, owner: team }]"
+KEYS = """
+  - { id: kid, secret: ksecret, owner: team }
+  - { id: one-sync, secret: s, concurrent_calls: 1 }
+  - { id: one-async, secret: s, concurrent_calls: 1 }
+  - { id: rate-sync, secret: s, requests_per_minute: 2 }
+  - { id: rate-async, secret: s, requests_per_minute: 2 }
+  - { id: polls, secret: s, status_polls_per_second: 5 }
+"""
 
 
 @functools.cache
@@ -490,6 +497,38 @@ def test_a_full_queue_is_asked_again_until_there_is_room(narrow, narrow_server, 
     narrow.tap.plan = make_room
     assert narrow.submit(APP, {"prompt": "x"}).status() == fal_client.Queued(1)
     assert [s.status for s in narrow.tap.arrived("POST")] == [429, 429, 200]
+
+
+@feature("error.429")
+def test_a_keys_own_limit_of_calls_lets_one_after_the_other(fal, hurry):
+    mine = fal.with_key(f"one-{fal.kind}:s")
+    first = running(mine)
+    error = refusal(run(), mine)
+    assert (error.status_code, error.error_type) == (429, "concurrent_requests_limit")
+    assert error.response_headers["x-fal-needs-retry"] == "1"
+    assert mine.submit(APP, {"prompt": "x"}).status() == fal_client.Queued(0)
+    first.cancel()
+    assert mine.run(APP, {"prompt": "x"})["output"]
+
+
+def test_a_keys_limit_of_requests_is_asked_ten_times_and_told(fal, hurry):
+    mine = fal.with_key(f"rate-{fal.kind}:s")
+    assert mine.run(APP, {"prompt": "x"})["output"]
+    mine.submit(APP, {"prompt": "x"})
+    error = refusal(run(), mine)
+    assert (error.status_code, error.error_type) == (429, "rate_limit_exceeded")
+    assert 0 < int(error.response_headers["retry-after"]) <= 60
+    assert [s.status for s in fal.tap.seen] == [200, 200] + [429] * 10
+
+
+def test_a_keys_limit_of_polls_slows_the_client_and_no_more(fal):
+    """The client waits ever longer by itself, and has its answer."""
+    mine = fal.with_key("polls:s")
+    handle = mine.submit(APP, {"prompt": "nonce:polls", "model": "test/late"})
+    for _ in mine.get_handle(APP, handle.request_id).iter_events(interval=0.01):
+        pass
+    assert "nonce:polls" in handle.get()["output"]
+    assert 429 in [s.status for s in fal.tap.arrived("/status")]
 
 
 NGINX = wire.answer(502, b"<html><center>nginx</center></html>", "text/html", server="ingress")
