@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 
 # One wrk run: load TARGET CONNECTIONS SECONDS ROUND BODY URL KEY PID. A valid round becomes a line in loads:
-# target connections round requests/s p50_ms p99_ms cpu_us_per_request cpu_share
+# (round 0 warms up and leaves none): target connections round requests/s p50_ms p99_ms cpu_us_per_request cpu_share
 load() {
     before=$(ticks "$8")
     result=$(export BENCH_BODY="$TMP/$5.json" BENCH_KEY="$7"
@@ -11,6 +11,7 @@ load() {
     result=$(printf '%s\n' "$result" | sed -n 's/^RESULT //p')
     # shellcheck disable=SC2086
     set -- "$1" "$2" "$4" $result
+    [ "$3" != 0 ] || return 0 # warming up
     if [ "${6:-1}" != 0 ] || [ "${4:-0}" = 0 ]; then
         echo "- $1 at $2 connections, round $3: ${6:-?} errors or answers but 2xx in ${4:-?} requests" >>"$TMP/invalid"
         say "bench: invalid round: $1, $2 connections: ${6:-?} errors in ${4:-?} requests"

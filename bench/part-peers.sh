@@ -147,6 +147,6 @@ peer_table() {
     memory "$ANYLLM_PID" Rss >"$TMP/memory_anyllm"
     memory "$NGINX" Rss >"$TMP/memory_nginx"
     for target in nginx anyllm $PEERS; do
-        echo "$(load_lines "$target" 64 | sed "s/^| 64 | $target /| $(peer_name "$target") $(peer_version "$target") /") $(cat "$TMP/memory_$target") |"
+        echo "$(load_lines "$target" 64 | sed "s/^| 64 | $target /| $(peer_name "$target") $(peer_version "$target") /; s/  |/ |/") $(cat "$TMP/memory_$target") |"
     done
 } >"$TMP/detail_peers"
