@@ -3,7 +3,7 @@ import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
 import OpenAI from "openai";
 import { cell } from "./cells.mjs";
-import { closes, nonce, until } from "./common.mjs";
+import { closes, nonce } from "./common.mjs";
 import { startFront, startGate } from "./front.mjs";
 import { mockConfig, startMock, startServer } from "./server.mjs";
 
@@ -18,7 +18,7 @@ before(async () => {
     slow: "/sse-interval/5",
     overloaded: "/status/503",
     breaks: "/error-in-stream/502",
-    full: ["/silent", "concurrency: 1"],
+    one: [gate.url, "concurrency: 1"],
     gate: gate.url,
     watched: `${watched.url}/silent`,
     endless: `${watched.url}/tokens/100000/sse-interval/20`,
@@ -150,15 +150,14 @@ const cases = {
   },
 
   async "openai.error.429"() {
-    const stop = new AbortController();
-    const first = client().chat.completions.create(ask("test/full").body, { signal: stop.signal });
-    try {
-      await until("the slot", async () => (await mock.stats()).open === 1);
-      return await refused("test/full", 429, "RateLimitError");
-    } finally {
-      stop.abort();
-      await assert.rejects(first);
-    }
+    const { content, body } = ask("test/one");
+    const { arrived, release } = gate.hold(content);
+    const first = client().chat.completions.create(body);
+    await arrived;
+    const cell = await refused("test/one", 429, "RateLimitError");
+    release();
+    assert.ok((await first).choices[0].message.content.startsWith(content));
+    return cell;
   },
 
   "openai.error.503": () => refused("test/overloaded", 503, "InternalServerError"),
@@ -173,6 +172,10 @@ const cases = {
     assert.ok(seen.length > 0);
   },
 
+};
+
+// These count at an upstream of their own, one after the other.
+const alone = {
   async "openai.timeout"() {
     const call = client({ timeout: 1000, maxRetries: 0 }).chat.completions.create(ask("test/watched").body);
     const refused = assert.rejects(call, OpenAI.APIConnectionTimeoutError);
@@ -193,7 +196,10 @@ const cases = {
   },
 };
 
-describe("OpenAI's client", () => {
-  for (const [feature, run] of Object.entries(cases))
+function each(table) {
+  for (const [feature, run] of Object.entries(table))
     it(`${feature}: openai`, { timeout: 30000 }, async () => cell("openai", feature, (await run()) ?? "yes"));
-});
+}
+
+describe("OpenAI's client", { concurrency: 16 }, () => each(cases));
+describe("OpenAI's client, seen upstream", () => each(alone));
