@@ -3,6 +3,7 @@
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
 import asyncio
+import concurrent.futures
 import functools
 import inspect
 import json
@@ -560,6 +561,18 @@ def test_an_answer_of_ours_is_never_taken_for_an_ingress(fal, hurry):
     fal.tap.plan = lambda seen: with_our_id
     assert refusal(fal.run, APP, {"prompt": "x"}).status_code == 503
     assert len(fal.tap.seen) == 2
+
+
+def test_a_server_that_dies_is_asked_again_and_knows_the_request(mock, kind, monkeypatch):
+    server = wire.Server(mock.config(late="/delay/500", extra=f"keys: {KEYS}"))
+    for fal in through(server, kind, monkeypatch):
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            waiting = threads.submit(fal.subscribe, APP, {"prompt": f"nonce:back-{kind}"}, interval=0.02)
+            wire.wait_until(lambda: fal.tap.arrived("/status"))
+            server.die_and_return()
+            assert f"nonce:back-{kind}" in waiting.result()["output"]
+        assert len(fal.tap.arrived("POST")) == 1
+    server.stop()
 
 
 # --- time and leaving

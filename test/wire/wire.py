@@ -85,17 +85,28 @@ class Mock(Child):
 class Server(Child):
     """anyllm with this configuration, in a folder of its own."""
 
-    def __init__(self, config, *args, env=None, listen="127.0.0.1:0"):
+    def __init__(self, config, *args):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="anyllm-test-"))
+        self.args = args
         file = self.folder / "anyllm.yaml"
         file.touch(0o600)
         file.write_text(config)
-        home = {"HOME": str(self.folder), "XDG_CACHE_HOME": str(CACHE.parent), "PATH": os.environ["PATH"]}
+        self.start("127.0.0.1:0")
+
+    def start(self, listen):
+        file, data = self.folder / "anyllm.yaml", self.folder / "data"
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "ANYLLM_ENGINE")}
         super().__init__(
-            BUILD / "anyllm", "serve", "--config", file, "--listen", listen, "--data", self.folder / "data", "--grace", "1", *args,
-            env=home | {k: v for k, v in os.environ.items() if k == "ANYLLM_ENGINE"} | (env or {}),
+            *[BUILD / "anyllm", "serve", "--config", file, "--data", data, "--listen", listen, "--grace", "1", *self.args],
+            env=kept | {"HOME": str(self.folder), "XDG_CACHE_HOME": str(CACHE.parent)},
         )
         self.base = self.line(r"listening on (http:\S+)")
+
+    def die_and_return(self):
+        """Killed, and started again at the same address with the same data."""
+        self.process.kill()
+        self.process.wait()
+        self.start(self.base.removeprefix("http://"))
 
     def ready(self, seconds=120):
         wait_until(lambda: self.call("GET", "/readyz")[0] == 200, seconds)
