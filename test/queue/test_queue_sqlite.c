@@ -271,6 +271,72 @@ static void a_restart_takes_up_what_ran(void **state) {
     assert_int_equal(count(s, "SELECT max(crashes) FROM request"), 1);
 }
 
+/* --- wishes, on the real clock and the real store */
+
+static void turn_until(struct service *s, const uint64_t *what, uint64_t value) {
+    while (*what < value) uv_run(&s->loop.uv, UV_RUN_ONCE);
+}
+
+/* Without waiting for the queue's timers. */
+static void die(struct service *s) {
+    s->store->backend->close(s->store, on_closed, s);
+    while (s->store != NULL) uv_run(&s->loop.uv, UV_RUN_ONCE);
+    queue_free(s->queue);
+    memset(s->runs, 0, sizeof s->runs);
+    s->nruns = 0;
+}
+
+static void a_start_timeout_goes_on_over_a_restart(void **state) {
+    struct service *s = *state;
+    struct queue_submit in = {.endpoint = SLICE("fal-ai/any-llm"),
+                              .owner = SLICE("app1"),
+                              .input = SLICE("{\"prompt\":\"x\"}"),
+                              .start_timeout_ms = 400};
+    uint64_t began = uv_hrtime();
+    s->capacity = 0;
+    queue_submit(s->queue, &in, next(s));
+    turn_until(s, &s->answered, 1);
+    die(s);
+    open_service(s);
+    net_loop_run(&s->loop); /* until no timer is left */
+    assert_true(uv_hrtime() - began >= 390 * 1000000ULL);
+    assert_int_equal(s->http_status[ask(s, s->ids[1], 'r')], 504);
+    assert_int_equal(count(s, "SELECT count(*) FROM result WHERE error_type = 'request_timeout'"
+                              " AND http_status = 504 AND length(headers) > 60"),
+                     1);
+}
+
+static void without_storing_no_text_stays_and_a_sweep_forgets_the_rest(void **state) {
+    struct service *s = *state;
+    struct queue_submit in = {.endpoint = SLICE("fal-ai/any-llm"),
+                              .owner = SLICE("app1"),
+                              .input = SLICE("{\"prompt\":\"x\"}"),
+                              .no_store = true};
+    queue_submit(s->queue, &in, next(s));
+    turn_until(s, &s->answered, 1);
+    struct queue_stats stats = {0};
+    for (; stats.completed == 0; queue_get_stats(s->queue, &stats))
+        uv_run(&s->loop.uv, UV_RUN_ONCE);
+    assert_int_equal(count(s, "SELECT count(*) FROM payload"), 0);
+    assert_int_equal(count(s, "SELECT forget_ms - completed_ms FROM request"), QUEUE_SHORT_KEEP_MS);
+    die(s);
+    sqlite3 *db;
+    char path[128];
+    snprintf(path, sizeof path, "%s/anyllm.db", s->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE request SET forget_ms = 1", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    open_service(s);
+    net_loop_run(&s->loop);
+    assert_int_equal(s->codes[ask(s, s->ids[1], 'r')], QUEUE_NOT_FOUND);
+    assert_int_equal(count(s,
+                           "SELECT (SELECT count(*) FROM request) + (SELECT count(*) FROM result)"
+                           " + (SELECT count(*) FROM log)"),
+                     0);
+    assert_int_equal(count(s, "SELECT count(*) FROM usage"), 1);
+}
+
 /* --- kill -9 */
 
 static void run_child(struct service *s, int accepted, int runs) {
@@ -373,6 +439,9 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(cancel_waiting_running_and_done, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_takes_up_what_ran, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_start_timeout_goes_on_over_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_storing_no_text_stays_and_a_sweep_forgets_the_rest,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(twenty_requests_survive_kill_9_in_the_middle, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_hundred_thousand_waiting_are_loaded, setup, teardown),
