@@ -80,6 +80,7 @@ export async function startServer(config, { data, env = {}, args = [], listen = 
     stop: async () => {
       const e = await child.stop("SIGTERM");
       rmSync(folder, { recursive: true, force: true });
+      if (/Sanitizer|runtime error:/.test(child.text)) throw new Error(child.text);
       return e;
     },
   };
