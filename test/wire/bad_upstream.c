@@ -1,5 +1,8 @@
-/* docs/bad-input.md: what goes wrong upstream, as the caller of a direct call and of a stream sees it. */
-#include "peer.h"
+/* docs/bad-input.md: what goes wrong upstream, as each surface tells it: the direct call, the stream and the queue of fal's
+ * endpoints, and the same in OpenAI's dialect. */
+#include "bad_upstream.h"
+
+#include "calls.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -11,213 +14,79 @@
 static struct server server, plain; /* the second stands for an upstream that knows no TLS */
 static struct mock mock;
 
-/* How a stream ends: as the direct call does (nothing was sent before the fault), by an error in its last event and a
- * cut connection, or well. BEFORE: as SAME, while the direct call is well. */
-enum stream { SAME, IN_BAND, WELL, BEFORE };
+#define RUN "/run/fal-ai/any-llm"
+#define QUEUE "/queue/fal-ai/any-llm"
+#define CHAT "/v1/chat/completions"
+#define CHAT_QUEUE "/queue/openrouter/router/openai/v1/chat/completions"
+#define ONCE "X-Fal-No-Retry: 1\r\n"
+#define MAX_BODY 384
 
-struct row {
-    const char *name;
-    const char *path; /* of the mock */
-    unsigned status;  /* of the direct call */
-    const char *type; /* error_type; NULL: an answer, or a fault list */
-    const char *says; /* in the answer; NULL: anything */
-    enum stream stream;
-    unsigned calls;      /* that reached the upstream, for one direct call; 0: any */
-    const char *options; /* of the upstream, as YAML */
-};
+static const char *prompt_for(const char *model) {
+    static char body[MAX_BODY];
+    snprintf(body, sizeof body, "{\"prompt\":\"x\",\"model\":\"test/%s\"}", model);
+    return body;
+}
 
-#define SHORT ", first_byte_timeout: 300ms, idle_timeout: 300ms"
-#define ODD "unexpected upstream response"
-#define TEXT "\"output\":\"The meaning of life"
-
-/* clang-format off */
-static const struct row rows[] = {
-    {"good", "/ok", 200, NULL, TEXT, WELL, 1, ""},
-
-    {"U3_401_of_the_upstream_is_502", "/status/401", 502, "runner_server_error", "upstream rejected the server's credentials", SAME, 1, ""},
-    {"U3_403_of_the_upstream_is_502", "/status/403", 502, "runner_server_error", "upstream rejected the server's credentials", SAME, 1, ""},
-    {"U4_400_is_422", "/status/400", 422, NULL, "\"loc\":", SAME, 1, ""},
-    {"U4_422_is_422", "/status/422", 422, NULL, "\"loc\":", SAME, 1, ""},
-    {"U5_404_is_502", "/status/404", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U7_no_quota_is_502", "/status/429/error-code/insufficient_quota", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U7_no_quota_with_retry_after_is_502", "/status/429/retry-after/7/error-code/insufficient_quota", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U8_500_is_502", "/status/500", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U8_502_is_502", "/status/502", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U9_503_is_503", "/status/503", 503, "runner_scheduling_failure", NULL, SAME, 1, ""},
-    {"U9_504_is_503", "/status/504", 503, "runner_scheduling_failure", NULL, SAME, 1, ""},
-    {"U9_524_is_503", "/status/524", 503, "runner_scheduling_failure", NULL, SAME, 1, ""},
-    {"U9_529_is_503", "/status/529", 503, "runner_scheduling_failure", NULL, SAME, 1, ""},
-
-    {"U10_no_headers_is_504", "/silent", 504, "request_timeout", NULL, SAME, 1, SHORT},
-    {"U11_silence_behind_the_head_is_504", "/stall/200", 504, "request_timeout", NULL, SAME, 0, SHORT},
-    {"U11_silence_in_a_stream_is_told_in_it", "/stall/e3", 0, NULL, NULL, IN_BAND, 0, SHORT},
-
-    {"U12_HTML_is_502", "/html", 502, "runner_server_error", ODD, SAME, 2, ""},
-    {"U12_empty_body_is_502", "/empty", 502, "runner_server_error", ODD, SAME, 2, ""},
-    {"U12_null_is_502", "/null", 502, "runner_server_error", ODD, SAME, 2, ""},
-    {"U12_no_choices_is_502", "/no-choices", 502, "runner_server_error", ODD, SAME, 2, ""},
-    {"U12_empty_choices_are_502", "/choices-empty", 502, "runner_server_error", ODD, SAME, 2, ""},
-
-    {"U13_cut_body_is_502", "/cut/300", 502, "runner_incomplete_response", NULL, SAME, 0, ""},
-    {"U13_reset_body_is_502", "/reset/300", 502, "runner_incomplete_response", NULL, SAME, 0, ""},
-    {"U13_stream_cut_by_FIN", "/cut/e5", 0, NULL, NULL, IN_BAND, 0, ""},
-    {"U13_stream_cut_by_RST", "/sse-interval/5/reset/e5", 0, NULL, NULL, IN_BAND, 0, ""},
-    {"U13_stream_without_DONE", "/no-done", 0, NULL, NULL, IN_BAND, 0, ""},
-    {"U13_stream_without_finish_reason", "/no-finish", 0, NULL, NULL, IN_BAND, 0, ""},
-    {"U13_stream_without_either", "/no-finish/no-done", 0, NULL, NULL, IN_BAND, 0, ""},
-
-    {"U14_error_in_the_body_is_502", "/error-in-stream", 502, "runner_server_error", NULL, IN_BAND, 0, ""},
-    {"U14_error_429_in_the_body_is_429", "/error-in-stream/429", 429, "rate_limit_exceeded", NULL, IN_BAND, 0, ""},
-    {"U14_error_503_in_the_body_is_503", "/error-in-stream/503", 503, "runner_scheduling_failure", NULL, IN_BAND, 0, ""},
-
-    {"U15_lines_that_end_in_CR", "/cr-only", 0, NULL, NULL, WELL, 0, ""},
-    {"U15_lines_that_end_in_CRLF", "/crlf", 0, NULL, NULL, WELL, 0, ""},
-    {"U15_byte_order_mark", "/bom", 0, NULL, NULL, WELL, 0, ""},
-    {"U15_flood_of_comments", "/comments/200", 0, NULL, NULL, WELL, 0, ""},
-    {"U15_line_of_100_KB", "/bigline/100000", 200, NULL, NULL, WELL, 1, ""},
-    {"U15_line_of_900_KB", "/bigline/900000", 200, NULL, NULL, WELL, 1, ""},
-    {"U15_line_over_1_MiB", "/bigline/1100000", 200, NULL, NULL, BEFORE, 0, ""},
-    {"U15_line_of_10_MB", "/bigline/10000000", 0, NULL, NULL, BEFORE, 0, ""},
-    {"U15_data_in_1000_lines", "/data-lines/1000", 0, NULL, NULL, WELL, 0, ""},
-    {"U15_other_fields", "/sse-fields", 0, NULL, NULL, WELL, 0, ""},
-    {"U16_one_byte_at_a_time", "/onebyte/tokens/20", 200, NULL, TEXT, WELL, 1, ""},
-    {"U16_chunks_of_one_byte", "/chunked/1", 200, NULL, TEXT, WELL, 1, ""},
-
-    {"U18_flood_of_1xx_is_502", "/flood-1xx", 502, NULL, NULL, SAME, 0, ""},
-    {"U18_10_MB_of_headers_is_502", "/headers-big", 502, NULL, NULL, SAME, 0, ""},
-    {"U19_length_longer_than_the_body_is_502", "/longer-cl", 502, "runner_incomplete_response", NULL, WELL, 0, ""},
-    {"U19_length_shorter_than_the_body_is_502", "/shorter-cl", 502, "runner_server_error", NULL, WELL, 0, ""},
-
-    {"U20_301_is_not_followed", "/status/301", 502, NULL, NULL, SAME, 0, ""},
-    {"U20_302_is_not_followed", "/status/302", 502, NULL, NULL, SAME, 0, ""},
-    {"U20_307_is_not_followed", "/redirect", 502, NULL, NULL, SAME, 0, ""},
-    {"U20_308_is_not_followed", "/status/308", 502, NULL, NULL, SAME, 0, ""},
-
-    {"U21_gzip_is_502", "/gzip", 502, "runner_server_error", NULL, SAME, 0, ""},
-    {"U21_unknown_encoding_is_502", "/encoding/br", 502, "runner_server_error", NULL, SAME, 0, ""},
-    {"U21_identity_is_good", "/encoding/identity", 200, NULL, TEXT, WELL, 1, ""},
-
-    {"U22_no_usage", "/usage/missing", 200, NULL, TEXT, WELL, 1, ""},
-    {"U22_negative_usage", "/usage/negative", 200, NULL, TEXT, WELL, 1, ""},
-    {"U22_absurd_usage", "/usage/absurd", 200, NULL, TEXT, WELL, 1, ""},
-
-    {"U23_finish_reason_length", "/length-finish", 200, NULL, "\"partial\":false", WELL, 1, ""},
-    {"U23_finish_reason_content_filter", "/finish/content_filter", 200, NULL, "\"partial\":false", WELL, 1, ""},
-    {"U23_unknown_finish_reason", "/finish/tired", 200, NULL, "\"partial\":false", WELL, 1, ""},
-
-    {"U26_echoed_key_is_scrubbed", "/echo-auth", 502, "runner_server_error", NULL, SAME, 1, ""},
-    {"U26_echoed_key_in_a_400_is_scrubbed", "/status/400/echo-auth", 422, NULL, "\"loc\":", SAME, 1, ""},
-    {"U26_echoed_key_in_a_500_is_scrubbed", "/status/500/echo-auth", 502, NULL, NULL, SAME, 0, ""},
-    {"U26_echoed_key_in_a_429_is_scrubbed", "/status/429/echo-auth", 429, NULL, NULL, SAME, 0, ""},
-};
-/* clang-format on */
-
-#define NROWS (sizeof rows / sizeof *rows)
-
-static void expect_status(const char *what, const struct answer *a, unsigned status) {
-    if (a->status != status)
-        fail_msg("%s: %u instead of %u:\n%s%s", what, a->status, status, a->head.p,
-                 a->body.len > 0 ? a->body.p : "");
+/* Each row has an upstream for each dialect, so that no breaker opens. */
+static const char *chat_for(const char *model, bool stream) {
+    static char body[MAX_BODY];
+    snprintf(body, sizeof body,
+             "{\"model\":\"chat/%s\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]%s}", model,
+             stream ? ",\"stream\":true" : "");
+    return body;
 }
 
 static struct answer direct(const char *model) {
-    char body[256];
-    snprintf(body, sizeof body, "{\"prompt\":\"x\",\"model\":\"test/%s\"}", model);
-    return post_json(server.port, "/run/fal-ai/any-llm", body);
+    return post_json(server.port, RUN, prompt_for(model));
 }
+
+static struct streamed stream(const char *model) {
+    const char *body = prompt_for(model);
+    return stream_of(server.port, RUN "/stream", "", body, strlen(body));
+}
+
+/* --- what every failure has */
+
+static void expect_no_address(const char *what, const struct answer *a) {
+    char value[32];
+    if (answer_says(a, "127.0.0.1") || answer_says(a, "/v1"))
+        fail_msg("%s: names the address: %s", what, a->body.p);
+    if (a->status == 502 && answer_header(a, "retry-after", value, sizeof value))
+        fail_msg("%s: says Retry-After: %s although waiting does not help", what, value);
+}
+
+static void expect_calls(const struct row *r) {
+    unsigned long calls = mock_count(&mock, "calls");
+    if (r->calls != 0 && calls != r->calls)
+        fail_msg("%s: %lu calls instead of %u", r->name, calls, r->calls);
+}
+
+/* --- fal's dialect */
 
 static void expect_usage_sane(const char *what, const struct answer *a) {
     yyjson_doc *doc = answer_json(what, a);
     yyjson_val *usage = yyjson_obj_get(yyjson_doc_get_root(doc), "usage"), *k, *v;
+    char units[32];
     size_t i, n;
     yyjson_obj_foreach(usage, i, n, k, v) if (yyjson_is_sint(v) && yyjson_get_sint(v) < 0)
         fail_msg("%s: negative usage: %s", what, a->body.p);
+    if (!answer_header(a, "x-fal-billable-units", units, sizeof units) || units[0] == '-')
+        fail_msg("%s: %s units", what, units);
     yyjson_doc_free(doc);
 }
 
 static void expect_direct(const struct row *r) {
-    char value[32];
     mock_reset(&mock);
     struct answer a = direct(r->name);
     expect_status(r->name, &a, r->status);
-    if (r->says != NULL && !answer_says(&a, r->says))
-        fail_msg("%s: does not say %s: %s", r->name, r->says, a.body.p);
-    answer_header(&a, "x-fal-error-type", value, sizeof value);
-    if (r->type != NULL && strcmp(value, r->type) != 0)
-        fail_msg("%s: error type \"%s\" instead of %s", r->name, value, r->type);
-    if (answer_says(&a, "127.0.0.1") || answer_says(&a, "/v1"))
-        fail_msg("%s: names the address: %s", r->name, a.body.p);
-    if (r->status == 502 && answer_header(&a, "retry-after", value, sizeof value))
-        fail_msg("%s: says Retry-After: %s although waiting does not help", r->name, value);
-    if (a.status == 200) expect_usage_sane(r->name, &a);
-    unsigned long calls = mock_count(&mock, "calls");
-    if (r->calls != 0 && calls != r->calls)
-        fail_msg("%s: %lu calls instead of %u", r->name, calls, r->calls);
+    expect_says(r->name, &a, r->says);
+    if (r->type != NULL) expect_header(r->name, &a, "x-fal-error-type", r->type);
+    if (a.status == 200)
+        expect_usage_sane(r->name, &a);
+    else
+        expect_no_address(r->name, &a);
+    expect_calls(r);
     answer_free(&a);
-}
-
-/* --- streams */
-
-/* All that came, from the status line to the end of the connection or of the answer. */
-struct streamed {
-    unsigned status;
-    struct text last; /* the data of the last event */
-    size_t events;
-    bool whole; /* the last chunk came */
-};
-
-static void note_event(struct streamed *s, const char *data, size_t len) {
-    s->last.len = 0;
-    text_add(&s->last, data, len);
-    s->events++;
-}
-
-static void read_events(struct streamed *s, const struct text *body) {
-    const char *at = body->len > 0 ? body->p : "";
-    for (const char *end; (end = strstr(at, "\n\n")) != NULL; at = end + 2)
-        if (strncmp(at, "data: ", 6) == 0) note_event(s, at + 6, (size_t)(end - at - 6));
-    if (*at != '\0') fail_msg("the stream ends within an event: %s", at);
-}
-
-/* Whole chunks only; a chunk that is cut is no event. */
-static bool dechunk_all(const char *p, size_t len, struct text *body) {
-    while (len > 0) {
-        char *line_end;
-        size_t size = strtoul(p, &line_end, 16), head = (size_t)(line_end - p) + 2;
-        if (len < head + size + 2) return false;
-        text_add(body, p + head, size);
-        p += head + size + 2;
-        len -= head + size + 2;
-        if (size == 0) return true;
-    }
-    return false;
-}
-
-static struct streamed stream(const char *model) {
-    struct peer p = peer_open(server.port);
-    struct streamed s = {0};
-    struct text t = {0}, body = {0};
-    text_printf(&t, "{\"prompt\":\"x\",\"model\":\"test/%s\"}", model);
-    struct text request = {0};
-    text_printf(&request,
-                "POST /run/fal-ai/any-llm/stream HTTP/1.1\r\n" HOST
-                "Connection: close\r\nContent-Length: %zu\r\n\r\n%s",
-                t.len, t.p);
-    peer_send(&p, request.p, request.len);
-    peer_listen(&p, PATIENCE_MS);
-    if (p.end == PEER_OPEN) fail_msg("%s: the stream does not end", model);
-    const char *blank = p.in.len > 0 ? strstr(p.in.p, "\r\n\r\n") : NULL;
-    if (blank == NULL) fail_msg("%s: no answer", model);
-    s.status = (unsigned)strtoul(p.in.p + 9, NULL, 10);
-    if (strstr(p.in.p, "text/event-stream") != NULL) {
-        s.whole = dechunk_all(blank + 4, p.in.len - (size_t)(blank + 4 - p.in.p), &body);
-        read_events(&s, &body);
-    }
-    text_free(&t);
-    text_free(&request);
-    text_free(&body);
-    peer_close(&p);
-    return s;
 }
 
 static void expect_last(const char *what, const struct streamed *s, bool failed) {
@@ -227,43 +96,208 @@ static void expect_last(const char *what, const struct streamed *s, bool failed)
     yyjson_val *root = yyjson_doc_get_root(doc);
     bool error = yyjson_is_str(yyjson_obj_get(root, "error")),
          partial = yyjson_get_bool(yyjson_obj_get(root, "partial"));
-    if (error != failed || partial != failed || s->whole == failed ||
+    if (error != failed || partial != failed || s->whole == failed || s->done ||
         !yyjson_is_str(yyjson_obj_get(root, "output")))
         fail_msg("%s: should end %s, last event, last chunk %s: %s", what,
                  failed ? "with an error" : "well", s->whole ? "sent" : "not sent", s->last.p);
     yyjson_doc_free(doc);
 }
 
+/* 502 where what begins the stream is bad; 200 where the stream has begun. */
+static unsigned stream_status(const struct row *r, unsigned refused) {
+    return r->stream == SAME ? refused : r->stream == BEFORE ? 502 : 200;
+}
+
 static void expect_stream(const struct row *r) {
     struct streamed s = stream(r->name);
-    unsigned want = r->stream == SAME ? r->status : r->stream == BEFORE ? 502 : 200;
+    unsigned want = stream_status(r, r->status);
     if (s.status != want)
         fail_msg("%s: the stream begins with %u instead of %u", r->name, s.status, want);
     if (want != 200 && s.events > 0) fail_msg("%s: events in an error", r->name);
     if (want == 200) expect_last(r->name, &s, r->stream == IN_BAND);
-    text_free(&s.last);
+    streamed_free(&s);
 }
 
+/* --- the queue */
+
+static unsigned status_of_type(const char *type) {
+    static const struct {
+        const char *type;
+        unsigned status;
+    } known[] = {{"request_timeout", 504},
+                 {"rate_limit_exceeded", 429},
+                 {"runner_scheduling_failure", 503}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(type, known[i].type) == 0) return known[i].status;
+    return 502;
+}
+
+static void expect_status_says(const struct row *r, const char *id, bool failed) {
+    char path[128], want[96];
+    snprintf(path, sizeof path, QUEUE "/requests/%s/status", id);
+    struct answer a = get(server.port, path);
+    expect_status(r->name, &a, 200);
+    if (answer_says(&a, "\"error\":") != failed) fail_msg("%s: the status: %s", r->name, a.body.p);
+    snprintf(want, sizeof want, "\"error_type\":\"%s\"", r->type != NULL ? r->type : "");
+    if (failed && r->type != NULL) expect_says(r->name, &a, want);
+    answer_free(&a);
+}
+
+/* One attempt. A failure is a failure also where text had come, and says what had come. */
+static void expect_queued(const struct row *r) {
+    const char *body = prompt_for(r->name);
+    mock_reset(&mock);
+    struct answer a = post(server.port, QUEUE, ONCE, body, strlen(body));
+    expect_status(r->name, &a, 200);
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    a = result_of(server.port, QUEUE, "", id);
+    unsigned want = r->stream == IN_BAND ? status_of_type(r->type) : stream_status(r, r->status);
+    expect_status(r->name, &a, want);
+    if (want != 200) {
+        if (r->type != NULL) expect_header(r->name, &a, "x-fal-error-type", r->type);
+        if (r->stream == IN_BAND) expect_says(r->name, &a, "\"partial_output\":\"The meaning");
+        expect_no_address(r->name, &a);
+    }
+    if (r->stream != BEFORE) expect_calls(r);
+    expect_status_says(r, id, want != 200);
+    answer_free(&a);
+    free(id);
+}
+
+/* --- OpenAI's dialect: 400 where fal says 422, and the type as the code */
+
+static unsigned chat_status(unsigned fals) {
+    return fals == 422 ? 400 : fals;
+}
+
+static void expect_error(const struct row *r, const char *text, size_t len) {
+    yyjson_doc *doc = yyjson_read(text, len, 0);
+    yyjson_val *e = yyjson_obj_get(yyjson_doc_get_root(doc), "error"),
+               *code = yyjson_obj_get(e, "code");
+    if (!yyjson_is_str(yyjson_obj_get(e, "message")) || !yyjson_is_str(yyjson_obj_get(e, "type")) ||
+        yyjson_obj_get(e, "param") == NULL || code == NULL)
+        fail_msg("%s: the error is not OpenAI's: %.*s", r->name, (int)len, text);
+    if (r->type != NULL && !yyjson_equals_str(code, r->type))
+        fail_msg("%s: code %s instead of %s", r->name, yyjson_get_str(code), r->type);
+    yyjson_doc_free(doc);
+}
+
+static void expect_chat_answer(const struct row *r, const struct answer *a, unsigned want) {
+    expect_status(r->name, a, want);
+    if (want == 200) {
+        expect_says(r->name, a, "\"choices\"");
+        return;
+    }
+    expect_error(r, a->body.p, a->body.len);
+    expect_no_address(r->name, a);
+}
+
+static void expect_chat(const struct row *r) {
+    mock_reset(&mock);
+    struct answer a = post_json(server.port, CHAT, chat_for(r->name, false));
+    expect_chat_answer(r, &a, chat_status(r->status));
+    expect_calls(r);
+    answer_free(&a);
+    mock_reset(&mock);
+    const char *body = chat_for(r->name, false);
+    a = queued(server.port, CHAT_QUEUE, ONCE, body, strlen(body));
+    expect_chat_answer(r, &a, chat_status(r->status));
+    expect_calls(r);
+    answer_free(&a);
+}
+
+static void expect_chat_stream(const struct row *r) {
+    const char *body = chat_for(r->name, true);
+    struct streamed s = stream_of(server.port, CHAT, "", body, strlen(body));
+    unsigned want = stream_status(r, chat_status(r->status));
+    bool failed = r->stream == IN_BAND;
+    if (s.status != want)
+        fail_msg("%s: OpenAI's stream begins with %u instead of %u", r->name, s.status, want);
+    if (want == 200) {
+        if (s.done == failed || s.whole == failed)
+            fail_msg("%s: OpenAI's stream ends wrongly: %s", r->name, s.last.p);
+        if (failed) expect_error(r, s.last.p, s.last.len);
+        if (!failed && strstr(s.body.p, "\"finish_reason\":\"") == NULL)
+            fail_msg("%s: no finish_reason: %s", r->name, s.body.p);
+    } else if (s.events_type) {
+        fail_msg("%s: an error as a stream", r->name);
+    }
+    streamed_free(&s);
+}
+
+/* The breaker of an upstream looks after five faults in a row: these are fewer of each. */
 static void row_is_answered_as_written(void **state) {
     const struct row *r = *state;
     if (r->status != 0) expect_direct(r);
     expect_stream(r);
+    expect_queued(r);
+    if (r->status != 0) expect_chat(r);
+    expect_chat_stream(r);
+}
+
+/* What waiting cannot heal is not tried again. */
+static void the_queue_tries_nothing_again_that_cannot_heal(void **state) {
+    static const char *const names[] = {"U3_401_", "U4_400_", "U5_404_", "U7_no_quota_is", "U12_HTML",
+                                        "U18_10_MB", "U20_301", "U21_gzip"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (size_t k = 0; k < NROWS; k++) {
+            const struct row *r = &rows[k];
+            if (strncmp(r->name, names[i], strlen(names[i])) != 0) continue;
+            const char *body = prompt_for(r->name);
+            mock_reset(&mock);
+            struct answer a = queued(server.port, QUEUE, "", body, strlen(body));
+            expect_status(r->name, &a, r->status);
+            assert_true(mock_count(&mock, "calls") <= 2);
+            answer_free(&a);
+        }
+}
+
+/* U8: the queue comes back by itself, the direct call says what happened. */
+static void the_queue_tries_again_what_may_heal(void **state) {
+    static const char *const models[] = {"heals-500", "heals-503", "heals-cut"};
+    for (size_t i = 0; i < 3; i++) {
+        char body[MAX_BODY];
+        snprintf(body, sizeof body, "{\"prompt\":\"direct\",\"model\":\"test/%s\"}", models[i]);
+        struct answer a = post_json(server.port, RUN, body);
+        expect_status(models[i], &a, i == 1 ? 503 : 502);
+        answer_free(&a);
+        const char *again = prompt_for(models[i]);
+        mock_reset(&mock);
+        a = queued(server.port, QUEUE, "", again, strlen(again));
+        expect_status(models[i], &a, 200);
+        assert_int_equal(mock_count(&mock, "calls"), 2);
+        answer_free(&a);
+    }
 }
 
 /* --- U1, U2 */
 
+/* At every surface the same fault, in its shape. */
+static void expect_everywhere(const struct row *r) {
+    const char *body;
+    expect_direct(r);
+    expect_stream(r);
+    body = prompt_for(r->name);
+    struct answer a = queued(server.port, QUEUE, ONCE, body, strlen(body));
+    expect_status(r->name, &a, r->status);
+    expect_header(r->name, &a, "x-fal-error-type", r->type);
+    answer_free(&a);
+    expect_chat(r);
+    expect_chat_stream(r);
+}
+
 static void U1_nobody_listens_is_503(void **state) {
-    static const char *const models[] = {"refused", "no-name"};
-    for (size_t i = 0; i < 2; i++) {
-        char type[48];
-        struct answer a = direct(models[i]);
-        expect_status(models[i], &a, 503);
-        answer_header(&a, "x-fal-error-type", type, sizeof type);
-        if (strcmp(type, "runner_connection_refused") != 0 &&
-            (i == 0 || strcmp(type, "runner_connection_timeout") != 0))
-            fail_msg("%s: %s", models[i], type);
-        answer_free(&a);
-    }
+    static const struct row refused = {.name = "refused", .status = 503,
+                                       .type = "runner_connection_refused"};
+    expect_everywhere(&refused);
+    char type[48];
+    struct answer a = direct("no-name");
+    expect_status("no-name", &a, 503);
+    answer_header(&a, "x-fal-error-type", type, sizeof type);
+    assert_true(strcmp(type, "runner_connection_refused") == 0 ||
+                strcmp(type, "runner_connection_timeout") == 0);
+    answer_free(&a);
 }
 
 /* A listener whose queue of connections is full takes no more: connecting to it hangs. */
@@ -285,19 +319,15 @@ static unsigned deaf_listener(void) {
 }
 
 static void U1_connect_timeout_is_503(void **state) {
-    char type[48];
-    struct answer a = direct("deaf");
-    expect_status("deaf", &a, 503);
-    answer_header(&a, "x-fal-error-type", type, sizeof type);
-    assert_string_equal(type, "runner_connection_timeout");
-    answer_free(&a);
+    static const struct row deaf = {.name = "deaf", .status = 503,
+                                    .type = "runner_connection_timeout"};
+    expect_everywhere(&deaf);
 }
 
 static void U2_no_TLS_at_the_other_end_is_502(void **state) {
-    struct answer a = direct("tls");
-    expect_status("tls", &a, 502);
-    assert_true(answer_says(&a, "upstream TLS error"));
-    answer_free(&a);
+    static const struct row tls = {.name = "tls", .status = 502, .type = "runner_connection_error",
+                                   .says = "upstream TLS error"};
+    expect_everywhere(&tls);
 }
 
 /* --- U6 */
@@ -318,6 +348,10 @@ static void U6_retry_after_reaches_the_caller(void **state) {
         unsigned long n = strtoul(value, NULL, 10);
         if (n < cases[i].min || n > cases[i].max)
             fail_msg("%s: Retry-After: %s", cases[i].model, value);
+        struct answer chat = post_json(server.port, CHAT, chat_for(cases[i].model, false));
+        expect_status(cases[i].model, &chat, 429);
+        if (i != 1 && i != 4) expect_header(cases[i].model, &chat, "retry-after", value);
+        answer_free(&chat);
         answer_free(&a);
     }
 }
@@ -350,7 +384,7 @@ static void expect_output(const char *model, const char *want) {
     yyjson_doc_free(doc);
     yyjson_doc_free(event);
     answer_free(&a);
-    text_free(&s.last);
+    streamed_free(&s);
 }
 
 static void U16_characters_split_anywhere_come_whole(void **state) {
@@ -365,7 +399,7 @@ static void U17_a_surrogate_split_over_two_deltas_is_no_fault(void **state) {
     struct streamed s = stream("lone-surrogate");
     assert_int_equal(s.status, 200);
     expect_last("lone-surrogate", &s, false);
-    text_free(&s.last);
+    streamed_free(&s);
 }
 
 /* --- U18: what an answer leaves behind on its connection is nobody's answer */
@@ -401,11 +435,16 @@ static void a_connection_closed_between_requests_is_no_fault(void **state) {
 
 /* --- the suite */
 
+/* One for each dialect. */
 static void add_upstream(struct text *up, struct text *routes, const char *name, const char *base,
                          const char *options) {
-    text_printf(up, "  %s: { kind: openai, base_url: \"%s/v1\", key: %s%s }\n", name, base,
-                CANARY_UPSTREAM, options);
-    text_printf(routes, "  - { model: \"test/%s\", to: [%s] }\n", name, name);
+    static const char *const dialects[] = {"test", "chat"};
+    for (size_t i = 0; i < 2; i++) {
+        text_printf(up, "  %s-%s: { kind: openai, base_url: \"%s/v1\", key: %s%s }\n", dialects[i],
+                    name, base, CANARY_UPSTREAM, options);
+        text_printf(routes, "  - { model: \"%s/%s\", to: [%s-%s] }\n", dialects[i], name,
+                    dialects[i], name);
+    }
 }
 
 static const struct {
@@ -426,6 +465,9 @@ static const struct {
     {"two-responses", "/two-responses", ""},
     {"close-after", "/close-after", ""},
     {"close-reused", "/close-reused", ""},
+    {"heals-500", "/flaky/1/status/500", ""},
+    {"heals-503", "/flaky/1/status/503", ""},
+    {"heals-cut", "/flaky/1/cut/300", ""},
 };
 
 static void fill(struct text *up, struct text *routes) {
@@ -470,6 +512,8 @@ static int stop(void **state) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest made[] = {
+        cmocka_unit_test(the_queue_tries_nothing_again_that_cannot_heal),
+        cmocka_unit_test(the_queue_tries_again_what_may_heal),
         cmocka_unit_test(U1_nobody_listens_is_503),
         cmocka_unit_test(U1_connect_timeout_is_503),
         cmocka_unit_test(U2_no_TLS_at_the_other_end_is_502),
