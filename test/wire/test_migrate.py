@@ -102,3 +102,14 @@ def test_page_has_an_example_for_each_kind_of_client():
         "curl, sh",
     ]
     assert len(BACK) == 9
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page, re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_links_lead_somewhere():
+    for file, anchor in re.findall(r"\]\(([\w./-]*)(?:#([\w-]+))?\)", PAGE):
+        page = (wire.ROOT / "docs" / file).read_text() if file else PAGE
+        assert not anchor or anchor in anchors(page), f"{file}#{anchor}"
