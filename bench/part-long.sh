@@ -29,6 +29,7 @@ long_lines() { # long_lines CASE STREAMS NAME TARGET
     # shellcheck disable=SC2046
     set -- "$3" "$4" $(awk -v w="$1.$4" -v s="$2" '$1 == w && $2 == s { print $4, $5, $6, $7 }' "$TMP/loads")
     [ $# = 6 ] || return 0
+    [ "$1" != "$PACE_NAME" ] || set -- "$1" "$2" - "$4" "$5" "$6"
     printf '| %s | %s | %s | %s | %s | %s |\n' "$1" "$2" "$(fixed 1 "$3")" "$(fixed 1 "$4")" "$(fixed 0 "$6")" "$(fixed 1 "$5")"
 }
 
@@ -54,6 +55,7 @@ long_config() {
 part_long() {
     slow=20
     [ -z "$SHORT" ] || slow=10
+    PACE_NAME="an event every $slow ms, fast reader, beside the others"
     : >"$TMP/loads"
     long_config $slow
     launch_anyllm
@@ -82,7 +84,7 @@ part_long() {
         for target in nginx anyllm; do long_lines burst 8 'no pause between events, fast reader' $target; done
         for target in nginx anyllm; do long_lines fast 4 'an event every 5 ms, fast reader' $target; done
         long_lines slow 4 'an event every 5 ms, reader of 100 KB/s with a small buffer' anyllm
-        long_lines pace 1 "an event every $slow ms, fast reader" anyllm
+        long_lines pace 1 "$PACE_NAME" anyllm
     } >"$TMP/detail_long"
     stop "$SLOW_PID"
     stop_anyllm
