@@ -279,10 +279,15 @@ size_t server_rss_kib(const struct server *s) {
 /* --- the mock */
 
 void mock_start(struct mock *m) {
-    char dir[MAX_PATH], out[MAX_PATH + 8];
+    mock_start_at(m, 0);
+}
+
+void mock_start_at(struct mock *m, unsigned port) {
+    char dir[MAX_PATH], out[MAX_PATH + 8], number[16];
     struct environment env;
     static const char *const none[8];
-    static const char *const argv[] = {"mockllm", "--port", "0", "--die-with-parent", NULL};
+    const char *argv[] = {"mockllm", "--port", number, "--die-with-parent", NULL};
+    snprintf(number, sizeof number, "%u", port);
     scratch_make(dir);
     snprintf(out, sizeof out, "%s/out", dir);
     fill_environment(&env, dir, none);

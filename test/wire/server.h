@@ -56,6 +56,7 @@ struct mock {
     unsigned port;
 };
 void mock_start(struct mock *m);
+void mock_start_at(struct mock *m, unsigned port); /* 0: any */
 void mock_stop(struct mock *m);
 
 /* The whole of a file, NUL-terminated; free it. */
