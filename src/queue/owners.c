@@ -158,7 +158,7 @@ static uint8_t counts_as(const struct item *i) {
     case STEP_NEW: return i->started ? 0 : QUEUED;
     case STEP_WAITING: return QUEUED;
     case STEP_CLAIMING: return i->started ? RUNNING : RUNNING | QUEUED;
-    case STEP_ENDING: return 0;
+    case STEP_ENDING: return i->started ? RUNNING : 0; /* until the store has it */
     default: return RUNNING;
     }
 }

@@ -259,6 +259,25 @@ static void a_restart_keeps_the_limit_and_counts_the_lost(void **state) {
     assert_int_equal(stats_of(w).waiting, 0);
 }
 
+/* Lost, and cancelled before it is claimed again: in progress until that end is durable. */
+static void a_lost_one_keeps_its_place_until_its_end_is_durable(void **state) {
+    struct world *w = *state;
+    limit(w, "a", 1);
+    char ids[2][STORE_ID_BYTES];
+    for (unsigned k = 0; k < 2; k++) memcpy(ids[k], submitted_of(w, "a", 1), STORE_ID_BYTES);
+    world_crash(w);
+    w->capacity = 0;
+    world_start(w);
+    settle_world(w);
+    cancel(w, ids[0]);
+    w->capacity = 4;
+    while (queue_tick(w->queue) == 0) continue;
+    assert_int_equal(store_waiting(w), 1); /* its end, and no claim of the other */
+    assert_int_equal(queue_owner_running(w->queue, SLICE("a")), 1);
+    settle_world(w);
+    assert_non_null(run_of(w, ids[1]));
+}
+
 static void an_owners_queue_has_a_length_of_its_own(void **state) {
     struct world *w = *state;
     w->capacity = 1;
@@ -325,6 +344,7 @@ int main(void) {
         T(a_cancelled_one_gives_its_place_to_the_next),
         T(a_failed_claim_gives_its_place_back),
         T(a_restart_keeps_the_limit_and_counts_the_lost),
+        T(a_lost_one_keeps_its_place_until_its_end_is_durable),
         T(an_owners_queue_has_a_length_of_its_own),
         T(submits_under_way_count_for_the_length),
         T(many_owners_come_and_go),
