@@ -8,6 +8,7 @@ import { request } from "node:http";
 import { createServer } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createFalClient } from "@fal-ai/client";
 import { mockConfig, sleep, startMock, startServer } from "./server.mjs";
 
 const FAL_KEY = "fal-id:canary-fal-key-Hx81";
@@ -136,6 +137,10 @@ const through = (target, { to = server, method = "POST", headers = {}, body = "{
 
 async function until(what, ok, ms = 20000) {
   for (const end = Date.now() + ms; !ok(); await sleep(5)) assert.ok(Date.now() < end, `not in time: ${what}`);
+}
+
+async function untilStats(ok, ms = 20000) {
+  for (const end = Date.now() + ms; !ok(await mock.stats()); await sleep(10)) assert.ok(Date.now() < end, "not in time at the model");
 }
 
 describe("the proxy forwards to fal", () => {
@@ -367,5 +372,60 @@ describe("the proxy forwards to nobody else", () => {
     await body;
     await until("the stream at fal ends", () => fal.open === 0);
     assert.doesNotMatch(ending.log(), /AddressSanitizer|LeakSanitizer/);
+  });
+});
+
+// Two of us: what the second has under /run and /queue is what the first one's callers get, as if it were fal.
+describe("the proxy forwards to another anyllm", () => {
+  let far, near, fal;
+  before(async () => {
+    far = await startServer(`keys:\n  - { id: gate, secret: far-secret }\n` + mockConfig(mock, { ok: "/sse-interval/2" }));
+    near = await startServer(
+      mockConfig(mock, { none: "http://127.0.0.1:1" }, `proxy: { forward: true, forward_to: "${far.base}", fal_key: "gate:far-secret" }\n`),
+    );
+    fal = createFalClient({ proxyUrl: { url: `${near.base}/api/fal/proxy`, when: "always" } });
+  });
+  after(async () => {
+    await near?.stop();
+    await far?.stop();
+  });
+
+  it("fal's client runs, streams and subscribes through both", async () => {
+    const input = { prompt: "hello", model: "test/ok" };
+    const { data, requestId } = await fal.run("fal-ai/any-llm", { input });
+    assert.match(data.output, /^The meaning of life/);
+    assert.match(requestId, /^[0-9a-f-]{36}$/);
+    const stream = await fal.stream("fal-ai/any-llm", { input });
+    let events = 0;
+    for await (const e of stream) events += typeof e.output === "string";
+    assert.ok(events > 10, `${events} events`);
+    assert.equal((await stream.done()).output, data.output);
+    for (const mode of ["polling", "streaming"]) {
+      const seen = new Set();
+      const done = await fal.subscribe("fal-ai/any-llm", { input, mode, logs: true, pollInterval: 20, onQueueUpdate: (u) => seen.add(u.status) });
+      assert.equal(done.data.output, data.output, mode);
+      assert.ok(seen.has("COMPLETED"), mode);
+    }
+    assert.match(far.log(), /started/);
+  });
+
+  it("its errors come as they are", async () => {
+    await assert.rejects(fal.run("fal-ai/any-llm", { input: { model: "test/ok" } }), (e) => e.status === 422 && e.body.detail[0].loc[1] === "prompt" && e.requestId !== "");
+    await assert.rejects(fal.queue.status("fal-ai/any-llm", { requestId: ID }), (e) => e.status === 404 && e.body.status === "NOT_FOUND");
+    await assert.rejects(fal.run("no/such", { input: {} }), (e) => e.status === 404);
+  });
+
+  it("the caller's leaving reaches the model", async () => {
+    await mock.reset();
+    const slow = await startServer(mockConfig(mock, { silent: "/silent" }));
+    const gate = await startServer(mockConfig(mock, { none: "http://127.0.0.1:1" }, `proxy: { forward: true, forward_to: "${slow.base}", fal_key: k }\n`));
+    const ctl = new AbortController();
+    const gone = through("https://fal.run/fal-ai/any-llm", { to: gate, body: '{"prompt":"x","model":"test/silent"}', signal: ctl.signal }).catch((e) => e.name);
+    await untilStats((s) => s.open === 1);
+    ctl.abort();
+    assert.equal(await gone, "AbortError");
+    await untilStats((s) => s.open === 0);
+    await gate.stop();
+    await slow.stop();
   });
 });
