@@ -391,6 +391,12 @@ export const errors = {
   "error.401": {
     provoke: (t) => t.make({ key: "kid:wrong" }).run(ID, { input: { prompt: "x" } }),
     status: 401,
+    async more(t) {
+      const fal = t.make({ key: "kid:wrong" });
+      await assert.rejects(fal.queue.submit(ID, { input: { prompt: "x" } }), { status: 401 });
+      // Refused before the body is read, and heard by a client that is still sending it.
+      await assert.rejects(fal.run(ID, { input: { prompt: "x".repeat(5 << 20) } }), { status: 401 });
+    },
   },
   "error.404.app": { provoke: (t) => t.fal.run("fal-ai/nothing-here", { input: { prompt: "x" } }), status: 404 },
   "error.404.request": {
@@ -430,6 +436,7 @@ export const errors = {
         [["body.prompt", "string_type"], ["body.temperature", "less_than_equal"]],
       );
     },
+    more: (t) => assert.rejects(t.fal.subscribe(ID, { input: {}, mode: "streaming" }), { status: 422 }),
   },
   "error.429": {
     provoke: (t) => t.fal.run(ID, { input: { prompt: nonce(), model: "test/full" } }),

@@ -59,13 +59,18 @@ function serverless(config) {
 
 // `newest`: has today's options and repeats by itself. `bare`: gives results without their request id. `way`: how the
 // suite points it at us. `proxy`: the program it goes through. `losesStatus`: which answers everything with 200.
+const PROXY = { way: "proxy", ways: [] };
+const PROXIED = { ...PROXY, load: newest, newest: true };
+
 export const clients = {
-  client: { load: newest, way: "fetch", newest: true, ways: ["fetch", "middleware", "proxy"] },
+  client: { load: newest, newest: true, way: "fetch", ways: ["fetch", "middleware", "proxy"] },
   "client-1.0": { load: first, way: "fetch", ways: ["fetch", "middleware", "proxy"] },
   "serverless-client": { load: serverless, bare: true, way: "fetch", ways: ["fetch", "middleware", "proxy"] },
-  "server-proxy": { load: newest, way: "proxy", newest: true, proxy: ["@fal-ai/server-proxy", "svelte"], ways: [] },
-  "server-proxy-express": { load: newest, way: "proxy", newest: true, proxy: ["@fal-ai/server-proxy", "express"], losesStatus: true, ways: [] },
-  "serverless-proxy": { load: serverless, bare: true, way: "proxy", proxy: ["@fal-ai/serverless-proxy", "express"], losesStatus: true, ways: [] },
+  "server-proxy": { ...PROXIED, proxy: ["@fal-ai/server-proxy", "svelte"] },
+  "server-proxy-express": { ...PROXIED, proxy: ["@fal-ai/server-proxy", "express"], losesStatus: true },
+  "serverless-proxy": {
+    ...PROXY, load: serverless, bare: true, proxy: ["@fal-ai/serverless-proxy", "express"], losesStatus: true,
+  },
 };
 
 // An application's client. Options: key, way, headers (added by its middleware), fetch.

@@ -1,6 +1,7 @@
 // Answers larger than what is kept: refused as a whole, never cut.
 import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
+import { clients, make } from "./fal_clients.mjs";
 import { mockConfig, sleep, startMock, startServer } from "./server.mjs";
 
 const ID = "fal-ai/any-llm";
@@ -41,4 +42,16 @@ describe("an answer of 12 MB", () => {
     assert.equal(r.status, 200);
     assert.ok((await r.json()).output.length > 10 << 20);
   });
+});
+
+describe("a body of 40 MB", () => {
+  for (const id of ["client", "client-1.0", "serverless-client"])
+    it(`is 413 to a client that is still sending it, and sent once: ${id}`, async () => {
+      let sent = 0;
+      const fal = make(clients[id], server.base, { fetch: (url, init) => (sent++, fetch(url, init)) });
+      const input = { prompt: "x".repeat(40 << 20) };
+      await assert.rejects(fal.run(ID, { input }), { status: 413 });
+      await assert.rejects(fal.queue.submit(ID, { input }), { status: 413 });
+      assert.equal(sent, 2);
+    });
 });

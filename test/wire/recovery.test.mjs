@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createFalClient } from "@fal-ai/client";
+import { startGate } from "./front.mjs";
 import { mockConfig, sleep, startMock, startServer, through } from "./server.mjs";
 
 const ID = "fal-ai/any-llm";
@@ -45,6 +46,28 @@ describe("kill -9", () => {
     const calls = (await mock.stats()).calls_by_prompt;
     for (const n of Object.values(calls)) assert.ok(n <= 2, "more upstream calls than 1 + restarts");
     await server.stop();
+  });
+
+  it("under a client that subscribes: it waits, and has its answer from the next server", async () => {
+    const gate = await startGate(mock.url);
+    try {
+      const config = mockConfig(mock, { gate: gate.url });
+      let server = await startServer(config, { data });
+      await server.ready();
+      const listen = new URL(server.base).host;
+      const prompt = "nonce:restart";
+      const { arrived, release } = gate.hold(prompt);
+      const fal = createFalClient(through(server.base));
+      const answer = fal.subscribe(ID, { input: { prompt }, pollInterval: 20 });
+      await arrived;
+      await server.kill();
+      release();
+      server = await startServer(config, { data, listen });
+      assert.match((await answer).data.output, /nonce:restart/);
+      await server.stop();
+    } finally {
+      gate.stop();
+    }
   });
 
   it("a second server on the same data folder refuses with exit 73", async () => {
