@@ -213,7 +213,7 @@ void waiting_remove(struct queue *q, struct item *i);
 /* due.c */
 bool start_by(struct queue *q, struct item *i, uint64_t in_ms); /* false: no memory */
 uint64_t deadlines_run(struct queue *q, uint64_t now);          /* when the next is due */
-void deadline_check(struct queue *q, struct item *i); /* of one being claimed or retried */
+void deadline_check(struct queue *q, struct item *i);
 void sweep_later(struct queue *q);
 void sweep_if_due(struct queue *q, uint64_t now);
 void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply *r);

@@ -271,6 +271,8 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
 
 /* HELD -> RUNNING. */
 static bool begin_held(struct queue *q, struct item *i) {
+    deadline_check(q, i);
+    if (i->timed_out) return true;
     leave_order(q, i);
     begin(q, i);
     return true;

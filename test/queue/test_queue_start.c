@@ -200,6 +200,27 @@ static void what_began_in_time_and_fails_later_is_not_tried_again(void **state) 
     assert_int_equal(w->started, 1);
 }
 
+static void many_at_once_end_as_fast_as_the_store_answers(void **state) {
+    struct world *w = *state;
+    enum { N = 3500 };
+    struct queue_submit in = within(1000);
+    w->capacity = 0;
+    for (unsigned k = 0; k < N; k++) submit_in(w, &in);
+    settle_world(w);
+    submitted(w, 0, false);
+    advance(w, 1000);
+    w->capacity = 4;
+    size_t most = 0;
+    do {
+        while (queue_tick(w->queue) == 0) continue;
+        if (store_waiting(w) > most) most = store_waiting(w);
+    } while (store_step(w));
+    assert_in_range(most, 1000, 1010);
+    assert_int_equal(stats_of(w).failed, N);
+    assert_int_equal(w->started, 1); /* start asserts that it was none of these */
+    assert_int_equal(w->nruns, 1);
+}
+
 /* --- restart */
 
 static void down_for(struct world *w, int64_t ms) {
@@ -384,6 +405,7 @@ int main(void) {
         T(what_is_claimed_and_waits_for_room_ends),
         T(whatever_is_on_its_way_to_the_store_it_ends),
         T(what_began_in_time_and_fails_later_is_not_tried_again),
+        T(many_at_once_end_as_fast_as_the_store_answers),
         T(after_a_restart_the_clock_goes_on),
         T(what_was_due_while_no_server_ran_never_starts),
         T(a_clock_set_back_meanwhile_gives_the_whole_time_at_most),
