@@ -56,7 +56,7 @@ struct queue_submit {
     struct slice endpoint, owner, input, webhook;
     int priority;
     bool no_retry;
-    uint64_t max_queue_length; /* 0: no limit by the caller */
+    uint64_t max_queue_length; /* of the caller: more wait before this one: QUEUE_FULL. 0: none */
     /* 0: none. Not begun by then (waiting, between two attempts, or runner.begun says no) it ends with 504,
      * request_timeout and the header x-fal-request-timeout-type: user, and is never tried again. */
     uint64_t start_timeout_ms;
@@ -68,7 +68,7 @@ struct queue_submit {
     int retries_server_error, retries_timeout, retries_connection_error;
     /* Of this owner, 0: none. The latest submit's values count for all that the owner has here. */
     uint64_t owner_concurrency;  /* in progress at once; further ones wait and hold nobody up */
-    uint64_t owner_queue_length; /* more of it waiting: QUEUE_FULL */
+    uint64_t owner_queue_length; /* waiting, this one included; beyond it QUEUE_FULL */
 };
 
 struct queue_find {
@@ -117,9 +117,9 @@ struct queue_runner {
     size_t (*capacity)(void *user);
     /* Begins a run; ends with exactly one queue_run_done, not before start has returned. */
     void (*start)(void *user, const struct queue_job *job);
-    /* The caller cancelled: end soon (queue_run_done is still due). */
+    /* The caller cancelled, or it had not begun at the deadline of its start: end soon (queue_run_done is still due). */
     void (*cancel)(void *user, uint64_t run);
-    /* Has the run begun, as a start timeout understands it? NULL: it has when it was started. */
+    /* Asked at the deadline of the start of a run that has not ended: has it begun? NULL: when it was started. */
     bool (*begun)(void *user, uint64_t run);
     void *user;
 };
@@ -159,7 +159,7 @@ struct queue_options {
     struct store *store; /* its hooks must be given to the queue: see queue_store_done */
     struct queue_runner runner;
     const char *node, *boot;
-    uint64_t max_queue_length; /* of the server, 0 = none */
+    uint64_t max_queue_length; /* of the server, this one included; 0: none */
 };
 
 struct queue *queue_new(
