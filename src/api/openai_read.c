@@ -89,22 +89,34 @@ static bool read_messages(yyjson_val *root, struct openai_fault *f) {
     return yyjson_is_arr(messages) || refuse(f, 400, NULL, "messages", "messages should be a list");
 }
 
-/* The members that travel, as they stand in the text. */
-static bool take_members(struct slice body, struct arena *a, struct llm_request *r,
-                         struct openai_fault *f) {
-    struct slice rest = json_inside(body);
+/* Those members of an object that `pass` takes, as they stand in the text. ptr NULL: out of memory. */
+static struct slice members_of(struct slice object, bool (*pass)(struct slice name),
+                               struct arena *a) {
+    struct slice rest = json_inside(object);
     struct json_member m;
-    char *out = arena_alloc(a, rest.len + 1),
-         *at = out; /* a comma between two is in the text too */
-    if (out == NULL) return refuse(f, 503, NULL, NULL, "out of memory");
-    while (json_next_member(&rest, &m)) {
-        if (!travels(m.name)) continue;
+    char *out = arena_alloc(a, rest.len + 1), *at = out; /* the text has a comma between two */
+    while (out != NULL && json_next_member(&rest, &m)) {
+        if (!pass(m.name)) continue;
         if (at > out) *at++ = ',';
         memcpy(at, m.text.ptr, m.text.len);
         at += m.text.len;
     }
-    r->members = slice_make(out, (size_t)(at - out));
-    return true;
+    return out != NULL ? slice_make(out, (size_t)(at - out)) : SLICE_NONE;
+}
+
+static bool is_no_usage(struct slice name) {
+    return !json_name_is(name, "include_usage");
+}
+
+static bool take_members(struct slice body, struct arena *a, struct llm_request *r,
+                         struct openai_fault *f) {
+    struct slice rest = json_inside(body);
+    struct json_member m;
+    r->members = members_of(body, travels, a);
+    while (r->stream && json_next_member(&rest, &m))
+        if (json_name_is(m.name, "stream_options"))
+            r->stream_options = members_of(m.value, is_no_usage, a);
+    return r->members.ptr != NULL || refuse(f, 503, NULL, NULL, "out of memory");
 }
 
 static bool refuse_text(const struct json_error *e, struct openai_fault *f) {

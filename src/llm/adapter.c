@@ -168,6 +168,12 @@ static void add_members(struct buf *b, const struct config_upstream *up,
     add_denying_provider(b, wishes);
 }
 
+static void add_stream(struct buf *b, const struct llm_request *r) {
+    buf_puts(b, ",\"stream\":true,\"stream_options\":{");
+    buf_add(b, r->stream_options);
+    buf_puts(b, r->stream_options.len > 0 ? ",\"include_usage\":true}" : "\"include_usage\":true}");
+}
+
 bool adapter_body(struct buf *b, const struct config_upstream *up, const struct route_step *step,
                   const struct llm_request *r, bool stream) {
     bool values = r->members.len == 0;
@@ -177,7 +183,7 @@ bool adapter_body(struct buf *b, const struct config_upstream *up, const struct 
         add_values(b, up, step, r);
     else
         add_members(b, up, r);
-    if (stream) buf_puts(b, ",\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    if (stream) add_stream(b, r);
     if (values && up->kind == UPSTREAM_OPENROUTER) add_openrouter(b, r);
     buf_addc(b, '}');
     return !b->failed;

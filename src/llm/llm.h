@@ -39,8 +39,9 @@ struct llm_request {
      * stream and stream_options; they travel unchanged, and none of the values above but model, hint and keeps_nothing is
      * written. Then the answer travels unchanged too: as on_events or as result.body. */
     struct slice members;
-    bool
-        wants_usage; /* members, stream: the caller asked for the usage chunk; without it that chunk is not given on */
+    struct slice
+        stream_options; /* members, stream: those of the caller's but include_usage; len 0: none */
+    bool wants_usage; /* members, stream: the usage chunk was asked for; else it is not given on */
 };
 
 enum llm_fault {

@@ -56,13 +56,17 @@ static void openai_reads_stream_and_usage(void **state) {
     static const struct {
         const char *more;
         bool stream, usage;
+        const char *options;
     } rows[] = {
         {"", false, false},
         {",\"stream\":true", true, false},
         {",\"stream\":false", false, false},
         {",\"stream\":true,\"stream_options\":{\"include_usage\":true}", true, true},
         {",\"stream\":true,\"stream_options\":{\"include_usage\":false}", true, false},
-        {",\"stream\":true,\"stream_options\":{}", true, false},
+        {",\"stream\":true,\"stream_options\":{}", true, false, NULL},
+        {",\"stream\":true,\"stream_options\":{\"include\\u005fusage\":true, \"new\" : [1] }", true,
+         true, "\"new\" : [1]"},
+        {",\"stream\":false,\"stream_options\":{\"new\":1}", false, false, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct llm_request r;
@@ -72,6 +76,7 @@ static void openai_reads_stream_and_usage(void **state) {
         assert_true(read_text(slice_of(body), &r, &f));
         assert_int_equal(r.stream, rows[i].stream);
         assert_int_equal(r.wants_usage, rows[i].usage);
+        expect(r.stream_options, rows[i].options != NULL ? rows[i].options : "");
     }
 }
 

@@ -105,6 +105,11 @@ static const struct {
      {.members = S(OPENAI_MEMBERS ",\"provider\": {\"only\":[\"a\"]}")},
      "{\"model\":\"m/1\"," OPENAI_MEMBERS
      ",\"provider\": {\"only\":[\"a\"]},\"stream\":true,\"stream_options\":{\"include_usage\":true}}"},
+    {&plain,
+     true,
+     {.members = S("\"messages\":[]"), .stream_options = S("\"include_obfuscation\":false")},
+     "{\"model\":\"m/1\",\"messages\":[],\"stream\":true,"
+     "\"stream_options\":{\"include_obfuscation\":false,\"include_usage\":true}}"},
     {&local, false, {.members = S(OPENAI_MEMBERS)}, "{\"model\":\"m/1\"," OPENAI_MEMBERS "}"},
     /* what may be kept is not for the caller to say */
     {&router,
