@@ -108,9 +108,9 @@ void h1_body_init(struct h1_body *b, enum h1_kind kind, const struct h1_head *he
 enum h1_result h1_body_feed(struct h1_body *b, const char *data, size_t len, size_t *used,
                             struct slice *out, struct h1_error *err);
 
-/* True when the value may stand in a header we send: no CR, LF, NUL or other control but tab. */
 /* host[:port]: a name, an IPv4 or a bracketed IPv6 address. */
 bool h1_host_ok(struct slice s);
+/* True when the value may stand in a header we send: no CR, LF, NUL or other control but tab. */
 bool h1_value_ok(struct slice value);
 bool h1_name_ok(struct slice name);
 
