@@ -190,90 +190,45 @@ const struct input_field *input_field_at(enum input_row row) {
 #define MEDIA_OUTPUT (OUTPUT_TEXT | OUTPUT_REASONING | OUTPUT_USAGE)
 #define FULL_OUTPUT (MEDIA_OUTPUT | OUTPUT_PARTIAL | OUTPUT_ERROR)
 
+#define ID(text) .id = text, .id_len = sizeof text - 1
+
 static const struct endpoint endpoints[] = {
-    {.id = "fal-ai/any-llm",
-     .takes = ANY_LLM,
-     .needs = IN(PROMPT),
-     .outputs = FULL_OUTPUT,
-     .category = "llm",
-     .title = "Any LLM",
+    {ID("fal-ai/any-llm"), .takes = ANY_LLM, .needs = IN(PROMPT), .outputs = FULL_OUTPUT,
+     .category = "llm", .title = "Any LLM",
      .description = "One prompt to any model of the catalogue."},
-    {.id = "fal-ai/any-llm/vision",
-     .asks = "What is in this picture?",
-     .takes = ANY_LLM,
-     .needs = IN(PROMPT),
-     .needs_one = IMAGES,
-     .outputs = FULL_OUTPUT,
-     .category = "vision",
+    {ID("fal-ai/any-llm/vision"), .asks = "What is in this picture?", .takes = ANY_LLM,
+     .needs = IN(PROMPT), .sees = true, .outputs = FULL_OUTPUT, .category = "vision",
      .title = "Any VLM",
      .description = "A prompt about one or more images, to any model that sees."},
-    {.id = "fal-ai/any-llm/enterprise",
-     .keeps_nothing = true,
-     .takes = ANY_LLM,
-     .needs = IN(PROMPT),
-     .outputs = FULL_OUTPUT,
-     .category = "llm",
-     .title = "Any LLM Enterprise",
+    {ID("fal-ai/any-llm/enterprise"), .keeps_nothing = true, .takes = ANY_LLM, .needs = IN(PROMPT),
+     .outputs = FULL_OUTPUT, .category = "llm", .title = "Any LLM Enterprise",
      .description = "As fal-ai/any-llm, but only upstreams that keep nothing of what they read."},
-    {.id = "openrouter/router",
-     .takes = ROUTER,
-     .needs = ROUTER_NEEDS,
-     .outputs = FULL_OUTPUT,
-     .category = "llm",
-     .title = "Router",
-     .description = "One prompt to the model that is named."},
-    {.id = "openrouter/router/vision",
-     .asks = "What is in this picture?",
-     .takes = ROUTER | IMAGES,
-     .needs = ROUTER_NEEDS,
-     .needs_one = IMAGES,
-     .outputs = MEDIA_OUTPUT,
-     .category = "vision",
-     .title = "Router Vision",
+    {ID("openrouter/router"), .takes = ROUTER, .needs = ROUTER_NEEDS, .outputs = FULL_OUTPUT,
+     .category = "llm", .title = "Router", .description = "One prompt to the model that is named."},
+    {ID("openrouter/router/vision"), .asks = "What is in this picture?", .takes = ROUTER | IMAGES,
+     .needs = ROUTER_NEEDS, .needs_one = IMAGES, .sees = true, .outputs = MEDIA_OUTPUT,
+     .category = "vision", .title = "Router Vision",
      .description = "A prompt about one or more images, to the model that is named."},
-    {.id = "openrouter/router/enterprise",
-     .keeps_nothing = true,
-     .takes = ROUTER,
-     .needs = ROUTER_NEEDS,
-     .outputs = FULL_OUTPUT,
-     .category = "llm",
-     .title = "Router Enterprise",
+    {ID("openrouter/router/enterprise"), .keeps_nothing = true, .takes = ROUTER,
+     .needs = ROUTER_NEEDS, .outputs = FULL_OUTPUT, .category = "llm", .title = "Router Enterprise",
      .description = "As openrouter/router, but only upstreams that keep nothing of what they "
                     "read."},
-    {.id = "openrouter/router/audio",
-     .asks = "What is said here?",
-     .takes = ROUTER | IN(AUDIO_URL),
-     .needs = ROUTER_NEEDS | IN(AUDIO_URL),
-     .outputs = MEDIA_OUTPUT,
-     .category = "audio-to-text",
+    {ID("openrouter/router/audio"), .asks = "What is said here?", .takes = ROUTER | IN(AUDIO_URL),
+     .needs = ROUTER_NEEDS | IN(AUDIO_URL), .outputs = MEDIA_OUTPUT, .category = "audio-to-text",
      .title = "Router Audio",
      .description = "A prompt about a recording, to the model that is named."},
-    {.id = "openrouter/router/video",
-     .asks = "What happens here?",
-     .takes = ROUTER | VIDEOS,
-     .needs = ROUTER_NEEDS,
-     .one_only = VIDEOS,
-     .outputs = MEDIA_OUTPUT,
-     .category = "video-to-text",
-     .title = "Router Video",
+    {ID("openrouter/router/video"), .asks = "What happens here?", .takes = ROUTER | VIDEOS,
+     .needs = ROUTER_NEEDS, .one_only = VIDEOS, .outputs = MEDIA_OUTPUT,
+     .category = "video-to-text", .title = "Router Video",
      .description = "A prompt about one or more videos, to the model that is named."},
-    {.id = "openrouter/router/video/enterprise",
-     .asks = "What happens here?",
-     .keeps_nothing = true,
-     .takes = ROUTER | VIDEOS,
-     .needs = ROUTER_NEEDS,
-     .one_only = VIDEOS,
-     .outputs = MEDIA_OUTPUT,
-     .category = "video-to-text",
-     .title = "Router Video Enterprise",
+    {ID("openrouter/router/video/enterprise"), .asks = "What happens here?", .keeps_nothing = true,
+     .takes = ROUTER | VIDEOS, .needs = ROUTER_NEEDS, .one_only = VIDEOS, .outputs = MEDIA_OUTPUT,
+     .category = "video-to-text", .title = "Router Video Enterprise",
      .description = "As openrouter/router/video, but only upstreams that keep nothing of what "
                     "they read."},
-    {.id = "openrouter/router/openai/v1/chat/completions",
-     .dialect = ENDPOINT_OPENAI,
-     .takes = IN(ANY_MODEL) | IN(MESSAGES),
-     .needs = IN(ANY_MODEL) | IN(MESSAGES),
-     .category = "llm",
-     .title = "Router Chat Completions",
+    {ID("openrouter/router/openai/v1/chat/completions"), .dialect = ENDPOINT_OPENAI,
+     .takes = IN(ANY_MODEL) | IN(MESSAGES), .needs = IN(ANY_MODEL) | IN(MESSAGES),
+     .category = "llm", .title = "Router Chat Completions",
      .description = "OpenAI's chat completions: members that are not described here go to the "
                     "upstream, and come back from it, unchanged."},
 };
@@ -299,7 +254,7 @@ const struct endpoint *endpoint_find(struct slice path, struct slice *rest) {
     const struct endpoint *best = NULL;
     size_t best_len = 0;
     for (size_t i = 0; i < endpoint_count(); i++) {
-        struct slice id = slice_of(endpoints[i].id);
+        struct slice id = slice_make(endpoints[i].id, endpoints[i].id_len);
         if (id.len < best_len || !begins_with_segments(path, id)) continue;
         best = &endpoints[i];
         best_len = id.len;
@@ -403,7 +358,7 @@ struct slice endpoint_owner_alias(struct slice canonical) {
 const struct endpoint *endpoint_resolve(struct slice path, const struct config_alias *aliases,
                                         size_t n, struct slice *rest) {
     const struct endpoint *best = endpoint_find(path, rest);
-    size_t best_len = best != NULL ? strlen(best->id) : 0;
+    size_t best_len = best != NULL ? best->id_len : 0;
     for (size_t i = 0; i < n; i++) {
         struct slice beyond, name = aliases[i].name;
         if (name.len < best_len || !begins_with_segments(path, name)) continue;

@@ -73,6 +73,8 @@ enum endpoint_dialect {
 
 struct endpoint {
     const char *id;
+    size_t id_len;
+    bool sees; /* its default model takes images, whether there are any or not */
     enum endpoint_dialect dialect;
     bool keeps_nothing; /* only upstreams that keep nothing */
     /* Sets of input rows: IN(…) | IN(…). */

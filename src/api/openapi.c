@@ -76,13 +76,9 @@ static const struct input_field *field(unsigned row) {
     return input_field_at((enum input_row)row);
 }
 
-static bool wants_images(const struct endpoint *e) {
-    return (e->needs_one & (IN(IMAGE_URL) | IN(IMAGE_URLS))) != 0;
-}
-
-/* Lists the catalogue: all of it, or what takes images where images are needed. Quotes are " or `. */
+/* Lists the catalogue: all of it, or what takes images where those are looked at. Quotes are " or `. */
 static void put_models(const struct page *p, char quote) {
-    bool sees = wants_images(p->e), first = true;
+    bool sees = p->e->sees, first = true;
     const struct catalogue_model *m = catalogue_find(p->cat, endpoint_default_model(p->cat, sees));
     if (m == NULL || !m->vision) sees = false; /* none does */
     for (size_t i = 0; i < catalogue_count(p->cat); i++) {
@@ -100,7 +96,8 @@ static void put_models(const struct page *p, char quote) {
 /* The fields of an example: what is needed, and one of each set. */
 static unsigned example_rows(const struct endpoint *e) {
     unsigned rows = e->needs;
-    const unsigned sets[] = {e->needs_one, e->one_only};
+    const unsigned images = e->sees ? IN(IMAGE_URL) | IN(IMAGE_URLS) : 0,
+                   sets[] = {e->needs_one | images, e->one_only};
     for (size_t i = 0; i < 2; i++)
         for (unsigned row = IN_COUNT; row-- > 0;) {
             if (!is_in(sets[i], row)) continue;
@@ -155,7 +152,7 @@ static void put_model_bounds(const struct page *p) {
     put_models(p, '"');
     buf_addc(p->b, ']');
     name_json(p->b, "default");
-    json_add_string(p->b, endpoint_default_model(p->cat, wants_images(p->e)), true);
+    json_add_string(p->b, endpoint_default_model(p->cat, p->e->sees), true);
 }
 
 static void put_bounds(const struct page *p, const struct input_field *in) {
@@ -306,8 +303,7 @@ static void put_field_line(const struct page *p, unsigned row) {
                                                  : ", optional");
     if (in->standard != NULL) buf_printf(p->b, ", default `%s`", in->standard);
     if (in->lists_models)
-        buf_printf(p->b, ", default `%.*s`",
-                   SLICE_ARG(endpoint_default_model(p->cat, wants_images(p->e))));
+        buf_printf(p->b, ", default `%.*s`", SLICE_ARG(endpoint_default_model(p->cat, p->e->sees)));
     buf_printf(p->b, "): %s", in->description);
     if (in->lists_models) {
         buf_puts(p->b, " One of ");

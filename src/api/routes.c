@@ -125,6 +125,7 @@ static bool read_app(struct call *c) {
 static bool may_match(const struct route *r, const struct reach *at, const struct slice *seg,
                       size_t n, size_t *from) {
     *from = 0;
+    if (r->surface == ON_EVERY_HOST && (n == 0 || r->pattern[1] != seg[0].ptr[0])) return false;
     if (r->surface == ON_EVERY_HOST) /* the platform's own paths begin with /v1 too */
         return at->surface != SURFACE_PLATFORM || n == 0 || !slice_is(seg[0], "v1");
     *from = at->prefix.len > 0 ? 1 : 0;

@@ -362,7 +362,7 @@ bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm
         if (check(faults, in, v, llm) && in->set != NULL) in->set(r, v, a);
     }
     check_sets(faults, e, input);
-    if (r->model.len == 0) r->model = endpoint_default_model(catalogue, r->nimages > 0);
+    if (r->model.len == 0) r->model = endpoint_default_model(catalogue, e->sees || r->nimages > 0);
     r->keeps_nothing = e->keeps_nothing;
     return faults->count == 0 && !a->failed;
 }

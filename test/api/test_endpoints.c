@@ -199,13 +199,8 @@ static void endpoint_needs_what_its_schema_needs(void **state) {
         const char *id;
         struct row row;
     } rows[] = {
-        {"fal-ai/any-llm/vision", {"{\"prompt\":\"x\"}", BODY("image_urls"), "missing", NULL}},
-        {"fal-ai/any-llm/vision",
-         {"{\"prompt\":\"x\",\"image_url\":null,\"image_urls\":null}", BODY("image_urls"),
-          "missing", NULL}},
-        {"fal-ai/any-llm/vision",
-         {"{\"prompt\":\"x\",\"image_urls\":[]}", BODY("image_urls"), "sequence_too_short",
-          "\"ctx\":{\"min_length\":1}"}},
+        {"fal-ai/any-llm/vision", {"{\"prompt\":\"x\"}", NULL, NULL, NULL}},
+        {"fal-ai/any-llm/vision", {"{\"prompt\":\"x\",\"image_urls\":[]}", NULL, NULL, NULL}},
         {"fal-ai/any-llm/vision",
          {"{\"prompt\":\"x\",\"image_url\":\"https://a/b\"}", NULL, NULL, NULL}},
         {"fal-ai/any-llm/vision",
@@ -219,6 +214,12 @@ static void endpoint_needs_what_its_schema_needs(void **state) {
         {"openrouter/router", {"{" ROUTER ",\"image_urls\":7}", NULL, NULL, NULL}},
         {"openrouter/router/enterprise", {"{\"prompt\":\"x\"}", BODY("model"), "missing", NULL}},
         {"openrouter/router/vision", {"{" ROUTER "}", BODY("image_urls"), "missing", NULL}},
+        {"openrouter/router/vision",
+         {"{" ROUTER ",\"image_url\":null,\"image_urls\":null}", BODY("image_urls"), "missing",
+          NULL}},
+        {"openrouter/router/vision",
+         {"{" ROUTER ",\"image_urls\":[]}", BODY("image_urls"), "sequence_too_short",
+          "\"ctx\":{\"min_length\":1}"}},
         {"openrouter/router/vision",
          {"{" ROUTER ",\"image_url\":\"https://a/b\"}", NULL, NULL, NULL}},
         {"openrouter/router/audio", {"{" ROUTER "}", BODY("audio_url"), "missing", NULL}},
@@ -430,6 +431,7 @@ static void endpoint_chooses_a_model_that_sees_for_images(void **state) {
     check_default("fal-ai/any-llm", "{\"prompt\":\"x\"}", "known/default");
     check_default("fal-ai/any-llm", with, "known/eyes");
     check_default("fal-ai/any-llm/vision", with, "known/eyes");
+    check_default("fal-ai/any-llm/vision", "{\"prompt\":\"x\"}", "known/eyes");
     check_default("fal-ai/any-llm/enterprise", "{\"prompt\":\"x\",\"model\":\"\\u006bnown/x\"}",
                   "known/x");
 }
