@@ -260,8 +260,7 @@ static void walk(uint64_t seed, unsigned steps, bool crashes, bool failures) {
     }
     bring_to_its_end(k);
     check_world(k->w);
-    assert_true(k->nknown > 0);
-    if (steps >= 10000) assert_true(k->late > 0);
+    if (steps >= 10000) assert_true(k->nknown > 100 && k->late > 0); /* not an idle walk */
     world_free(k->w);
     free(k);
 }
