@@ -3,6 +3,7 @@
 import os
 import random
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import wire
@@ -29,33 +30,32 @@ def names_lead_to(address, folder):
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return wire.Authority(tmp_path_factory.mktemp("tls"), ["localhost", *NAMES])
-
-
-@pytest.fixture(scope="session")
 def surroundings_config(mock):
     extra = "keys: [{ id: kid, secret: ksecret, owner: team }]\nproxy: { key: kid }"
     return mock.config(ok="/ok", silent="/silent", extra=extra)
 
 
 @pytest.fixture(scope="session")
-def server_with_tls(surroundings_config, authority):
+def server_with_tls(surroundings_config, tmp_path_factory):
+    """At https://localhost:PORT, for those who trust the file `trusted`."""
+    authority = wire.Authority(tmp_path_factory.mktemp("tls"), ["DNS:localhost", "IP:127.0.0.1"])
     server = wire.Server(surroundings_config, "--listen-tls", "127.0.0.1:0", *authority.flags)
+    server.trusted = authority.file
     server.port = server.line(r"listening on https://127.0.0.1:(\d+)")
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def fals_names(surroundings_config, authority, tmp_path_factory):
-    """fal's names lead to a server."""
+def fals_names(surroundings_config, tmp_path_factory):
+    """fal's names lead to a server, for those who trust the file `trusted`."""
     if not AS_ROOT:
         pytest.skip("port 443 needs root")
     address = free_address()
     command = names_lead_to(address, tmp_path_factory.mktemp("names"))
+    authority = wire.Authority(tmp_path_factory.mktemp("tls"))
     server = wire.Server(surroundings_config, "--listen-tls", f"{address}:443", *authority.flags)
-    yield command
+    yield SimpleNamespace(command=command, trusted=authority.file)
     server.stop()
 
 

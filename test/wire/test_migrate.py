@@ -49,13 +49,13 @@ def interpreter(example, node, text):
     return {"python": [sys.executable, "-B", "-c", text], "sh": ["sh", "-euc", text]}[example.language]
 
 
-def outcome(command, setting, authority, key=wire.KEY):
+def outcome(command, setting, trusted, key=wire.KEY):
     clean = {k: v for k, v in os.environ.items() if not re.match("FAL_|OPENAI_|ANYLLM_", k)}
-    trusted = dict.fromkeys(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"], str(authority.file))
+    trust = dict.fromkeys(["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE"], str(trusted))
     ran = subprocess.run(
         ["sh", "-euc", setting + '\nexec "$@"', "sh", *command],
         cwd=wire.ROOT / "test/wire",
-        env=clean | trusted | ({"FAL_KEY": key} if key else {}),
+        env=clean | trust | ({"FAL_KEY": key} if key else {}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -69,7 +69,7 @@ def answers(text):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_example_calls_this_server(example, node, server_with_tls, nobodys_names, authority):
+def test_example_calls_this_server(example, node, server_with_tls, nobodys_names):
     server = server_with_tls
 
     def here(text):
@@ -78,13 +78,13 @@ def test_example_calls_this_server(example, node, server_with_tls, nobodys_names
 
     command = [*nobodys_names, *interpreter(example, node, here(example.text))]
     key = None if example.words == "page" else wire.KEY
-    assert answers(outcome(command, here(example.setting), authority, key)) >= 1
+    assert answers(outcome(command, here(example.setting), server.trusted, key)) >= 1
 
 
 @pytest.mark.parametrize("example", BACK)
-def test_example_without_its_setting_calls_fal(example, node, fals_names, authority):
-    command = [*fals_names, *interpreter(example, node, example.text)]
-    assert answers(outcome(command, "", authority)) >= 1
+def test_example_without_its_setting_calls_fal(example, node, fals_names):
+    command = [*fals_names.command, *interpreter(example, node, example.text)]
+    assert answers(outcome(command, "", fals_names.trusted)) >= 1
 
 
 def test_page_has_an_example_for_each_kind_of_client():

@@ -44,10 +44,11 @@ def check(result, at):
 
 
 @feature("way.environment")
-def test_environment_leads_here(client, server_with_tls, authority):
+def test_environment_leads_here(client, server_with_tls):
     at = f"localhost:{server_with_tls.port}"
     environment = {"FAL_RUN_HOST": f"{at}/run", "FAL_QUEUE_RUN_HOST": f"{at}/queue"}
-    check(outcome(client, SSL_CERT_FILE=str(authority.file), **environment), f"https://{at}/queue/fal-ai/any-llm/")
+    result = outcome(client, SSL_CERT_FILE=str(server_with_tls.trusted), **environment)
+    check(result, f"https://{at}/queue/fal-ai/any-llm/")
 
 
 def test_a_certificate_nobody_vouches_for_is_refused(server_with_tls, monkeypatch):
@@ -58,6 +59,6 @@ def test_a_certificate_nobody_vouches_for_is_refused(server_with_tls, monkeypatc
 
 
 @feature("way.names")
-def test_fals_own_names_lead_here(client, fals_names, authority):
-    result = outcome(client, fals_names, SSL_CERT_FILE=str(authority.file))
+def test_fals_own_names_lead_here(client, fals_names):
+    result = outcome(client, fals_names.command, SSL_CERT_FILE=str(fals_names.trusted))
     check(result, "https://queue.fal.run/fal-ai/any-llm/")

@@ -129,21 +129,15 @@ class Server(Child):
 
 
 class Authority:
-    """A certificate authority of the test's own, and one certificate by it for these names."""
+    """The authority and the certificate that docs/migrate.md tells people to make, for these names."""
 
-    def __init__(self, folder, names):
+    def __init__(self, folder, names=None):
+        commands = re.search(r"```sh certificate\n(.*?)```", (ROOT / "docs/migrate.md").read_text(), re.S)[1]
+        if names:
+            commands = re.sub("names=.*", f"names={','.join(names)}", commands)
+        subprocess.run(["sh", "-eu", "-c", commands], cwd=folder, check=True, capture_output=True)
         self.file = folder / "ca.pem"
-        key, request, self.cert, self.key = (folder / n for n in ("ca.key", "request", "cert.pem", "cert.key"))
-        new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes".split()
-        alt = "subjectAltName=" + ",".join([*(f"DNS:{n}" for n in names), "IP:127.0.0.1"])
-        quiet = {"check": True, "capture_output": True}
-        subprocess.run([*new, "-x509", "-days", "2", "-subj", "/CN=test", "-keyout", key, "-out", self.file], **quiet)
-        subprocess.run([*new, "-subj", "/CN=test server", "-keyout", self.key, "-out", request], **quiet)
-        extensions = folder / "extensions"
-        extensions.write_text(alt)
-        signed = ["openssl", "x509", "-req", "-days", "2", "-in", request, "-CA", self.file, "-CAkey", key]
-        subprocess.run([*signed, "-CAcreateserial", "-extfile", extensions, "-out", self.cert], **quiet)
-        self.flags = ["--tls-cert", self.cert, "--tls-key", self.key]
+        self.flags = ["--tls-cert", folder / "cert.pem", "--tls-key", folder / "cert.key"]
 
 
 class Seen:
