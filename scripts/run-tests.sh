@@ -143,8 +143,8 @@ run_python() {
     case $T in *[!A-Za-z0-9_:.+/-]*) return 0 ;; esac # no word that pytest can look for
     python=$("$ROOT/scripts/wire-setup.sh" python) || { note failed python set-up 'the Python clients could not be fetched'; return; }
     ended=0
-    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD TEST_PYTHON_RESULTS=$RESULTS \
-        "$python" -B -m pytest -p no:cacheprovider -o tmp_path_retention_policy=none -v ${T:+-k "$T"}) || ended=$?
+    (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD TEST_PYTHON_RESULTS=$RESULTS TEST_NAMED=$T \
+        "$python" -B -m pytest -p no:cacheprovider -o tmp_path_retention_policy=none -v) || ended=$?
     case $ended in
     0 | 1 | 5) ;; # passed, some failed (they are counted), none has such a name
     *) note failed python '(runner)' "ended with $ended" ;;
