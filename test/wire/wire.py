@@ -125,6 +125,8 @@ class Server(Child):
 
     def stop(self):
         super().stop()
+        said = self.text()
+        assert self.process.returncode == 0 and not re.search("Sanitizer|runtime error", said), said
         shutil.rmtree(self.folder)
 
 
