@@ -86,7 +86,7 @@ static struct llm_call *take(struct llm *m) {
     m->nfree--;
     c->next = NULL;
     c->tried = 0;
-    c->has_slot = c->paused = c->sent = c->again = c->started = c->shown = c->failing = false;
+    c->has_slot = c->paused = c->again = c->started = c->shown = c->failing = false;
     c->fault = LLM_OK;
     return c;
 }
@@ -243,7 +243,6 @@ static void send_request(struct llm_call *c) {
         c->net = net_call_start(up->origin, &o);
     }
     c->state = CALL_SENT;
-    c->sent = true;
     up->calls++;
     c->sent_ms = net_now_ms(c->m->o.loop);
     if (c->net == NULL) fail_later(c, LLM_MEMORY);
@@ -440,7 +439,8 @@ void llm_resume(struct llm_call *c) {
 }
 
 bool llm_sent(const struct llm_call *c) {
-    return c->sent;
+    if (c->state == CALL_SENT) return c->net != NULL && net_call_sent(c->net);
+    return c->state == CALL_WHOLE || c->state == CALL_STREAM || c->state == CALL_ERROR;
 }
 
 void llm_cancel(struct llm_call *c) {

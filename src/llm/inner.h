@@ -101,7 +101,6 @@ struct llm_call {
     uint32_t tried;    /* bits of steps */
     struct upstream *up;
     bool has_slot, paused;
-    bool sent;     /* to some upstream */
     bool again;    /* the one repeat of U12 is used up */
     bool started;  /* on_start was called */
     bool shown;    /* on_delta was called */

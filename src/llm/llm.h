@@ -166,7 +166,7 @@ struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const str
 /* Back-pressure: deltas stop, the upstream's socket is not read. */
 void llm_pause(struct llm_call *c);
 void llm_resume(struct llm_call *c);
-/* The request has left for an upstream (it may be on its way to another by now): what a start timeout waits for. */
+/* The present upstream has the request: what a start timeout waits for. Connecting to one is not enough. */
 bool llm_sent(const struct llm_call *c);
 /* Closes the upstream call at once. */
 void llm_cancel(struct llm_call *c);

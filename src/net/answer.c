@@ -177,6 +177,7 @@ void net_stream_begin(struct net_exchange *x, unsigned status, struct slice cont
     uv_buf_t head = uv_buf_init(out->base + out->start, (unsigned)buf_len(out));
     x->answer = out->failed ? ANSWER_LOST : ANSWER_STREAM;
     if (!out->failed) answer_send(s, &head, 1);
+    buf_reset(&x->headers, 0); /* a stream may be idle for long */
     if (x->answer == ANSWER_LOST) session_answered(s);
 }
 

@@ -229,6 +229,10 @@ void call_send(struct net_call *c) {
     if (r < 0) call_broken(c, r);
 }
 
+bool net_call_sent(const struct net_call *c) {
+    return c->end.sent;
+}
+
 /* A kept connection may have been closed by the peer while the request was on its way: that is nobody's fault, and the
  * peer has not begun to answer. Once, on a fresh one. */
 void call_broken(struct net_call *c, int status) {

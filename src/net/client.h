@@ -95,5 +95,7 @@ struct net_call *net_call_start(struct net_origin *o, const struct net_call_opti
 void net_call_pause(struct net_call *c);
 void net_call_resume(struct net_call *c);
 void net_call_cancel(struct net_call *c);
+/* Connected, and the request is on its way: before that the peer knows nothing of it. */
+bool net_call_sent(const struct net_call *c);
 
 #endif

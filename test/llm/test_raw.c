@@ -263,10 +263,12 @@ static void sent_is_said_once_it_left(void **state) {
     got_init(&g, &r);
     first.call = llm_start(r.m, &q, &rig_end_only, &first, &err);
     g.call = llm_start(r.m, &q, &rig_end_only, &g, &err);
+    assert_false(llm_sent(first.call)); /* connecting */
+    for (int i = 0; i < 100 && !llm_sent(first.call); i++) uv_run(&r.loop.uv, UV_RUN_ONCE);
     assert_true(llm_sent(first.call));
     assert_false(llm_sent(g.call)); /* waits for the slot */
     llm_cancel(first.call);
-    for (int i = 0; i < 10 && !llm_sent(g.call); i++) uv_run(&r.loop.uv, UV_RUN_NOWAIT);
+    for (int i = 0; i < 100 && !llm_sent(g.call); i++) uv_run(&r.loop.uv, UV_RUN_ONCE);
     assert_true(llm_sent(g.call));
     llm_cancel(g.call);
     got_free(&first);

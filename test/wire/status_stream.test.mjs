@@ -1,7 +1,8 @@
 // The status of a queued request as a stream: each change once, log lines once, COMPLETED last.
 import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
-import { connect } from "node:net";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { mockConfig, sleep, startMock, startServer } from "./server.mjs";
 
 const ID = "fal-ai/any-llm";
@@ -171,5 +172,21 @@ it("tells the position each time it falls, and never lets it rise", async () => 
   assert.deepEqual(positions, [...new Set(positions)].sort((a, b) => b - a));
   assert.ok(positions.length >= 2, `positions ${positions}`);
   assert.equal(list.at(-1).status, "COMPLETED");
+  assert.equal((await own.stop()).code, 0, own.log());
+});
+
+it("a start timeout covers connecting to an upstream that says nothing", async () => {
+  const deaf = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(deaf, "listening");
+  const own = await startServer(mockConfig(mock, { deaf: `https://127.0.0.1:${deaf.address().port}` }));
+  await own.ready();
+  const headers = { "x-fal-request-timeout": "0.2" };
+  const body = '{"prompt":"x","model":"test/deaf"}';
+  const direct = await own.get(`/run/${ID}`, { method: "POST", headers, body });
+  assert.equal(direct.status, 504);
+  assert.equal(direct.headers.get("x-fal-request-timeout-type"), "user");
+  const { request_id: id } = await (await own.get(`/queue/${ID}`, { method: "POST", headers, body })).json();
+  assert.equal((await all(await own.get(`/queue/${ID}/requests/${id}/status/stream`))).at(-1).error_type, "request_timeout");
+  deaf.close();
   assert.equal((await own.stop()).code, 0, own.log());
 });
