@@ -13,7 +13,8 @@ static struct mock mock;
 #define QUEUE "/queue/fal-ai/any-llm"
 #define CHAT "/v1/chat/completions"
 #define PROMPT "{\"prompt\":\"x\",\"model\":\"test/%s\"}"
-#define TALK "{\"model\":\"test/%s\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}"
+#define TALK \
+    "{\"model\":\"test/%s\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"stream\":true}"
 
 /* --- what the upstream sends, head and all, as it does on a connection that is kept */
 
@@ -24,12 +25,14 @@ static struct text recorded;
 static size_t done_at; /* where [DONE] is whole */
 
 static void record(void) {
-    static const char body[] = "{\"model\":\"test/cut\",\"stream\":true,\"stream_options\":{\"include_usage\":"
-                               "true},\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+    static const char body[] =
+        "{\"model\":\"test/cut\",\"stream\":true,\"stream_options\":{\"include_usage\":"
+        "true},\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
     struct peer p = peer_open(mock.port);
     struct text t = {0};
     text_printf(&t,
-                "POST " WORDS "/v1/chat/completions HTTP/1.1\r\nHost: m\r\nContent-Length: %zu\r\n\r\n%s",
+                "POST " WORDS
+                "/v1/chat/completions HTTP/1.1\r\nHost: m\r\nContent-Length: %zu\r\n\r\n%s",
                 sizeof body - 1, body);
     peer_send(&p, t.p, t.len);
     while (p.end == PEER_OPEN && (p.in.len == 0 || strstr(p.in.p, "\r\n0\r\n\r\n") == NULL))
@@ -147,11 +150,13 @@ static void U16_characters_split_anywhere_reach_OpenAIs_clients(void **state) {
         yyjson_doc *doc = yyjson_read(at + 6, (size_t)(strstr(at, "\n") - at - 6), 0);
         yyjson_val *choice = yyjson_arr_get_first(
             yyjson_obj_get(yyjson_doc_get_root(doc), "choices"));
-        const char *text = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(choice, "delta"), "content"));
+        const char *text = yyjson_get_str(
+            yyjson_obj_get(yyjson_obj_get(choice, "delta"), "content"));
         if (text != NULL) text_puts(&all, text);
         yyjson_doc_free(doc);
     }
-    if (all.len == 0 || strstr(all.p, "smile \xf0\x9f\x98\x80 \xf0\x9f\x98\x80 caf\xc3\xa9") == NULL)
+    if (all.len == 0 ||
+        strstr(all.p, "smile \xf0\x9f\x98\x80 \xf0\x9f\x98\x80 caf\xc3\xa9") == NULL)
         fail_msg("surrogates: %s", s.body.p);
     assert_true(s.whole && s.done);
     text_free(&all);
@@ -171,7 +176,8 @@ static void U17_invalid_UTF_8_is_replaced_for_OpenAIs_clients_too(void **state) 
 /* --- U27 */
 
 static void expect_away(unsigned port, struct text *first) {
-    struct answer a = post_json(port, "/run/fal-ai/any-llm", "{\"prompt\":\"x\",\"model\":\"test/x\"}");
+    struct answer a = post_json(port, "/run/fal-ai/any-llm",
+                                "{\"prompt\":\"x\",\"model\":\"test/x\"}");
     expect_status("away", &a, 503);
     expect_header("away", &a, "x-fal-error-type", "runner_connection_refused");
     if (first->len == 0) text_add(first, a.body.p, a.body.len);
@@ -202,10 +208,11 @@ static void U27_an_upstream_that_is_away_is_left_alone_until_it_is_back(void **s
     struct text config = {0}, first = {0};
     char *ids[3];
     mock_start(&up);
-    text_printf(&config,
-                "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s }\n"
-                "routes:\n  - { model: \"test/*\", to: [up] }\n",
-                up.port, CANARY_UPSTREAM);
+    text_printf(
+        &config,
+        "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s }\n"
+        "routes:\n  - { model: \"test/*\", to: [up] }\n",
+        up.port, CANARY_UPSTREAM);
     server_start_with(&s, config.p);
     unsigned port = up.port;
     mock_stop(&up);
@@ -225,7 +232,8 @@ static void U27_an_upstream_that_is_away_is_left_alone_until_it_is_back(void **s
         answer_free(&a);
         free(ids[i]);
     }
-    struct answer a = post_json(s.port, "/run/fal-ai/any-llm", "{\"prompt\":\"x\",\"model\":\"test/x\"}");
+    struct answer a = post_json(s.port, "/run/fal-ai/any-llm",
+                                "{\"prompt\":\"x\",\"model\":\"test/x\"}");
     expect_status("back", &a, 200);
     answer_free(&a);
     assert_int_equal(mock_count(&up, "calls"), 4);
@@ -238,8 +246,8 @@ static void U27_an_upstream_that_is_away_is_left_alone_until_it_is_back(void **s
 /* --- the suite */
 
 static void add(struct text *up, struct text *routes, const char *name, const char *path) {
-    text_printf(up, "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u%s/v1\", key: %s }\n", name,
-                mock.port, path, CANARY_UPSTREAM);
+    text_printf(up, "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u%s/v1\", key: %s }\n",
+                name, mock.port, path, CANARY_UPSTREAM);
     text_printf(routes, "  - { model: \"test/%s\", to: [%s] }\n", name, name);
 }
 

@@ -33,8 +33,16 @@ static const struct target {
     {"openrouter/router", {MODEL}, {"priority", "image_url", "image_urls"}, true, false},
     {"openrouter/router/vision", {MODEL, IMAGE}, {"priority"}, true, false},
     {"openrouter/router/enterprise", {MODEL}, {"priority", "image_url", "image_urls"}, true, false},
-    {"openrouter/router/audio", {MODEL, AUDIO}, {"priority", "image_url", "image_urls"}, true, false},
-    {"openrouter/router/video", {MODEL, VIDEO}, {"priority", "image_url", "image_urls"}, true, false},
+    {"openrouter/router/audio",
+     {MODEL, AUDIO},
+     {"priority", "image_url", "image_urls"},
+     true,
+     false},
+    {"openrouter/router/video",
+     {MODEL, VIDEO},
+     {"priority", "image_url", "image_urls"},
+     true,
+     false},
     {"openrouter/router/video/enterprise",
      {MODEL, VIDEO},
      {"priority", "image_url", "image_urls"},
@@ -228,10 +236,13 @@ static const struct {
     {"stream number", "{" MODEL "," MESSAGES ",\"stream\":1}", 400, "stream"},
     {"stream array", "{" MODEL "," MESSAGES ",\"stream\":[]}", 400, "stream"},
     {"stream null", "{" MODEL "," MESSAGES ",\"stream\":null}", 200, NULL},
-    {"stream_options text", "{" MODEL "," MESSAGES ",\"stream_options\":\"x\"}", 400, "stream_options"},
-    {"stream_options list", "{" MODEL "," MESSAGES ",\"stream_options\":[true]}", 400, "stream_options"},
+    {"stream_options text", "{" MODEL "," MESSAGES ",\"stream_options\":\"x\"}", 400,
+     "stream_options"},
+    {"stream_options list", "{" MODEL "," MESSAGES ",\"stream_options\":[true]}", 400,
+     "stream_options"},
     {"stream twice", "{" MODEL "," MESSAGES ",\"stream\":false,\"stream\":true}", 400, NULL},
-    {"stream twice, escaped", "{" MODEL "," MESSAGES ",\"stream\":false,\"str\\u0065am\":true}", 400, NULL},
+    {"stream twice, escaped", "{" MODEL "," MESSAGES ",\"stream\":false,\"str\\u0065am\":true}",
+     400, NULL},
     {"model twice", "{" MODEL "," MESSAGES ",\"model\":\"test/b\"}", 400, NULL},
 };
 
@@ -309,15 +320,18 @@ static void J11_addresses_of_media(void **state) {
         {"fal-ai/any-llm/vision", "image_url", "\"http://\"", "url_parsing"},
         {"fal-ai/any-llm/vision", "image_url", "\"https://a.example/a b\"", "url_parsing"},
         {"fal-ai/any-llm/vision", "image_url", "\"https://a.example/\\r\\nX: y\"", "url_parsing"},
-        {"fal-ai/any-llm/vision", "image_url", "\"data:text/html;base64,PGI+\"", "unsupported_image_format"},
+        {"fal-ai/any-llm/vision", "image_url", "\"data:text/html;base64,PGI+\"",
+         "unsupported_image_format"},
         {"fal-ai/any-llm/vision", "image_url", "\"data:image/png;base64,@@@\"", "image_load_error"},
         {"openrouter/router/vision", "image_urls", "[]", "sequence_too_short"},
         {"openrouter/router/vision", "image_urls", "[1]", "string_type"},
-        {"openrouter/router/audio", "audio_url", "\"data:image/png;base64,AAAA\"", "unsupported_audio_format"},
+        {"openrouter/router/audio", "audio_url", "\"data:image/png;base64,AAAA\"",
+         "unsupported_audio_format"},
         {"openrouter/router/audio", "audio_url", "\"data:audio/wav,AAAA\"", "file_download_error"},
         {"openrouter/router/audio", "audio_url", "null", "string_type"},
         {"openrouter/router/video", "video_url", "\"javascript:alert(1)\"", "url_scheme"},
-        {"openrouter/router/video", "video_urls", "[\"data:video/mp4;base64,\\u0000\"]", "file_download_error"},
+        {"openrouter/router/video", "video_urls", "[\"data:video/mp4;base64,\\u0000\"]",
+         "file_download_error"},
         {"openrouter/router/video/enterprise", "video_urls", "{}", "list_type"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -343,11 +357,13 @@ static void J11_addresses_of_media(void **state) {
 static int start(void **state) {
     struct text config = {0};
     mock_start(&mock);
-    text_printf(&config,
-                "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, "
-                "keeps_nothing: true }\n",
-                mock.port, CANARY_UPSTREAM);
-    text_puts(&config, "routes:\n  - { model: \"*\", to: [up] }\n  - { model: \"test/*\", to: [up] }\n");
+    text_printf(
+        &config,
+        "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, "
+        "keeps_nothing: true }\n",
+        mock.port, CANARY_UPSTREAM);
+    text_puts(&config,
+              "routes:\n  - { model: \"*\", to: [up] }\n  - { model: \"test/*\", to: [up] }\n");
     server_start_with(&server, config.p);
     text_free(&config);
     return 0;

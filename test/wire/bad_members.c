@@ -130,7 +130,8 @@ static void expect_same(const char *path, const char *what, char *plain, char *w
 
 /* --- fal's endpoints: no byte changes, whatever stands beside the fields */
 
-#define PROMPT "{\"prompt\":\"x\",\"system_prompt\":\"y\",\"temperature\":0.5,\"max_tokens\":9,\"model\":\"test/a\""
+#define PROMPT \
+    "{\"prompt\":\"x\",\"system_prompt\":\"y\",\"temperature\":0.5,\"max_tokens\":9,\"model\":\"test/a\""
 #define IMAGES ",\"image_urls\":[\"https://a.example/x.png\"]"
 
 static const struct {
@@ -170,8 +171,7 @@ static void T36_300_extra_keys_change_no_byte_sent_upstream(void **state) {
             snprintf(good, sizeof good, "%s}", endpoints[e].good);
             for (int shape = 0; shape < 6; shape++) {
                 struct text t = with_all(endpoints[e].good, shape);
-                expect_same(path, "one of the extra keys",
-                            sent_for(path, JSON, good, strlen(good)),
+                expect_same(path, "one of the extra keys", sent_for(path, JSON, good, strlen(good)),
                             sent_for(path, JSON, t.p, t.len));
                 text_free(&t);
             }
@@ -317,23 +317,20 @@ static void T36_300_extra_members_travel_once(void **state) {
 
 /* --- headers: the caller's own do not travel, at any surface */
 
-#define EVIL_HEADERS                                                                              \
-    JSON "Authorization: Key evil:evil\r\nX-Api-Base: http://evil.example\r\n"                    \
-         "HTTP-Referer: http://evil.example\r\nX-Title: evil\r\nOpenAI-Organization: evil\r\n"    \
+#define EVIL_HEADERS                                                                               \
+    JSON "Authorization: Key evil:evil\r\nX-Api-Base: http://evil.example\r\n"                     \
+         "HTTP-Referer: http://evil.example\r\nX-Title: evil\r\nOpenAI-Organization: evil\r\n"     \
          "OpenAI-Project: evil\r\nX-Stainless-Lang: evil\r\nX-Api-Key: evil\r\nCookie: evil=1\r\n" \
-         "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;host=evil\r\nUser-Agent: evil\r\n"   \
-         "Accept-Encoding: evil\r\nX-Fal-Target-Url: http://evil.example\r\n"                     \
+         "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6;host=evil\r\nUser-Agent: evil\r\n"    \
+         "Accept-Encoding: evil\r\nX-Fal-Target-Url: http://evil.example\r\n"                      \
          "Idempotency-Key: evil\r\nX-Generation-Id: evil\r\nTraceparent: evil\r\n"
 
 static void T36_headers_of_the_caller_do_not_reach_the_upstream(void **state) {
     static const struct {
         const char *path, *body;
-    } cases[] = {{"/run/fal-ai/any-llm", PROMPT "}"},
-                 {"/run/fal-ai/any-llm/stream", PROMPT "}"},
-                 {"/queue/fal-ai/any-llm", PROMPT "}"},
-                 {CHAT, TALK "}"},
-                 {CHAT, TALK ",\"stream\":true}"},
-                 {"/queue/" CHAT_ID, TALK "}"}};
+    } cases[] = {{"/run/fal-ai/any-llm", PROMPT "}"},   {"/run/fal-ai/any-llm/stream", PROMPT "}"},
+                 {"/queue/fal-ai/any-llm", PROMPT "}"}, {CHAT, TALK "}"},
+                 {CHAT, TALK ",\"stream\":true}"},      {"/queue/" CHAT_ID, TALK "}"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_same(cases[i].path, "a header",
                     sent_for(cases[i].path, JSON, cases[i].body, strlen(cases[i].body)),
@@ -345,10 +342,11 @@ static void T36_headers_of_the_caller_do_not_reach_the_upstream(void **state) {
 static int start(void **state) {
     struct text config = {0};
     mock_start(&mock);
-    text_printf(&config,
-                "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, "
-                "keeps_nothing: true }\n",
-                mock.port, CANARY_UPSTREAM);
+    text_printf(
+        &config,
+        "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, "
+        "keeps_nothing: true }\n",
+        mock.port, CANARY_UPSTREAM);
     text_puts(&config, "routes:\n  - { model: \"test/*\", to: [up] }\n");
     server_start_with(&server, config.p);
     text_free(&config);

@@ -31,8 +31,8 @@ static const char *prompt_for(const char *model) {
 static const char *chat_for(const char *model, bool stream) {
     static char body[MAX_BODY];
     snprintf(body, sizeof body,
-             "{\"model\":\"chat/%s\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]%s}", model,
-             stream ? ",\"stream\":true" : "");
+             "{\"model\":\"chat/%s\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]%s}",
+             model, stream ? ",\"stream\":true" : "");
     return body;
 }
 
@@ -124,9 +124,8 @@ static unsigned status_of_type(const char *type) {
     static const struct {
         const char *type;
         unsigned status;
-    } known[] = {{"request_timeout", 504},
-                 {"rate_limit_exceeded", 429},
-                 {"runner_scheduling_failure", 503}};
+    } known[] = {
+        {"request_timeout", 504}, {"rate_limit_exceeded", 429}, {"runner_scheduling_failure", 503}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(type, known[i].type) == 0) return known[i].status;
     return 502;
@@ -238,8 +237,8 @@ static void row_is_answered_as_written(void **state) {
 
 /* What waiting cannot heal is not tried again. */
 static void the_queue_tries_nothing_again_that_cannot_heal(void **state) {
-    static const char *const names[] = {"U3_401_", "U4_400_", "U5_404_", "U7_no_quota_is", "U12_HTML",
-                                        "U18_10_MB", "U20_301", "U21_gzip"};
+    static const char *const names[] = {"U3_401_",  "U4_400_",   "U5_404_", "U7_no_quota_is",
+                                        "U12_HTML", "U18_10_MB", "U20_301", "U21_gzip"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         for (size_t k = 0; k < NROWS; k++) {
             const struct row *r = &rows[k];
@@ -288,8 +287,8 @@ static void expect_everywhere(const struct row *r) {
 }
 
 static void U1_nobody_listens_is_503(void **state) {
-    static const struct row refused = {.name = "refused", .status = 503,
-                                       .type = "runner_connection_refused"};
+    static const struct row refused = {
+        .name = "refused", .status = 503, .type = "runner_connection_refused"};
     expect_everywhere(&refused);
     char type[48];
     struct answer a = direct("no-name");
@@ -319,13 +318,15 @@ static unsigned deaf_listener(void) {
 }
 
 static void U1_connect_timeout_is_503(void **state) {
-    static const struct row deaf = {.name = "deaf", .status = 503,
-                                    .type = "runner_connection_timeout"};
+    static const struct row deaf = {
+        .name = "deaf", .status = 503, .type = "runner_connection_timeout"};
     expect_everywhere(&deaf);
 }
 
 static void U2_no_TLS_at_the_other_end_is_502(void **state) {
-    static const struct row tls = {.name = "tls", .status = 502, .type = "runner_connection_error",
+    static const struct row tls = {.name = "tls",
+                                   .status = 502,
+                                   .type = "runner_connection_error",
                                    .says = "upstream TLS error"};
     expect_everywhere(&tls);
 }
