@@ -8,7 +8,7 @@ import os
 
 import pytest
 import wire
-from fal_python import fal, fal_server, hurry, kind, narrow, narrow_server  # noqa: F401
+from fal_python import deaf, fal, fal_server, hurry, kind, narrow, narrow_server  # noqa: F401
 from surroundings import fals_names, nobodys_names, server_with_tls, surroundings_config  # noqa: F401
 
 cells = {}

@@ -3,6 +3,7 @@
 Every request passes the tap, so that what arrived can be counted: the client repeats some of its calls by itself."""
 
 import functools
+import socket
 
 import fal_client.client as fal_client
 import pytest
@@ -14,9 +15,17 @@ SYNC, ASYNC = (pytest.mark.parametrize("kind", [kind], indirect=True) for kind i
 
 
 @pytest.fixture(scope="session")
-def fal_server(mock):
+def deaf():
+    """Takes connections and says nothing: a TLS handshake with it never ends, so no request leaves for it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def fal_server(mock, deaf):
     config = mock.config(
         ok=("/ok", "keeps_nothing: true"),
+        deaf=deaf,
         slow="/sse-interval/2",
         endless="/tokens/100000/sse-interval/20",
         late="/delay/300",

@@ -24,6 +24,8 @@ def queued(**arguments):
     return lambda f: f.submit(APP, arguments, headers={"X-Fal-No-Retry": "1"}).get()
 
 
+UNHEARD = {"arguments": {"prompt": "x", "model": "test/deaf"}, "headers": {"X-Fal-Request-Timeout": "0.2"}}
+
 # id, row of the page, call, status, error_type, which requests are counted, how many came:
 # the client repeats 408, 409 and 429 and nothing else that is ours
 REFUSED = [
@@ -43,6 +45,8 @@ REFUSED = [
     ("502 run, our key", "error.503", run("test/locked"), 502, "runner_server_error", "/run/", 1),
     ("503 run", "error.503", run("test/down"), 503, "runner_scheduling_failure", "/run/", 1),
     ("503 result", "error.503", queued(prompt="x", model="test/down"), 503, "runner_scheduling_failure", RESULT, 1),
+    ("504 run", "error.504.user", lambda f: f.run(APP, **UNHEARD), 504, "request_timeout", "/run/", 1),
+    ("504 result", "error.504.user", lambda f: f.submit(APP, **UNHEARD).get(), 504, "request_timeout", RESULT, 1),
 ]
 
 
