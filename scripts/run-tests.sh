@@ -101,6 +101,7 @@ run_node() {
         set -- $(grep -lF -e "$T" ${tables:+-e "$tables"} -- "$@")
         [ $# -gt 0 ] || return 0
     fi
+    "$ROOT/scripts/wire-setup.sh" python >/dev/null || : # snippets of the documents are Python's too
     node=$("$ROOT/scripts/wire-setup.sh" node) || { note failed node set-up 'the JavaScript client could not be fetched'; return; }
     (cd "$ROOT/test/wire" && TEST_BUILD=$BUILD "$node" --test --test-force-exit --test-timeout=300000 \
         ${T:+--test-name-pattern="$T"} --test-reporter=spec --test-reporter-destination=stdout \
