@@ -44,6 +44,29 @@ static const char *const good[] = {
     "OPTIONS /run/fal-ai/any-llm HTTP/1.1\r\n" HOST
     "Origin: http://localhost\r\nAccess-Control-Request-Method: POST\r\n\r\n",
     "HEAD /healthz HTTP/1.1\r\n" HOST "Connection: keep-alive\r\nExpect: 100-continue\r\n\r\n",
+    "POST /v1/chat/completions HTTP/1.1\r\n" HOST JSON "Content-Length: 103\r\n\r\n"
+    "{\"model\":\"openai/gpt-4o\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],"
+    "\"top_p\":1.50,\"x\":[{}, \"a\"]}       ",
+    "POST /run/openrouter/router/openai/v1/chat/completions HTTP/1.1\r\n" HOST JSON
+    "Content-Length: 83\r\n\r\n"
+    "{\"stream\":true,\"messages\":[],\"model\":\"openai/gpt-4o\",\"stream_options\":{\"a\":1}}     ",
+    "GET /v1/models/openai%2Fgpt-4o HTTP/1.1\r\n" HOST "Authorization: Bearer a:b\r\n\r\n",
+    "GET /api/openapi/queue/openapi.json?endpoint_id=fal-ai%2Fany-llm HTTP/1.1\r\n" HOST "\r\n",
+    "GET /models/fal-ai/any-llm/llms.txt HTTP/1.1\r\n" HOST "\r\n",
+    "POST /api/fal/proxy HTTP/1.1\r\n" HOST JSON
+    "x-fal-target-url: https://queue.fal.run/fal-ai/any-llm?fal_max_queue_length=9\r\n"
+    "Content-Length: 14\r\n\r\n{\"prompt\":\"x\"}",
+    "GET /api/fal/proxy HTTP/1.1\r\n" HOST
+    "x-fal-target-url: https://queue.fal.run/fal-ai/any-llm/requests/" ID "/status\r\n\r\n",
+    "POST /queue/110602490-any-llm HTTP/1.1\r\n" HOST JSON
+    "x-fal-queue-priority: low\r\nx-fal-request-timeout: 12.5\r\nx-fal-runner-hint: s1\r\n"
+    "x-fal-retry-config: {\"timeout\":{\"retries\":2}}\r\nx-fal-tags: a=1,b=2\r\n"
+    "x-fal-store-io: 0\r\nContent-Length: 14\r\n\r\n{\"prompt\":\"x\"}",
+    "POST /fal-ai/any-llm/vision HTTP/1.1\r\nHost: queue.fal.run\r\n" JSON
+    "Content-Length: 71\r\n\r\n"
+    "{\"prompt\":\"x\",\"image_urls\":[\"data:image/png;base64,iVBORw0KGgo=\"]}     ",
+    "GET /queue/fal-ai/any-llm/requests/" ID "/status/stream?logs=1 HTTP/1.1\r\n" HOST
+    "Forwarded: for=192.0.2.1;proto=https;host=\"a:1\"\r\n\r\n",
 };
 #define NGOOD (sizeof good / sizeof *good)
 

@@ -121,12 +121,18 @@ static bool is_fault_list(yyjson_val *list) {
     return true;
 }
 
-/* fal's two shapes, and the queue's {"status":"NOT_FOUND"} and {"status":"ALREADY_COMPLETED"}. */
 static bool is_openai_error(yyjson_val *error) {
     return is_text(yyjson_obj_get(error, "message")) && is_text(yyjson_obj_get(error, "type"));
 }
 
-/* fal's shapes, OpenAI's, and the bare text of its proxy. */
+/* Without `detail`: the queue's {"status":"NOT_FOUND"} and {"status":"ALREADY_COMPLETED"}, the bare text of fal's proxy,
+ * the null of an OpenAPI document that is not there. */
+static bool is_bare_error(yyjson_val *root, const struct answer *a) {
+    return is_text(yyjson_obj_get(root, "status")) || is_text(root) ||
+           (yyjson_is_null(root) && a->status == 404);
+}
+
+/* fal's shapes and OpenAI's. */
 static void check_error(const char *what, const struct answer *a) {
     char type[64], header[64];
     answer_header(a, "content-type", type, sizeof type);
@@ -134,9 +140,9 @@ static void check_error(const char *what, const struct answer *a) {
         fail_msg("%s: content type \"%s\" of an error", what, type);
     yyjson_doc *doc = answer_json(what, a);
     yyjson_val *root = yyjson_doc_get_root(doc), *detail = yyjson_obj_get(root, "detail");
-    bool known = detail == NULL ? is_text(yyjson_obj_get(root, "status")) || is_text(root) ||
-                                      is_openai_error(yyjson_obj_get(root, "error"))
-                                : is_text(detail) || is_fault_list(detail);
+    bool known = detail == NULL
+                     ? is_bare_error(root, a) || is_openai_error(yyjson_obj_get(root, "error"))
+                     : is_text(detail) || is_fault_list(detail);
     if (!known) fail_msg("%s: not the shape of an error: %s", what, a->body.p);
     const char *named = yyjson_get_str(yyjson_obj_get(root, "error_type"));
     bool has = answer_header(a, "x-fal-error-type", header, sizeof header);
