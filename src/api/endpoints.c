@@ -19,7 +19,7 @@ static void set_reasoning(struct llm_request *r, yyjson_val *v, struct arena *a)
 }
 
 static void set_priority(struct llm_request *r, yyjson_val *v, struct arena *a) {
-    r->latency = slice_is(json_str(v), "latency");
+    r->priority = slice_is(json_str(v), "latency") ? LLM_PRIORITY_LATENCY : LLM_PRIORITY_THROUGHPUT;
 }
 
 static void set_temperature(struct llm_request *r, yyjson_val *v, struct arena *a) {

@@ -349,7 +349,8 @@ static void check_sets(struct faults *f, const struct endpoint *e, yyjson_val *i
 bool endpoint_read(const struct endpoint *e, yyjson_val *input, const struct llm *llm,
                    const struct catalogue *catalogue, struct arena *a, struct llm_request *r,
                    struct faults *faults) {
-    r->latency = (e->takes & IN(PRIORITY)) != 0; /* the schema's default */
+    if ((e->takes & IN(PRIORITY)) != 0)
+        r->priority = LLM_PRIORITY_LATENCY; /* the schema's default */
     for (unsigned row = 0; row < IN_COUNT; row++) {
         if ((e->takes & 1U << row) == 0) continue;
         const struct input_field *in = input_field_at((enum input_row)row);

@@ -103,12 +103,21 @@ static void add_number(struct buf *b, double v) {
     buf_puts(b, text);
 }
 
+/* A sort of ours would take the place of OpenRouter's own balance between providers. */
+static void add_provider(struct buf *b, const struct llm_request *r) {
+    static const char *const sorts[] = {[LLM_PRIORITY_NONE] = "",
+                                        [LLM_PRIORITY_THROUGHPUT] = "\"sort\":\"throughput\"",
+                                        [LLM_PRIORITY_LATENCY] = "\"sort\":\"latency\""};
+    const char *sort = sorts[r->priority];
+    if (sort[0] == '\0' && !r->keeps_nothing) return;
+    buf_printf(b, ",\"provider\":{%s%s%s}", sort, sort[0] != '\0' && r->keeps_nothing ? "," : "",
+               r->keeps_nothing ? "\"data_collection\":\"deny\"" : "");
+}
+
 static void add_openrouter(struct buf *b, const struct llm_request *r) {
-    buf_puts(b, r->latency ? ",\"provider\":{\"sort\":\"latency\""
-                           : ",\"provider\":{\"sort\":\"throughput\"");
-    if (r->keeps_nothing) buf_puts(b, ",\"data_collection\":\"deny\"");
-    buf_puts(b, r->reasoning ? "},\"reasoning\":{\"enabled\":true}"
-                             : "},\"reasoning\":{\"exclude\":true}");
+    add_provider(b, r);
+    buf_puts(b, r->reasoning ? ",\"reasoning\":{\"enabled\":true}"
+                             : ",\"reasoning\":{\"exclude\":true}");
     buf_puts(b, ",\"usage\":{\"include\":true}");
 }
 

@@ -15,6 +15,9 @@
 struct llm;
 struct llm_call;
 
+/* What OpenRouter chooses a provider by; NONE: as it likes, mostly by price. */
+enum llm_priority { LLM_PRIORITY_NONE, LLM_PRIORITY_THROUGHPUT, LLM_PRIORITY_LATENCY };
+
 /* Built from validated values only. Slices are borrowed until on_end (or llm_cancel). */
 struct llm_request {
     const char *request_id;     /* for logs */
@@ -26,8 +29,8 @@ struct llm_request {
     bool has_temperature, has_max_tokens;
     double temperature;
     uint32_t max_tokens;
-    bool reasoning;     /* the caller wants the reasoning in the answer */
-    bool latency;       /* priority: latency rather than throughput */
+    bool reasoning; /* the caller wants the reasoning in the answer */
+    enum llm_priority priority;
     bool keeps_nothing; /* enterprise: only upstreams that keep nothing */
     bool stream;        /* deltas wanted; else one on_end with everything */
     /* queue: waits for a slot and for the engine; direct: LLM_BUSY when all slots are taken */

@@ -182,7 +182,7 @@ static void endpoint_fills_the_request(void **state) {
     assert_true(slice_is(r.request.model, "known/eyes"));
     assert_true(r.request.has_temperature && r.request.temperature == 0.25);
     assert_true(r.request.has_max_tokens && r.request.max_tokens == 7);
-    assert_true(r.request.reasoning && r.request.latency);
+    assert_true(r.request.reasoning && r.request.priority == LLM_PRIORITY_LATENCY);
     assert_int_equal(r.request.nimages, 2);
     assert_true(slice_is(r.request.images[0], "https://a/1"));
     assert_true(slice_is(r.request.images[1], "data:image/png;base64,AAAA"));
@@ -488,20 +488,21 @@ static void enterprise_keeps_nothing(void **state) {
 static void endpoint_prefers_latency_where_it_has_a_priority(void **state) {
     static const struct {
         const char *id, *body;
-        bool latency;
+        enum llm_priority priority;
     } rows[] = {
-        {"fal-ai/any-llm", "{\"prompt\":\"x\"}", true},
-        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":null}", true},
-        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":\"latency\"}", true},
-        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":\"throughput\"}", false},
-        {"openrouter/router", "{" ROUTER "}", false},
-        {"openrouter/router", "{" ROUTER ",\"priority\":\"latency\"}", false},
+        {"fal-ai/any-llm", "{\"prompt\":\"x\"}", LLM_PRIORITY_LATENCY},
+        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":null}", LLM_PRIORITY_LATENCY},
+        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":\"latency\"}", LLM_PRIORITY_LATENCY},
+        {"fal-ai/any-llm", "{\"prompt\":\"x\",\"priority\":\"throughput\"}",
+         LLM_PRIORITY_THROUGHPUT},
+        {"openrouter/router", "{" ROUTER "}", LLM_PRIORITY_NONE},
+        {"openrouter/router", "{" ROUTER ",\"priority\":\"latency\"}", LLM_PRIORITY_NONE},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct reading r;
         read_body_of(&r, rows[i].id, rows[i].body);
         assert_true(r.ok);
-        assert_int_equal(r.request.latency, rows[i].latency);
+        assert_int_equal(r.request.priority, rows[i].priority);
         done(&r);
     }
 }

@@ -69,19 +69,36 @@ static const struct {
      "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AA==\"}}]}]}"},
     {&plain,
      false,
-     {.prompt = S("Hi"), .reasoning = true, .latency = true, .keeps_nothing = true},
+     {.prompt = S("Hi"),
+      .reasoning = true,
+      .priority = LLM_PRIORITY_LATENCY,
+      .keeps_nothing = true},
      "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}"},
     {&router,
      false,
-     {.prompt = S("Hi"), .latency = true},
+     {.prompt = S("Hi"), .priority = LLM_PRIORITY_LATENCY},
      "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1024,"
      "\"provider\":{\"sort\":\"latency\"},\"reasoning\":{\"exclude\":true},\"usage\":{\"include\":true}}"},
     {&router,
      true,
-     {.prompt = S("Hi"), .reasoning = true, .keeps_nothing = true},
+     {.prompt = S("Hi"),
+      .reasoning = true,
+      .keeps_nothing = true,
+      .priority = LLM_PRIORITY_THROUGHPUT},
      "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1024,"
      "\"stream\":true,\"stream_options\":{\"include_usage\":true},"
      "\"provider\":{\"sort\":\"throughput\",\"data_collection\":\"deny\"},\"reasoning\":{\"enabled\":true},"
+     "\"usage\":{\"include\":true}}"},
+    {&router,
+     false,
+     {.prompt = S("Hi")},
+     "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1024,"
+     "\"reasoning\":{\"exclude\":true},\"usage\":{\"include\":true}}"},
+    {&router,
+     false,
+     {.prompt = S("Hi"), .keeps_nothing = true},
+     "{\"model\":\"m/1\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":1024,"
+     "\"provider\":{\"data_collection\":\"deny\"},\"reasoning\":{\"exclude\":true},"
      "\"usage\":{\"include\":true}}"},
     {&plain,
      false,
