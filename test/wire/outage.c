@@ -61,7 +61,7 @@ static void U27_queued_jobs_outlive_an_outage(void **state) {
     until(DONE, 1 + JOBS);
     assert_int_equal(metric(server.port, FAILED), 0);
     assert_int_equal(metric(server.port, ABLE), 1);
-    kill(back, SIGTERM);
+    kill(back, SIGKILL);
     waitpid(back, NULL, 0);
 }
 
