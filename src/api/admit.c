@@ -61,7 +61,7 @@ static bool rates_ok(struct call *c) {
     return wait == 0;
 }
 
-/* The queue counts an owner's runs one by one, so it is asked only where its answer can matter. */
+/* The queue is asked only where its answer can matter. */
 static size_t queued_calls(const struct call *c) {
     struct queue_stats s;
     size_t most = c->who.limits->concurrent_calls;
