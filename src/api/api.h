@@ -20,6 +20,14 @@ struct api_options {
 };
 
 struct api *api_new(const struct api_options *o); /* NULL when out of memory */
+struct desk;
+/* Opens what the api keeps in the data folder and the store, both borrowed until api_close: signing keys, files, webhooks, ledger.
+ * Not for --check. False with one line in reason. */
+bool api_open(struct api *a, struct store *s, struct desk *d, char *reason, size_t size);
+/* Reads what it needs before the first request; `ready` is called once, perhaps before this has returned. */
+void api_load(struct api *a, void (*ready)(void *user, bool ok), void *user);
+/* The queue's on_webhook: a request with a webhook has ended. */
+void webhooks_due(void *api, const char *id);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */
 void api_set_queue(struct api *a, struct queue *q);
 /* NULL before the server is closed: answers of the queue that come later find nobody. */

@@ -4,7 +4,6 @@
 #include "api/proxy.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define ANSWER_MAX_BYTES (64U << 20)
 #define SCRATCH_KEEP_BYTES (256U << 10)
@@ -55,6 +54,11 @@ void call_error(struct call *c, unsigned status, const char *type, struct slice 
         return;
     }
     struct buf *b = call_scratch(c);
+    if (c->platform) {
+        platform_error_json(b, status, NULL, detail, c->request_id);
+        call_scratch_json(c, status);
+        return;
+    }
     flat_json(b, detail, type);
     if (type != NULL) net_header(c->x, SLICE("x-fal-error-type"), slice_of(type));
     call_scratch_json(c, status);
@@ -117,6 +121,28 @@ void call_model_error(struct call *c, const struct llm_error *err) {
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
     say_retry_after(c, err, info);
     call_scratch_json(c, c->openai ? openai_status(err->fault) : info->http_status);
+}
+
+static const char *platform_type(unsigned status) {
+    switch (status) {
+    case 400:
+    case 422: return "validation_error";
+    case 401:
+    case 403: return "authorization_error";
+    case 404:
+    case 405: return "not_found";
+    case 429: return "rate_limited";
+    case 501: return "not_implemented";
+    default: return status < 500 ? "validation_error" : "server_error";
+    }
+}
+
+void platform_error_json(struct buf *b, unsigned status, const char *type, struct slice message,
+                         const char *request_id) {
+    buf_printf(
+        b, "{\"error\":{\"type\":\"%s\",\"message\":", type != NULL ? type : platform_type(status));
+    json_add_string(b, message, true);
+    buf_printf(b, ",\"request_id\":\"%s\"}}", request_id);
 }
 
 /* --- checks handlers share */
@@ -206,9 +232,16 @@ static void answer_no_route(struct call *c, unsigned status, const char *allow) 
 
 /* Known before anything can go wrong: errors have the shape that the caller's SDK reads. */
 static bool speaks_openai(const struct call *c) {
-    if (c->route == NULL) return slice_starts(c->at.path, SLICE("/v1/"));
-    return c->route->openai || (c->route->kind == SERVED_RUN && c->endpoint != NULL &&
-                                c->endpoint->dialect == ENDPOINT_OPENAI);
+    if (c->route == NULL)
+        return c->at.surface != SURFACE_PLATFORM && slice_starts(c->at.path, SLICE("/v1/"));
+    return (c->route->flags & ROUTE_OPENAI) != 0 ||
+           (c->route->kind == SERVED_RUN && c->endpoint != NULL &&
+            c->endpoint->dialect == ENDPOINT_OPENAI);
+}
+
+static bool speaks_platform(const struct call *c) {
+    return c->route != NULL ? (c->route->flags & ROUTE_PLATFORM) != 0
+                            : c->at.surface == SURFACE_PLATFORM;
 }
 
 static void on_head(struct net_exchange *x, void *user) {
@@ -230,11 +263,17 @@ static void on_head(struct net_exchange *x, void *user) {
     if (c->route != NULL && c->app.len > 0)
         c->endpoint = endpoint_resolve(c->app, a->config->aliases, a->config->naliases, &c->beyond);
     c->openai = speaks_openai(c);
+    c->platform = speaks_platform(c);
     a->requests[c->route != NULL ? c->route->kind : SERVED_NONE]++;
     if (c->route == NULL)
         answer_no_route(c, status, allow);
-    else if (!c->route->open)
-        admit(c);
+    else if (((c->route->flags & ROUTE_OPEN) != 0 || admit(c)) && c->route->head != NULL)
+        c->route->head(c);
+}
+
+static void on_body(struct net_exchange *x, struct slice data, void *user) {
+    struct call *c = net_get_user(x);
+    if (c != NULL && c->hooks != NULL && c->hooks->body != NULL) c->hooks->body(c, data);
 }
 
 static void on_request(struct net_exchange *x, void *user) {
@@ -269,7 +308,7 @@ static void call_gone(struct call *c) {
     if (c->llm != NULL) llm_cancel(c->llm);
     c->llm = NULL;
     net_timer_stop(c->api->loop, &c->start);
-    if (c->hooks != NULL) c->hooks->gone(c);
+    if (c->hooks != NULL && c->hooks->gone != NULL) c->hooks->gone(c);
     call_drop_input(c);
 }
 
@@ -310,62 +349,9 @@ static void on_fault(struct net_exchange *x, bool has_request, unsigned status, 
 struct net_server_hooks api_hooks(void) {
     return (struct net_server_hooks){.on_head = on_head,
                                      .on_request = on_request,
+                                     .on_body = on_body,
                                      .on_drain = on_drain,
                                      .on_done = on_done,
                                      .on_gone = on_gone,
                                      .on_fault = on_fault};
-}
-
-/* --- life */
-
-struct api *api_new(const struct api_options *o) {
-    struct api *a = calloc(1, sizeof *a);
-    if (a == NULL) return NULL;
-    a->loop = o->loop;
-    a->clock = o->clock;
-    a->random = o->random;
-    a->config = o->config;
-    a->catalogue = o->catalogue;
-    a->llm = o->llm;
-    a->store_ok = true;
-    buf_init(&a->scratch, ANSWER_MAX_BYTES);
-    a->started_ms = clock_mono_ms(o->clock);
-    a->keys = keyring_new(o->config);
-    a->limits = limits_new(o->config, o->random);
-    if (o->config->proxy.forward) a->forwarder = forwarder_new(o->loop, o->config);
-    if (a->keys != NULL && a->limits != NULL && (a->forwarder != NULL || !o->config->proxy.forward))
-        return a;
-    api_close(a);
-    api_free(a);
-    return NULL;
-}
-
-void api_set_queue(struct api *a, struct queue *q) {
-    a->queue = q;
-}
-
-void api_set_server(struct api *a, struct net_server *s) {
-    a->server = s;
-}
-
-void api_set_draining(struct api *a) {
-    a->draining = true;
-    followers_end(a);
-}
-
-void api_set_store_ok(struct api *a, bool can_write) {
-    a->store_ok = can_write;
-}
-
-void api_close(struct api *a) {
-    if (a != NULL) forwarder_close(a->forwarder);
-}
-
-void api_free(struct api *a) {
-    if (a == NULL) return;
-    keyring_free(a->keys);
-    limits_free(a->limits);
-    forwarder_free(a->forwarder);
-    buf_free(&a->scratch);
-    free(a);
 }

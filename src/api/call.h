@@ -8,7 +8,9 @@
 #include "api/limits.h"
 #include "api/options.h"
 #include "api/reach.h"
+#include "api/signer.h"
 #include "api/validate.h"
+#include "store/desk.h"
 
 enum served {
     SERVED_RUN,
@@ -21,10 +23,15 @@ enum served {
     SERVED_CANCEL,
     SERVED_DOCS,
     SERVED_OPS,
+    SERVED_FILES,
+    SERVED_TOKENS,
+    SERVED_REALTIME,
+    SERVED_PLATFORM,
+    SERVED_ADMIN,
     SERVED_PROXY, /* what it leads to has a kind of its own, unless it was refused or sent on to fal */
     SERVED_NONE
 };
-#define SERVED_KINDS 12
+#define SERVED_KINDS 17
 
 struct api {
     struct net_loop *loop;
@@ -40,7 +47,17 @@ struct api {
     struct forwarder *forwarder; /* NULL: the proxy dispatches inside */
     struct run *runs;            /* jobs of the queue that run now */
     struct follower *followers;  /* status streams */
-    struct buf scratch; /* for an answer being built; nothing lives in it between two calls */
+    struct buf scratch;  /* for an answer being built; nothing lives in it between two calls */
+    struct store *store; /* with the desk NULL until api_open */
+    struct desk *desk;
+    struct signer *signer; /* each of these is a part: life.c opens, loads, closes and frees them */
+    struct files *files;
+    struct webhooks *webhooks;
+    struct ledger *ledger;
+    size_t loading; /* parts that still read; 1 more while api_load runs */
+    bool load_failed;
+    void (*loaded)(void *user, bool ok);
+    void *loaded_user;
     bool draining, store_ok;
     uint64_t requests[SERVED_KINDS], errors[SERVED_KINDS];
     uint64_t started_ms;
@@ -50,14 +67,25 @@ struct call;
 
 #define ON_EVERY_HOST (-1)
 
+enum route_flags {
+    ROUTE_OPEN = 1,     /* no key needed, or its `head` looks for another permission */
+    ROUTE_OPENAI = 2,   /* errors in OpenAI's shape */
+    ROUTE_PLATFORM = 4, /* errors in the platform API's shape */
+    ROUTE_ADMIN = 8,    /* scope ADMIN, else 403 */
+    ROUTE_UPGRADE = 16, /* there only for a request that wants a WebSocket */
+    ROUTE_TOKEN = 32    /* ?fal_jwt_token= opens it as well as a key does */
+};
+
 struct route {
     enum h1_method method;
     int surface; /* enum config_surface, below its prefix or on its hosts, or ON_EVERY_HOST */
-    const char *pattern; /* segments; {app} takes an endpoint's id, {id+} one or more, {id} one */
+    /* segments; {app} takes an endpoint's id, {id+} one or more, {id}, {sub} and {n} one */
+    const char *pattern;
     enum served kind;
-    bool open;   /* no key needed */
-    bool openai; /* errors in OpenAI's shape */
-    void (*handle)(struct call *c);
+    unsigned flags;
+    void (*handle)(struct call *c); /* the body is whole, or has gone to hooks->body */
+    /* With the head, after the key was looked at, before the body is read: refuses, or calls net_stream_body. May be NULL. */
+    void (*head)(struct call *c);
 };
 
 #define CALL_MAX_SEGMENTS 12U
@@ -68,6 +96,8 @@ struct call_hooks {
     /* The start timeout: true when the answer was ended here; may be NULL. */
     bool (*timed_out)(struct call *c);
     void (*gone)(struct call *c); /* the exchange is over: give everything back */
+    /* After net_stream_body or net_upgrade: bytes as they come, never empty. */
+    void (*body)(struct call *c, struct slice data);
 };
 
 /* In the exchange's arena: lives until on_done or on_gone. */
@@ -76,11 +106,12 @@ struct call {
     struct net_exchange *x;
     const struct route *route;
     struct identity who;
-    struct reach at;      /* what it is meant for: its own address, or through the proxy another */
-    struct slice app, id; /* of the path: endpoint id, request id */
-    bool proxied;         /* through /api/fal/proxy */
-    bool counted;         /* among the calls at once, until it is gone */
-    bool openai;          /* speaks OpenAI's dialect: errors have its shape */
+    struct reach at; /* what it is meant for: its own address, or through the proxy another */
+    struct slice app, id, sub, n; /* of the path: endpoint id, request or file id, more */
+    bool proxied;                 /* through /api/fal/proxy */
+    bool counted;                 /* among the calls at once, until it is gone */
+    bool openai;                  /* speaks OpenAI's dialect: errors have its shape */
+    bool platform;                /* errors have the platform API's shape */
     char request_id[UUID_BYTES];
     const struct endpoint *endpoint; /* of app; NULL: none */
     struct slice beyond;             /* what follows its id in app */
@@ -113,6 +144,9 @@ void call_json(struct call *c, unsigned status, struct slice body);
 /* The same with the scratch buffer as body; 503 when it did not take all. */
 void call_scratch_json(struct call *c, unsigned status);
 void call_header_u64(struct call *c, const char *name, uint64_t v);
+/* {"error":{"type","message","request_id"}}; type NULL: what follows from the status. */
+void platform_error_json(struct buf *b, unsigned status, const char *type, struct slice message,
+                         const char *request_id);
 /* Checks Content-Type and Content-Encoding of a JSON body; answers 415 and returns false. */
 bool call_wants_json(struct call *c);
 /* Reads the x-fal-* headers into c->options; answers 400 and returns false. */
@@ -184,6 +218,9 @@ bool call_reads_logs(struct call *c); /* ?logs= into c->logs; answers 422 and re
 void call_queue_refusal(struct call *c, enum queue_code code);
 /* The status document; of the log lines those from `from`. */
 void status_json(struct buf *b, const struct call *c, const struct queue_reply *r, size_t from);
+
+/* life.c: a part's load has ended. */
+void api_loaded(struct api *a, bool ok);
 
 /* status_stream.c */
 void followers_end(struct api *a); /* the server is ending: each gets its status once more */

@@ -43,6 +43,18 @@ static void set_defaults(struct config_loader *l) {
     c->key_limits = (struct config_limits){.concurrent_calls = 1024,
                                            .status_polls_per_second = 500};
     c->max_wrong_keys_per_minute = 100;
+    c->standard_rate_microusd = 1000;
+    c->markup_micro = 1000000;
+    c->webhook_timeout_ms = 15000;
+    c->webhook_retries = 10;
+    c->webhook_window_s = 7200;
+    c->webhook_at_once = 64;
+    c->webhook_at_once_per_host = 10;
+    c->max_file_bytes = 5ULL << 30;
+    c->min_free_bytes = 256ULL << 20;
+    c->max_input_file_bytes = 20ULL << 20;
+    c->upload_expiry_s = 86400;
+    c->realtime_idle_s = 60;
     c->retention_age_s = 30U * 86400U;
     c->retention_bytes = 10ULL << 30;
 }

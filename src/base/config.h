@@ -111,6 +111,17 @@ struct config {
     size_t naliases;
     struct config_alias *aliases;
     struct config_proxy proxy;
+    /* prices: what a request of fal's own endpoints is charged, and what others' cost is multiplied by; in millionths */
+    int64_t standard_rate_microusd, markup_micro;
+    /* webhooks */
+    size_t nwebhook_allow;
+    const char *const *webhook_allow; /* CIDR of private addresses that may be delivered to */
+    uint32_t webhook_timeout_ms, webhook_window_s;
+    unsigned webhook_retries, webhook_at_once, webhook_at_once_per_host;
+    /* files */
+    uint64_t max_file_bytes, max_stored_bytes_per_key, min_free_bytes, max_input_file_bytes;
+    uint32_t upload_expiry_s;
+    uint32_t realtime_idle_s; /* a realtime connection without inputs is ended after this */
     uint64_t retention_age_s, retention_bytes;
 };
 

@@ -67,6 +67,34 @@ const struct field config_fields[] = {
      "status requests of a key in a second; beyond it 429; 0: no limit"},
     {"max_wrong_keys_per_minute", FIELD_U32, USE_ALL, AT(max_wrong_keys_per_minute), 0, UINT32_MAX,
      "100", "N", "refused keys of one address in a minute; beyond it 429; 0: no limit"},
+    {"standard_rate", FIELD_MICRO, USE_ALL, AT(standard_rate_microusd), 0, 1000000000, "0.001",
+     "DOLLARS", "charge for a request of fal-ai/any-llm; a premium model is 10 times that"},
+    {"markup", FIELD_MICRO, USE_ALL, AT(markup_micro), 0, 1000000000, "1", "FACTOR",
+     "charge of openrouter/* and /v1: what the upstream takes, times this"},
+    {"webhook_allow", FIELD_TEXTS, USE_ALL, LIST(webhook_allow, nwebhook_allow), 0, 0, "none",
+     "CIDR", "private addresses that webhooks and input files may come from and go to; may repeat"},
+    {"webhook_timeout", FIELD_MS, USE_ALL, AT(webhook_timeout_ms), 100, 600000, "15s", "DURATION",
+     "for one try to deliver a webhook"},
+    {"webhook_retries", FIELD_UNSIGNED, USE_ALL, AT(webhook_retries), 0, 100, "10", "N",
+     "tries after the first"},
+    {"webhook_window", FIELD_SECONDS32, USE_ALL, AT(webhook_window_s), 1, 2592000, "2h", "DURATION",
+     "over which these tries are spread"},
+    {"webhook_at_once", FIELD_UNSIGNED, USE_ALL, AT(webhook_at_once), 1, 10000, "64", "N",
+     "deliveries at once"},
+    {"webhook_at_once_per_host", FIELD_UNSIGNED, USE_ALL, AT(webhook_at_once_per_host), 1, 10000,
+     "10", "N", "the same to one host"},
+    {"max_file_bytes", FIELD_BYTES, USE_ALL, AT(max_file_bytes), 1, 1ULL << 50, "5GiB", "BYTES",
+     "largest uploaded file; beyond it 413"},
+    {"max_stored_bytes_per_key", FIELD_BYTES, USE_ALL, AT(max_stored_bytes_per_key), 0, 1ULL << 50,
+     "0 (no limit)", "BYTES", "files that a key's owner may keep; beyond it 403"},
+    {"min_free_bytes", FIELD_BYTES, USE_ALL, AT(min_free_bytes), 0, 1ULL << 50, "256MiB", "BYTES",
+     "room on the disk below which no upload is taken; 507"},
+    {"max_input_file_bytes", FIELD_BYTES, USE_ALL, AT(max_input_file_bytes), 1024, 1U << 30,
+     "20MiB", "BYTES", "one picture, sound or film in an input; beyond it 413"},
+    {"upload_expiry", FIELD_SECONDS32, USE_ALL, AT(upload_expiry_s), 1, 2592000, "24h", "DURATION",
+     "how long an upload that was begun is waited for"},
+    {"realtime_idle", FIELD_SECONDS32, USE_ALL, AT(realtime_idle_s), 1, 86400, "60", "SECONDS",
+     "a realtime connection without inputs is ended after this"},
     {"check", FIELD_BOOL, USE_FLAG, AT(check), 0, 0, "false", NULL,
      "look at what a start looks at, say what is wrong, exit"},
 };
@@ -157,6 +185,18 @@ static void store_number(const struct field *f, void *at, uint64_t n) {
     }
 }
 
+/* Whole and up to six decimals, no sign: "0.001". */
+static bool to_micro(const struct field *f, struct slice v, uint64_t *out) {
+    struct slice decimals, whole = slice_cut(v, '.', &decimals);
+    uint64_t part = 0;
+    if (!slice_to_u64(whole, out) || __builtin_mul_overflow(*out, 1000000, out)) return false;
+    if (decimals.ptr != NULL) {
+        if (decimals.len > 6 || !slice_to_u64(decimals, &part)) return false;
+        for (size_t i = decimals.len; i < 6; i++) part *= 10;
+    }
+    return !__builtin_add_overflow(*out, part, out) && *out <= f->max;
+}
+
 static bool to_bool(struct slice v, bool *out) {
     *out = slice_is(v, "true") || slice_is(v, "yes") || slice_is(v, "1") || slice_is(v, "on");
     return *out || slice_is(v, "false") || slice_is(v, "no") || slice_is(v, "0") ||
@@ -216,11 +256,14 @@ static const char *expected(const struct field *f) {
     case FIELD_MS: return "a duration such as 500ms or 5s";
     case FIELD_URL: return "http://HOST[:PORT][/PATH] or https://…";
     case FIELD_ID: return "at most 256 visible ASCII characters without quotes";
+    case FIELD_MICRO: return "a number such as 0.001, with at most six decimals";
     default: return "a whole number";
     }
 }
 
 static bool refuse(struct config_loader *l, const struct field *f, const char *where) {
+    if (f->type == FIELD_MICRO)
+        return config_fail(l, 78, where, "%s wants %s, at most 1000", f->name, expected(f));
     if (f->max != 0)
         return config_fail(l, 78, where, "%s wants %s from %llu to %llu", f->name, expected(f),
                            (unsigned long long)f->min, (unsigned long long)f->max);
@@ -266,6 +309,10 @@ bool config_set(struct config_loader *l, const struct field *f, void *target, st
     case FIELD_SECRET: return secret_set(at, v) || config_fail(l, 71, where, "out of memory");
     case FIELD_BOOL: return to_bool(v, at) || refuse(l, f, where);
     case FIELD_LEVEL: return log_level_parse(v, at) || refuse(l, f, where);
+    case FIELD_MICRO:
+        if (!to_micro(f, v, &n)) return refuse(l, f, where);
+        *(int64_t *)at = (int64_t)n;
+        return true;
     default:
         if (!to_number(f, v, &n)) return refuse(l, f, where);
         store_number(f, at, n);

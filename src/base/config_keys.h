@@ -18,7 +18,8 @@ enum field_type {
     FIELD_BYTES,   /* size_t or uint64_t, with KiB, MiB, GiB */
     FIELD_SECONDS, /* uint64_t, with s, m, h, d */
     FIELD_SECONDS32,
-    FIELD_MS, /* uint32_t of milliseconds, with ms, s, m, h; a bare number is milliseconds */
+    FIELD_MS,    /* uint32_t of milliseconds, with ms, s, m, h; a bare number is milliseconds */
+    FIELD_MICRO, /* int64_t, in millionths; "0.001" is 1,000 */
     FIELD_BOOL,
     FIELD_LEVEL,
     FIELD_TEXTS, /* const char ** and the count before it */

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/endpoints.h"
 #include "cli/serve.h"
+#include "store/desk.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ struct server {
     struct config *config;
     struct catalogue *catalogue;
     struct store *store;
+    struct desk *desk; /* the store's askers beside the queue */
     struct llm *llm;
     struct api *api;
     struct queue *queue;
@@ -155,7 +157,11 @@ static void on_hangup(uv_signal_t *h, int number) {
 /* --- the start */
 
 static void on_store_done(void *user, uint64_t ticket, const struct store_reply *r) {
-    queue_store_done(((struct server *)user)->queue, ticket, r);
+    struct server *s = user;
+    if (desk_owns(ticket))
+        desk_answer(s->desk, ticket, r);
+    else
+        queue_store_done(s->queue, ticket, r);
 }
 
 static void on_store_health(void *user, bool can_write, const char *reason) {
@@ -188,8 +194,13 @@ static int open_store(struct server *s) {
                               .user = s,
                               .hooks = {.on_done = on_store_done, .on_health = on_store_health},
                               .fault = &fault};
+    s->desk = desk_new();
+    if (s->desk == NULL) return serve_refuse(EXIT_SYSTEM, "out of memory");
     s->store = store_open(&o, reason, sizeof reason);
-    return s->store != NULL ? 0 : serve_refuse(exit_of(fault), "%s", reason);
+    if (s->store == NULL) return serve_refuse(exit_of(fault), "%s", reason);
+    return api_open(s->api, s->store, s->desk, reason, sizeof reason)
+               ? 0
+               : serve_refuse(EXIT_DATA, "%s", reason);
 }
 
 static int open_models(struct server *s) {
@@ -305,10 +316,8 @@ static int begin_serving(struct server *s) {
     return 0;
 }
 
-/* The pending requests are read, or cannot be. Nobody is let in before: a submit could not be taken. */
-static void on_queue_loaded(void *user, bool ok) {
-    struct server *s = user;
-    s->queue_loaded = true;
+/* What was kept is read, or cannot be. Nobody is let in before: a submit could not be taken. */
+static void on_loaded(struct server *s, bool ok) {
     if (!ok)
         s->exit_code = serve_refuse(
             EXIT_DATA,
@@ -316,6 +325,19 @@ static void on_queue_loaded(void *user, bool ok) {
     else if (s->ending == RUNNING)
         s->exit_code = begin_serving(s);
     if (s->exit_code != 0 && s->ending == RUNNING) drain(s);
+}
+
+static void on_api_loaded(void *user, bool ok) {
+    on_loaded(user, ok);
+}
+
+static void on_queue_loaded(void *user, bool ok) {
+    struct server *s = user;
+    s->queue_loaded = true;
+    if (ok && s->ending == RUNNING)
+        api_load(s->api, on_api_loaded, s);
+    else
+        on_loaded(s, ok);
 }
 
 static void start_signals(struct server *s) {
@@ -373,6 +395,7 @@ static void free_all(struct server *s) {
     queue_free(s->queue);
     net_tls_server_free(s->tls);
     api_free(s->api);
+    desk_free(s->desk);
     catalogue_free(s->catalogue);
     config_free(s->config);
     if (s->lock_fd >= 0) close(s->lock_fd);

@@ -247,6 +247,7 @@ enum llm_fault fault_of_net(enum net_fault f) {
     switch (f) {
     case NET_OK: return LLM_OK;
     case NET_DNS:
+    case NET_FORBIDDEN:
     case NET_REFUSED: return LLM_CONNECT;
     case NET_CONNECT_TIMEOUT: return LLM_CONNECT_TIMEOUT;
     case NET_TLS: return LLM_TLS;

@@ -9,6 +9,7 @@ const char *net_fault_name(enum net_fault f) {
     static const char *const names[] = {
         [NET_OK] = "ok",
         [NET_DNS] = "dns",
+        [NET_FORBIDDEN] = "forbidden",
         [NET_REFUSED] = "refused",
         [NET_CONNECT_TIMEOUT] = "connect_timeout",
         [NET_TLS] = "tls",

@@ -25,6 +25,10 @@ struct net_origin_options {
     struct net_tls *tls;   /* NULL: plain */
     size_t max_idle;       /* idle connections kept, 1,024 */
     uint32_t idle_ms;      /* how long, 60,000; an answer's Keep-Alive: timeout=, max= lower it */
+    /* NULL: every address. Asked for each before it is connected to; those it refuses are dropped, and when none is left the call
+     * ends with NET_FORBIDDEN. `allow_user` lives as long as the origin. */
+    bool (*allow)(void *user, const struct sockaddr *address);
+    void *allow_user;
 };
 
 /* Strings are copied. NULL when out of memory. */
@@ -37,7 +41,8 @@ void net_origin_flush(struct net_origin *o);
 enum net_fault {
     NET_OK,
     NET_DNS,
-    NET_REFUSED, /* connect failed */
+    NET_FORBIDDEN, /* no address that net_origin_options.allow lets through */
+    NET_REFUSED,   /* connect failed */
     NET_CONNECT_TIMEOUT,
     NET_TLS, /* handshake or verification */
     NET_FIRST_BYTE_TIMEOUT,

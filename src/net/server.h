@@ -43,6 +43,9 @@ struct net_server_hooks {
      * 100 Continue; the rest of the request is then dropped or the connection closed. Else return: the body is read. */
     void (*on_head)(struct net_exchange *x, void *user);
     void (*on_request)(struct net_exchange *x, void *user); /* body whole in net_body */
+    /* After net_stream_body: the body as it comes, before on_request; after net_upgrade: what the peer sends. Valid during
+     * the hook, never empty. May be NULL. */
+    void (*on_body)(struct net_exchange *x, struct slice data, void *user);
     void (*on_drain)(struct net_exchange *x,
                      void *user); /* after net_stream_write said pause: write again */
     void (*on_done)(struct net_exchange *x, void *user);
@@ -111,6 +114,13 @@ void *net_get_user(const struct net_exchange *x);
 uint64_t net_exchange_id(const struct net_exchange *x);
 struct net_exchange *net_exchange_find(struct net_server *s, uint64_t id);
 
+/* --- bodies that are not kept. Only within on_head: the body goes to on_body, net_body stays empty, and max_bytes stands in
+ * place of max_body_bytes (413). Answering before the body is whole drops the rest as ever. */
+void net_stream_body(struct net_exchange *x, uint64_t max_bytes);
+/* Stops reading from the peer: back-pressure through TCP; the deadlines of a slow body stand still. For upgraded connections too. */
+void net_body_pause(struct net_exchange *x);
+void net_body_resume(struct net_exchange *x);
+
 /* --- the answer. All slices are borrowed for the duration of the call only. Once answered, more calls are ignored. */
 /* Before the reply; a name or value that may not stand in a header makes the whole answer a 500 (H45). */
 void net_header(struct net_exchange *x, struct slice name, struct slice value);
@@ -119,6 +129,14 @@ void net_reply(struct net_exchange *x, unsigned status, struct slice content_typ
                struct slice body);
 /* Streamed answer: chunked for HTTP/1.1, until close for 1.0. The head goes out at once. */
 void net_stream_begin(struct net_exchange *x, unsigned status, struct slice content_type);
+/* Whole answer whose body is `length` bytes of a file from `offset` on. The descriptor is taken over and closed in any case.
+ * sendfile where the connection is plain. A file that ends too early ends the connection (on_gone). */
+void net_reply_file(struct net_exchange *x, unsigned status, struct slice content_type, int fd,
+                    uint64_t offset, uint64_t length);
+/* 101: from now on the bytes both ways are the caller's own. What the peer sends comes by on_body; net_stream_write, _end and
+ * _abort write and end as for a stream, unframed. A peer that finishes or breaks off is on_gone. No deadline but that of a peer
+ * that does not read. Within on_request only. */
+void net_upgrade(struct net_exchange *x, struct slice protocol);
 /* One call = one chunk = one write to the socket if it takes it. False: more than write_high_bytes wait; on_drain follows. */
 bool net_stream_write(struct net_exchange *x, struct slice data);
 void net_stream_end(struct net_exchange *x);

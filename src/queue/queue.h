@@ -62,8 +62,9 @@ struct queue_submit {
     uint64_t start_timeout_ms;
     bool no_store; /* the input goes with the end, the result QUEUE_SHORT_KEEP_MS later */
     bool no_fallback;
-    struct slice hint; /* with no_fallback handed to the runner */
-    struct slice tags; /* kept with the row: "k=v,k=v" */
+    struct slice hint;   /* with no_fallback handed to the runner */
+    struct slice tags;   /* kept with the row: "k=v,k=v" */
+    struct slice key_id; /* kept with the row, for the ledger */
     /* How often it may be tried again after a failure of this class; -1: as the outcome says. */
     int retries_server_error, retries_timeout, retries_connection_error;
     /* Of this owner, 0: none. The latest submit's values count for all that the owner has here. */

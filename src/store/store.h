@@ -50,6 +50,7 @@ struct store_submit {
     int64_t created_ms; /* wall clock */
     struct store_wishes wishes;
     struct slice hint, tags; /* text for the runner and for people, may be empty */
+    struct slice key_id;     /* of the key that submitted it: the ledger names it */
 };
 
 struct store_lease {
@@ -62,7 +63,7 @@ struct store_lease {
 /* A row as it stands. For store_get the result fields are filled when it is COMPLETED. */
 struct store_row {
     char id[STORE_ID_BYTES];
-    struct slice endpoint, owner, input, webhook;
+    struct slice endpoint, owner, key_id, input, webhook;
     enum store_state state;
     int priority;
     bool no_retry, cancel_requested;
@@ -81,12 +82,144 @@ struct store_row {
     int64_t inference_ms;    /* -1: never ran */
 };
 
-/* The ledger: one row per attempt that reached an upstream. */
+/* What the ledger says of one attempt that reached an upstream. */
 struct store_usage {
     bool present;
     struct slice upstream, model, raw; /* raw: JSON of the upstream, may be empty */
-    bool has_cost;
-    int64_t cost_microusd;
+    bool has_cost, has_charge;         /* false: not known, which is not 0 */
+    bool partial;                      /* ended before the answer was whole */
+    int64_t cost_microusd;             /* what the upstream takes */
+    int64_t charge_microusd;           /* what the key's owner is charged */
+    int64_t units_micro; /* what the charge counts, in millionths: requests, or dollars */
+    uint64_t prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens;
+};
+
+/* --- the ledger: one row per attempt */
+enum store_call_kind {
+    STORE_CALL_QUEUE,
+    STORE_CALL_RUN,
+    STORE_CALL_STREAM,
+    STORE_CALL_OPENAI,
+    STORE_CALL_REALTIME
+};
+
+struct store_charge {
+    char id[STORE_ID_BYTES];
+    uint32_t attempt; /* of a queued request; 0: a direct call */
+    enum store_call_kind kind;
+    struct slice owner, key_id, endpoint;
+    int64_t started_ms, at_ms; /* wall clock */
+    unsigned http_status;      /* as the caller got it; 499: the caller left */
+    struct store_usage usage;
+};
+
+/* Rows with from_ms <= at_ms < to_ms; what is empty or 0 does not choose. */
+struct store_ledger_query {
+    struct slice owner, key_id, id;
+    const struct slice *endpoints;
+    size_t nendpoints;
+    int64_t from_ms, to_ms;
+    int64_t bucket_ms; /* ledger_sums: rows of one such span are summed up; 0: all in one */
+    uint64_t after;    /* ledger: rows older than the one with this number (store_reply.next) */
+    unsigned limit;
+};
+
+/* Of one bucket, endpoint and key. */
+struct store_sum {
+    int64_t bucket_ms; /* where it begins */
+    struct slice owner, key_id, endpoint;
+    uint64_t calls, errors, user_errors; /* by http_status: 5xx; 4xx */
+    uint64_t duration_ms, max_duration_ms;
+    uint64_t prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens;
+    uint64_t costs_unknown, charges_unknown; /* rows that say nothing of them */
+    int64_t cost_microusd, charge_microusd, units_micro;
+};
+
+/* --- requests as the platform API lists them: queued ones that are COMPLETED, and direct calls of the ledger */
+struct store_request_query {
+    struct slice owner, endpoint, id;
+    int64_t from_ms, to_ms; /* of the end; 0: open */
+    enum { STORE_ANY, STORE_SUCCESS, STORE_ERROR, STORE_USER_ERROR } status;
+    bool by_duration; /* longest first; else latest end first */
+    unsigned parts;   /* STORE_INPUT, STORE_RESULT */
+    unsigned offset, limit;
+};
+
+struct store_request {
+    char id[STORE_ID_BYTES];
+    struct slice endpoint, input, output; /* JSON; a direct call has neither */
+    int64_t created_ms, started_ms, ended_ms;
+    unsigned http_status;
+};
+
+/* --- files: what is known of a blob; its bytes are the blobs' (store/blobs.h) */
+enum store_file_state { STORE_FILE_PENDING, STORE_FILE_WHOLE };
+
+struct store_file {
+    char id[STORE_ID_BYTES]; /* of its blob too */
+    enum store_file_state state;
+    struct slice owner, name, content_type; /* name: a label, already made safe */
+    struct slice acl;                       /* JSON, empty: whoever has the address */
+    uint64_t bytes;                         /* PENDING: as declared, 0: not */
+    unsigned char sha256[32];
+    int64_t created_ms;
+    int64_t lifetime_ms; /* from the moment it is whole, 0: kept */
+    int64_t expires_ms;  /* wall clock, 0: never. PENDING: when the upload is given up */
+};
+
+struct store_file_query {
+    struct slice owner;        /* empty: all */
+    int64_t expires_before_ms; /* 0: does not choose */
+    const char *after;         /* in order of id; NULL: from the first */
+    unsigned limit;
+};
+
+struct store_file_sum {
+    struct slice owner;
+    uint64_t files, bytes; /* PENDING ones with their declared bytes */
+};
+
+/* --- webhooks: one row per request that has one, written with its result */
+enum store_webhook_state {
+    STORE_WEBHOOK_WAITING,
+    STORE_WEBHOOK_DELIVERED,
+    STORE_WEBHOOK_DEAD, /* all tries failed */
+    STORE_WEBHOOK_GONE  /* the receiver answered 410 */
+};
+
+struct store_webhook {
+    char id[STORE_ID_BYTES]; /* of the request */
+    uint64_t seq;
+    enum store_webhook_state state;
+    struct slice url, owner, endpoint;
+    uint32_t attempt;                     /* tries so far */
+    int64_t created_ms, due_ms, ended_ms; /* wall clock; ended 0: waiting */
+    unsigned last_status;                 /* 0: none came */
+    struct slice last_error;
+};
+
+struct store_webhook_note {
+    const char *id;
+    uint32_t attempt; /* guard: tries before this one; the row gets one more */
+    enum store_webhook_state state;
+    int64_t at_ms, due_ms; /* due_ms: when WAITING */
+    unsigned status;
+    struct slice error;
+};
+
+struct store_webhook_query {
+    struct slice owner; /* empty: all */
+    int state;          /* enum store_webhook_state, -1: any */
+    uint64_t after;     /* older than this seq; 0: from the newest */
+    unsigned limit;
+};
+
+/* --- keys made while the server runs; those of the configuration are not here */
+struct store_key {
+    struct slice id, alias, owner;
+    unsigned scope;                             /* enum config_scope */
+    unsigned char sha256[32];                   /* of "id:secret" */
+    int64_t created_ms, expires_ms, revoked_ms; /* wall clock, 0: never */
 };
 
 struct store_log {
@@ -135,6 +268,24 @@ struct store_reply {
     size_t nlogs;
     const struct store_pending *pending; /* pending: all of them, in order of seq */
     size_t npending;
+    const struct store_charge *charges; /* ledger */
+    size_t ncharges;
+    const struct store_sum *sums; /* ledger_sums: in order of bucket, endpoint, key */
+    size_t nsums;
+    const struct store_request *requests;
+    size_t nrequests;
+    const struct store_file *files; /* file_get (one), files */
+    size_t nfiles;
+    const struct store_file_sum *file_sums;
+    size_t nfile_sums;
+    const struct store_webhook
+        *webhooks; /* webhook_get (one, and row with its result), webhooks, webhooks_pending */
+    size_t nwebhooks;
+    const struct store_key *keys;
+    size_t nkeys;
+    uint64_t next;     /* ledger, webhooks: `after` of the next page, 0: there is none */
+    bool more;         /* requests, files: there are more */
+    size_t count;      /* webhook_replay: how many */
     size_t swept;      /* sweep: how many went */
     int64_t forget_ms; /* sweep: the earliest time among those left, 0: there are none */
 };
@@ -175,7 +326,8 @@ struct store_backend {
     /* Marks that a cancel was asked for (survives a restart). Replies the state before. */
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
     /* Removes row, result, input and log lines of at most `max` requests whose forget_ms is not after now_ms, the earliest
-     * first: from then on they are STORE_NOT_FOUND. Usage stays, and so does a webhook row. */
+     * first: from then on they are STORE_NOT_FOUND. The ledger stays, and so does a webhook row; a request whose webhook
+     * is WAITING stays until that has ended. */
     void (*sweep)(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max);
     /* Appends log lines; lines of an id that is not there are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
@@ -186,6 +338,41 @@ struct store_backend {
     void (*pending)(struct store *s, uint64_t ticket);
     /* Writes and commits one small row: can we write? */
     void (*ping)(struct store *s, uint64_t ticket);
+    /* --- ledger */
+    void (*ledger_add)(struct store *s, uint64_t ticket, const struct store_charge *rows, size_t n);
+    void (*ledger)(struct store *s, uint64_t ticket,
+                   const struct store_ledger_query *q); /* newest first */
+    void (*ledger_sums)(struct store *s, uint64_t ticket, const struct store_ledger_query *q);
+    void (*requests)(struct store *s, uint64_t ticket, const struct store_request_query *q);
+    /* Input and result body of a COMPLETED request of this owner (empty: anybody's) are removed; the row stays. STALE: it is
+     * not COMPLETED. */
+    void (*drop_payload)(struct store *s, uint64_t ticket, const char *id, struct slice owner);
+    /* --- files */
+    void (*file_add)(struct store *s, uint64_t ticket,
+                     const struct store_file *f); /* PENDING or WHOLE */
+    /* PENDING -> WHOLE: bytes, sha256, content_type and expires_ms are taken over. STALE: it was whole already. */
+    void (*file_finish)(struct store *s, uint64_t ticket, const struct store_file *f);
+    void (*file_set_acl)(struct store *s, uint64_t ticket, const char *id, struct slice acl);
+    void (*file_remove)(struct store *s, uint64_t ticket, const char *id); /* before its blob */
+    void (*file_get)(struct store *s, uint64_t ticket, const char *id);
+    void (*files)(struct store *s, uint64_t ticket, const struct store_file_query *q);
+    void (*file_sums)(struct store *s, uint64_t ticket);
+    /* --- webhooks */
+    void (*webhooks_pending)(struct store *s,
+                             uint64_t ticket); /* all that are WAITING, in order of due_ms */
+    void (*webhook_get)(struct store *s, uint64_t ticket, const char *id);
+    void (*webhook_note)(struct store *s, uint64_t ticket, const struct store_webhook_note *n);
+    void (*webhooks)(struct store *s, uint64_t ticket,
+                     const struct store_webhook_query *q); /* newest first */
+    /* DEAD, GONE or DELIVERED -> WAITING, no tries so far, due at at_ms. id NULL: all DEAD ones of this owner (empty: anybody's).
+     * STALE: it is waiting already. */
+    void (*webhook_replay)(struct store *s, uint64_t ticket, const char *id, struct slice owner,
+                           int64_t at_ms);
+    /* --- keys */
+    void (*key_add)(struct store *s, uint64_t ticket,
+                    const struct store_key *k); /* STALE: the id is taken */
+    void (*key_revoke)(struct store *s, uint64_t ticket, struct slice id, int64_t at_ms);
+    void (*keys)(struct store *s, uint64_t ticket);
     /* Finishes every operation already given (their replies are delivered), closes, frees; then calls on_closed. */
     void (*close)(struct store *s, void (*on_closed)(void *user), void *user);
 };

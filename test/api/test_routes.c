@@ -1,7 +1,12 @@
 #include "cmocka_all.h"
 
 #include "api/call.h"
+#include "api/admin.h"
+#include "api/files.h"
 #include "api/openai.h"
+#include "api/platform.h"
+#include "api/realtime.h"
+#include "api/tokens.h"
 
 static struct h1_head head;
 static struct arena arena;
@@ -48,6 +53,47 @@ HANDLER(handle_chat)
 HANDLER(handle_models)
 HANDLER(handle_model)
 HANDLER(handle_proxy)
+HANDLER(handle_admin_keys)
+HANDLER(handle_admin_key_create)
+HANDLER(handle_admin_key_revoke)
+HANDLER(handle_admin_usage)
+HANDLER(handle_admin_webhooks)
+HANDLER(handle_admin_webhooks_replay)
+HANDLER(handle_upload_initiate)
+HANDLER(handle_storage_token)
+HANDLER(handle_upload)
+HANDLER(handle_part)
+HANDLER(handle_complete)
+HANDLER(handle_multipart)
+HANDLER(handle_file)
+HANDLER(handle_file_delete)
+HANDLER(handle_file_acl)
+HANDLER(handle_file_sign)
+HANDLER(head_upload_put)
+HANDLER(head_upload_post)
+HANDLER(head_part_signed)
+HANDLER(head_complete_signed)
+HANDLER(head_token)
+HANDLER(head_part_token)
+HANDLER(handle_platform_openapi)
+HANDLER(handle_platform_models)
+HANDLER(handle_platform_pricing)
+HANDLER(handle_platform_estimate)
+HANDLER(handle_platform_usage)
+HANDLER(handle_platform_analytics)
+HANDLER(handle_platform_billing_events)
+HANDLER(handle_platform_requests)
+HANDLER(handle_platform_drop_payloads)
+HANDLER(handle_platform_keys)
+HANDLER(handle_platform_key_create)
+HANDLER(handle_platform_key_delete)
+HANDLER(handle_platform_meta)
+HANDLER(handle_platform_billing)
+HANDLER(handle_realtime)
+HANDLER(handle_http_over_websocket)
+HANDLER(handle_token)
+HANDLER(handle_token_realtime)
+HANDLER(handle_jwks)
 
 struct found {
     unsigned status; /* 0: a route */
