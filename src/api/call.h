@@ -51,6 +51,7 @@ struct api {
     struct store *store; /* with the desk NULL until api_open */
     struct desk *desk;
     struct signer *signer; /* each of these is a part: life.c opens, loads, closes and frees them */
+    struct blobs *blobs; /* opened and closed by files */
     struct files *files;
     struct webhooks *webhooks;
     struct ledger *ledger;
