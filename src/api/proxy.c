@@ -10,7 +10,8 @@ static bool find_target(struct call *c, struct reach *out) {
 
 /* Of what is served here, fal's hosts have this; the operator's own paths are not to be had through the proxy. */
 static bool is_fals(enum served kind) {
-    return kind != SERVED_OPS && kind != SERVED_DOCS && kind != SERVED_PROXY;
+    return kind != SERVED_OPS && kind != SERVED_ADMIN && kind != SERVED_DOCS &&
+           kind != SERVED_PROXY;
 }
 
 bool proxy_enter(struct call *c, unsigned *status, const char **allow) {
