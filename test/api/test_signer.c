@@ -345,14 +345,11 @@ static void a_damaged_file_is_refused_and_never_replaced(void **state) {
 }
 
 static void an_encrypted_or_foreign_key_is_refused_without_a_question(void **state) {
-    static const char p256[] =
-        "-----BEGIN PRIVATE KEY-----\n"
-        "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgevZzL1gdAFr88hb2\n"
-        "OF/2NxApJCzGCEDdfSp6VQO30hyhRANCAAQRWz+jn65BtOMvdyHKcvjBeBSDZH2r\n"
-        "1RTwjmYSi9R/zpBnuQ4EiMnCqfMPWiZqB4QdbAd0E7oH50VpuZ1P087G\n"
-        "-----END PRIVATE KEY-----\n";
+    static const char x25519[] = "-----BEGIN PRIVATE KEY-----\n"
+                                 "MC4CAQAwBQYDK2VuBCIEIIgtLpxnSPJMVDHIpg2wknqz1w1HhqxwyPy+v9SdN05V\n"
+                                 "-----END PRIVATE KEY-----\n";
     signer_free(opened());
-    put("sign-1795400001-x.pem", p256, 0600);
+    put("sign-1795400001-x.pem", x25519, 0600);
     refused("holds no Ed25519 key");
     put("sign-1795400001-x.pem",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", 0600);
