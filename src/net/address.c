@@ -76,6 +76,56 @@ bool net_cidr_has(const struct net_cidr *c, const struct net_address *a) {
     return rest == 0 || (c->base.bytes[whole] ^ a->bytes[whole]) >> (8 - rest) == 0;
 }
 
+/* --- what is not the internet --- */
+
+#define V4(a, b, c, d, bits) \
+    {{{[10] = 0xff, [11] = 0xff, [12] = (a), [13] = (b), [14] = (c), [15] = (d)}}, 96 + (bits)}
+
+/* RFC 6890 and what was added to it. */
+static const struct net_cidr private4[] = {
+    V4(0, 0, 0, 0, 8),     /* this network */
+    V4(10, 0, 0, 0, 8),    /* private */
+    V4(100, 64, 0, 0, 10), /* behind a carrier's NAT; one cloud's metadata */
+    V4(127, 0, 0, 0, 8),   /* loopback */
+    V4(168, 63, 129, 16,
+       32), /* a public number, and yet a cloud's own services on every host of it */
+    V4(169, 254, 0, 0, 16),  /* link-local; metadata of clouds */
+    V4(172, 16, 0, 0, 12),   /* private */
+    V4(192, 0, 0, 0, 24),    /* protocol assignments; one cloud's metadata */
+    V4(192, 0, 2, 0, 24),    /* documentation */
+    V4(192, 88, 99, 0, 24),  /* relays of 6to4 */
+    V4(192, 168, 0, 0, 16),  /* private */
+    V4(198, 18, 0, 0, 15),   /* measuring networks */
+    V4(198, 51, 100, 0, 24), /* documentation */
+    V4(203, 0, 113, 0, 24),  /* documentation */
+    V4(224, 0, 0, 0, 3),     /* multicast, reserved, broadcast */
+};
+
+/* Hosts of the internet are in 2000::/3 and nowhere else: the first three are all that is not. */
+static const struct net_cidr private6[] = {
+    {{{0x00}}, 3},        /* ::, ::1, v4 mapped, compatible, by NAT64 (64:ff9b::/32); 100::/64 */
+    {{{0x40}}, 2},        /* 5f00::/16 and what is not given out */
+    {{{0x80}}, 1},        /* fc00::/7, fe80::/10, fec0::/10, ff00::/8 and what is not given out */
+    {{{0x20, 0x01}}, 23}, /* protocol assignments; Teredo */
+    {{{0x20, 0x01, 0x0d, 0xb8}}, 32}, /* documentation */
+    {{{0x20, 0x02}}, 16},             /* 6to4 */
+    {{{0x3f, 0xff}}, 20},             /* documentation */
+};
+
+bool net_address_is_private(const struct sockaddr *sa) {
+    union net_sockaddr copy;
+    struct net_address a;
+    bool v4 = sa->sa_family == AF_INET;
+    if (!v4 && sa->sa_family != AF_INET6) return true;
+    memcpy(&copy, sa, v4 ? sizeof copy.v4 : sizeof copy.v6);
+    net_address_of(&copy, &a);
+    const struct net_cidr *ranges = v4 ? private4 : private6;
+    size_t n = v4 ? sizeof private4 / sizeof *private4 : sizeof private6 / sizeof *private6;
+    for (size_t i = 0; i < n; i++)
+        if (net_cidr_has(&ranges[i], &a)) return true;
+    return false;
+}
+
 /* --- the census --- */
 
 #define CENSUS_BUCKETS 1024U /* at 10,000 connections from as many addresses a chain of ten */

@@ -1,4 +1,4 @@
-/* Addresses of peers: text, CIDR ranges, and how many connections each one holds. Private to the room. */
+/* Addresses of peers: text, CIDR ranges, what no stranger's URL may reach, and how many connections each one holds. */
 #ifndef ANYLLM_NET_ADDRESS_H
 #define ANYLLM_NET_ADDRESS_H
 
@@ -34,6 +34,10 @@ bool net_address_is_loopback(const struct net_address *a);
 /* "10.0.0.0/8", "::1", "fd00::/8"; false on anything else. */
 bool net_cidr_parse(const char *text, struct net_cidr *out);
 bool net_cidr_has(const struct net_cidr *c, const struct net_address *a);
+/* True for what a stranger's URL must not make us connect to: this host, private and link-local networks, what is no host
+ * or not routed (multicast, documentation, reserved), a cloud's own services, IPv6 that stands for or carries IPv4 (mapped,
+ * compatible, NAT64, 6to4, Teredo), and every family but IP. To be asked on the sockaddr that connect gets. */
+bool net_address_is_private(const struct sockaddr *a);
 
 /* Counts per address. The table is keyed with a random seed: a peer cannot choose its bucket. */
 struct net_census;

@@ -63,6 +63,102 @@ static void ranges_hold_what_they_say(void **state) {
         assert_false(net_cidr_parse(bad[i], &c));
 }
 
+static bool is_private(const char *text) {
+    union net_sockaddr sa;
+    socklen_t len;
+    assert_true(net_sockaddr_parse(text, 443, &sa, &len));
+    return net_address_is_private(&sa.any);
+}
+
+/* First and last of each range, and their neighbours that are hosts like any other. */
+static void what_is_not_the_internet_is_private(void **state) {
+    static const char *const private[] = {
+        "0.0.0.0",
+        "0.255.255.255",
+        "10.0.0.0",
+        "10.255.255.255",
+        "100.64.0.0",
+        "100.100.100.200",
+        "100.127.255.255",
+        "127.0.0.1",
+        "127.255.255.255",
+        "168.63.129.16",
+        "169.254.0.0",
+        "169.254.169.254",
+        "169.254.255.255",
+        "172.16.0.0",
+        "172.31.255.255",
+        "192.0.0.0",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "192.168.0.0",
+        "192.168.255.255",
+        "198.18.0.0",
+        "198.19.255.255",
+        "198.51.100.7",
+        "203.0.113.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.0",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::2",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:127.0.0.1",
+        "::ffff:10.0.0.1",
+        "::ffff:8.8.8.8",
+        "::ffff:0:8.8.8.8",
+        "64:ff9b::7f00:1",
+        "64:ff9b::8.8.8.8",
+        "64:ff9b:1::a00:1",
+        "100::1",
+        "1fff:ffff::1",
+        "2001::1",
+        "2001:0:7f00:1::",
+        "2001:2::1",
+        "2001:1ff::1",
+        "2001:db8::1",
+        "2001:db8:ffff::",
+        "2002:7f00:1::1",
+        "2002:808:808::1",
+        "3fff::1",
+        "3fff:fff::1",
+        "4000::1",
+        "5f00::1",
+        "7fff::1",
+        "8000::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fdff::1",
+        "fe80::1",
+        "febf::1",
+        "fec0::1",
+        "ff02::1",
+        "ffff::ffff",
+    };
+    static const char *const public[] = {
+        "1.0.0.0",         "1.1.1.1",        "8.8.8.8",        "9.255.255.255",
+        "11.0.0.0",        "100.63.255.255", "100.128.0.0",    "126.255.255.255",
+        "128.0.0.0",       "168.63.129.15",  "168.63.129.17",  "169.253.255.255",
+        "169.255.0.0",     "172.15.255.255", "172.32.0.0",     "191.255.255.255",
+        "192.0.1.0",       "192.0.3.0",      "192.88.98.255",  "192.88.100.0",
+        "192.167.255.255", "192.169.0.0",    "198.17.255.255", "198.20.0.0",
+        "198.51.99.255",   "198.51.101.0",   "203.0.112.255",  "203.0.114.0",
+        "223.255.255.255", "2000::1",        "2001:200::1",    "2001:4860:4860::8888",
+        "2001:db7::1",     "2001:db9::1",    "2003::1",        "2606:4700:4700::1111",
+        "2a00:1450::1",    "3ffe::1",        "3fff:1000::1",
+    };
+    for (size_t i = 0; i < sizeof private / sizeof *private; i++)
+        if (!is_private(private[i])) fail_msg("%s passes", private[i]);
+    for (size_t i = 0; i < sizeof public / sizeof *public; i++)
+        if (is_private(public[i])) fail_msg("%s is refused", public[i]);
+    assert_true(net_address_is_private(&(struct sockaddr){.sa_family = AF_UNIX}));
+    assert_true(net_address_is_private(&(struct sockaddr){.sa_family = AF_UNSPEC}));
+}
+
 static void an_address_holds_so_many_and_no_more(void **state) {
     struct net_census *c = net_census_new();
     char text[32];
@@ -89,6 +185,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_parsed_and_written),
         cmocka_unit_test(ranges_hold_what_they_say),
+        cmocka_unit_test(what_is_not_the_internet_is_private),
         cmocka_unit_test(an_address_holds_so_many_and_no_more),
     };
     return cmocka_run_group_tests_name("address", tests, NULL, NULL);
