@@ -50,11 +50,11 @@ static bool rates_ok(struct call *c) {
     const struct config_limits *mine = c->who.limits;
     uint64_t wait = 0;
     if (counted[c->route->kind].request && is_post(c) && mine->requests_per_minute != 0) {
-        wait = limits_request(a->limits, c->who.key, mine->requests_per_minute,
+        wait = limits_request(a->limits, c->who.account, mine->requests_per_minute,
                               clock_mono_ms(a->clock));
         if (wait > 0) refuse_limit(c, LIMIT_REQUESTS, wait);
     } else if (counted[c->route->kind].poll && !is_post(c) && mine->status_polls_per_second != 0) {
-        wait = limits_poll(a->limits, c->who.key, mine->status_polls_per_second,
+        wait = limits_poll(a->limits, c->who.account, mine->status_polls_per_second,
                            clock_mono_ms(a->clock));
         if (wait > 0) refuse_limit(c, LIMIT_POLLS, wait);
     }
@@ -66,13 +66,13 @@ static size_t queued_calls(const struct call *c) {
     struct queue_stats s;
     size_t most = c->who.limits->concurrent_calls;
     queue_get_stats(c->api->queue, &s);
-    if (most == 0 || limits_calls(c->api->limits, c->who.key) + s.running < most) return 0;
+    if (most == 0 || limits_calls(c->api->limits, c->who.account) + s.running < most) return 0;
     return queue_owner_running(c->api->queue, c->who.owner);
 }
 
 bool admit_call(struct call *c) {
     if (!counted[c->route->kind].call || !is_post(c)) return true;
-    enum limit over = limits_call_begin(c->api->limits, c->who.key, c->who.limits->concurrent_calls,
+    enum limit over = limits_call_begin(c->api->limits, c->who.account, c->who.limits->concurrent_calls,
                                         queued_calls(c));
     c->counted = over == LIMIT_NONE;
     if (over != LIMIT_NONE) refuse_limit(c, over, 0);
@@ -80,7 +80,7 @@ bool admit_call(struct call *c) {
 }
 
 void admit_gone(struct call *c) {
-    if (c->counted) limits_call_end(c->api->limits, c->who.key);
+    if (c->counted) limits_call_end(c->api->limits, c->who.account);
     c->counted = false;
 }
 

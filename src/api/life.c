@@ -1,6 +1,7 @@
 /* The api's parts: what each needs of the data folder and the store is opened before the first request and closed after the
  * last one. */
 #include "api/files.h"
+#include "api/keys.h"
 #include "api/ledger.h"
 #include "api/webhooks.h"
 
@@ -17,6 +18,10 @@ static void signer_free_part(struct api *a) {
     signer_free(a->signer);
 }
 
+static bool keys_open_part(struct api *a, char *reason, size_t size) {
+    return true; /* the keyring was made with the api */
+}
+
 /* Opened and loaded in this order. `load` may be NULL; else it ends with one api_loaded. close: the server is closed, the
  * loop and the store still run. free: after both. */
 static const struct part {
@@ -25,6 +30,7 @@ static const struct part {
         (*free)(struct api *a);
 } parts[] = {
     {signer_open_part, NULL, NULL, NULL, signer_free_part},
+    {keys_open_part, keys_load, NULL, NULL, NULL},
     {files_open, files_load, files_drain, files_close, files_free},
     {webhooks_open, webhooks_load, webhooks_drain, webhooks_close, webhooks_free},
     {ledger_open, ledger_load, ledger_drain, ledger_close, ledger_free},
@@ -44,8 +50,8 @@ struct api *api_new(const struct api_options *o) {
     a->store_ok = true;
     buf_init(&a->scratch, ANSWER_MAX_BYTES);
     a->started_ms = clock_mono_ms(o->clock);
-    a->keys = keyring_new(o->config);
     a->limits = limits_new(o->config, o->random);
+    if (a->limits != NULL) a->keys = keyring_new(o->config, a->limits, o->clock);
     if (o->config->proxy.forward) a->forwarder = forwarder_new(o->loop, o->config);
     if (a->keys != NULL && a->limits != NULL && (a->forwarder != NULL || !o->config->proxy.forward))
         return a;

@@ -13,6 +13,8 @@
 struct account {
     uint64_t requests_full_ns, polls_full_ns;
     size_t calls;
+    char *owner; /* ours */
+    size_t owner_len;
 };
 
 struct strikes {
@@ -23,7 +25,8 @@ struct strikes {
 struct limits {
     const struct config *config;
     struct account *accounts;
-    uint32_t *account_of; /* of each key */
+    size_t naccounts, size; /* of accounts; the table has twice as many places */
+    uint32_t *slots;        /* by owner: account + 1, 0: free */
     size_t calls;
     uint64_t counted[LIMIT_COUNT], seed[2];
     struct strikes strikes[SETS][WAYS]; /* all zero: an address that nobody has */
@@ -58,35 +61,47 @@ static uint64_t hash(const struct limits *l, const void *bytes, size_t len) {
     return h;
 }
 
-/* Each key gets its owner's account; `slots` are accounts + 1 by the owner's hash, 0: free, and at most half full. */
-static void join_owners(struct limits *l, uint32_t *slots, size_t mask, size_t *first_key) {
-    const struct config *c = l->config;
-    uint32_t n = 0;
-    for (size_t i = 0; i < c->nkeys; i++) {
-        struct slice owner = c->keys[i].owner;
-        size_t at = (size_t)hash(l, owner.ptr, owner.len) & mask;
-        while (slots[at] != 0 && !slice_eq(c->keys[first_key[slots[at] - 1]].owner, owner))
-            at = (at + 1) & mask;
-        if (slots[at] == 0) {
-            first_key[n] = i;
-            slots[at] = ++n;
-        }
-        l->account_of[i] = slots[at] - 1;
-    }
+static struct slice owner_of(const struct limits *l, uint32_t account) {
+    return slice_make(l->accounts[account].owner, l->accounts[account].owner_len);
 }
 
-static bool make_accounts(struct limits *l) {
-    size_t n = l->config->nkeys > 0 ? l->config->nkeys : 1, size = 16;
-    while (size < n * 2) size *= 2;
-    uint32_t *slots = calloc(size, sizeof *slots);
-    size_t *first_key = calloc(n, sizeof *first_key);
-    l->accounts = calloc(n, sizeof *l->accounts);
-    l->account_of = calloc(n, sizeof *l->account_of);
-    bool ok = slots != NULL && first_key != NULL && l->accounts != NULL && l->account_of != NULL;
-    if (ok) join_owners(l, slots, size - 1, first_key);
-    free(slots);
-    free(first_key);
-    return ok;
+/* The owner's place, or the free one where it belongs. */
+static uint32_t *slot_of(const struct limits *l, struct slice owner) {
+    size_t mask = l->size * 2 - 1, at = (size_t)hash(l, owner.ptr, owner.len);
+    while (l->slots[at & mask] != 0 && !slice_eq(owner_of(l, l->slots[at & mask] - 1), owner)) at++;
+    return &l->slots[at & mask];
+}
+
+static bool grow(struct limits *l) {
+    size_t size = l->size > 0 ? l->size * 2 : 8;
+    uint32_t *slots = calloc(size * 2, sizeof *slots);
+    struct account *accounts = realloc(l->accounts, size * sizeof *accounts);
+    if (accounts != NULL) l->accounts = accounts;
+    if (slots == NULL || accounts == NULL) {
+        free(slots);
+        return false;
+    }
+    free(l->slots);
+    l->slots = slots;
+    l->size = size;
+    for (uint32_t i = 0; i < l->naccounts; i++) *slot_of(l, owner_of(l, i)) = i + 1;
+    return true;
+}
+
+bool limits_account(struct limits *l, struct slice owner, size_t *account) {
+    uint32_t *slot = slot_of(l, owner);
+    if (*slot == 0) {
+        char *name = slice_dup(owner);
+        if (name == NULL || (l->naccounts == l->size && !grow(l))) {
+            free(name);
+            return false;
+        }
+        slot = slot_of(l, owner);
+        l->accounts[l->naccounts] = (struct account){.owner = name, .owner_len = owner.len};
+        *slot = (uint32_t)++l->naccounts;
+    }
+    *account = *slot - 1;
+    return true;
 }
 
 struct limits *limits_new(const struct config *c, const struct random *r) {
@@ -95,20 +110,17 @@ struct limits *limits_new(const struct config *c, const struct random *r) {
     l->config = c;
     l->seed[0] = random_u64(r);
     l->seed[1] = random_u64(r) | 1;
-    if (make_accounts(l)) return l;
+    if (grow(l)) return l;
     limits_free(l);
     return NULL;
 }
 
 void limits_free(struct limits *l) {
     if (l == NULL) return;
+    for (size_t i = 0; i < l->naccounts; i++) free(l->accounts[i].owner);
     free(l->accounts);
-    free(l->account_of);
+    free(l->slots);
     free(l);
-}
-
-static struct account *account(const struct limits *l, size_t key) {
-    return &l->accounts[l->account_of[key]];
 }
 
 /* --- rates */
@@ -123,14 +135,14 @@ static uint64_t take(uint64_t *full_ns, uint32_t limit, uint64_t period_ns, uint
     return 0;
 }
 
-uint64_t limits_request(struct limits *l, size_t key, uint32_t per_minute, uint64_t now_ms) {
-    uint64_t wait = take(&account(l, key)->requests_full_ns, per_minute, MINUTE_NS, now_ms);
+uint64_t limits_request(struct limits *l, size_t account, uint32_t per_minute, uint64_t now_ms) {
+    uint64_t wait = take(&l->accounts[account].requests_full_ns, per_minute, MINUTE_NS, now_ms);
     if (wait > 0) limits_count(l, LIMIT_REQUESTS);
     return wait;
 }
 
-uint64_t limits_poll(struct limits *l, size_t key, uint32_t per_second, uint64_t now_ms) {
-    uint64_t wait = take(&account(l, key)->polls_full_ns, per_second, SECOND_NS, now_ms);
+uint64_t limits_poll(struct limits *l, size_t account, uint32_t per_second, uint64_t now_ms) {
+    uint64_t wait = take(&l->accounts[account].polls_full_ns, per_second, SECOND_NS, now_ms);
     if (wait > 0) limits_count(l, LIMIT_POLLS);
     return wait;
 }
@@ -174,8 +186,8 @@ uint64_t limits_wrong_key(struct limits *l, const unsigned char address[LIMITS_A
 
 /* --- calls at once */
 
-enum limit limits_call_begin(struct limits *l, size_t key, uint32_t at_once, size_t queued) {
-    struct account *a = account(l, key);
+enum limit limits_call_begin(struct limits *l, size_t account, uint32_t at_once, size_t queued) {
+    struct account *a = &l->accounts[account];
     enum limit over = LIMIT_NONE;
     if (at_once != 0 && a->calls + queued >= at_once)
         over = LIMIT_KEY_CALLS;
@@ -190,13 +202,13 @@ enum limit limits_call_begin(struct limits *l, size_t key, uint32_t at_once, siz
     return LIMIT_NONE;
 }
 
-void limits_call_end(struct limits *l, size_t key) {
-    account(l, key)->calls--;
+void limits_call_end(struct limits *l, size_t account) {
+    l->accounts[account].calls--;
     l->calls--;
 }
 
-size_t limits_calls(const struct limits *l, size_t key) {
-    return account(l, key)->calls;
+size_t limits_calls(const struct limits *l, size_t account) {
+    return l->accounts[account].calls;
 }
 
 size_t limits_all_calls(const struct limits *l) {

@@ -1,5 +1,5 @@
 /* How much one owner, one address and all callers together may ask for. Pure: the caller brings the time. Every question
- * is O(1) and allocates nothing; owners come from the configured keys, addresses have a table of fixed size.
+ * is O(1) and allocates nothing; owners get an account when their first key is known, addresses have a table of fixed size.
  *
  * Rates are buckets that refill evenly: a full one holds as many requests as the limit says, an empty one is full again
  * after the period. Keys of one owner draw from the same bucket; where their limits differ, each request takes the
@@ -28,10 +28,13 @@ struct limits;
 struct limits *limits_new(const struct config *c, const struct random *r);
 void limits_free(struct limits *l);
 
-/* `key` is an index into config.keys, 0 when there are none. The answer is 0, or in how many ms there is room again; what
+/* The owner's account, made at the first question; it stays. The name is copied. False when out of memory. */
+bool limits_account(struct limits *l, struct slice owner, size_t *account);
+
+/* The answer is 0, or in how many ms there is room again; what
  * is refused takes nothing. A limit of 0 is none. */
-uint64_t limits_request(struct limits *l, size_t key, uint32_t per_minute, uint64_t now_ms);
-uint64_t limits_poll(struct limits *l, size_t key, uint32_t per_second, uint64_t now_ms);
+uint64_t limits_request(struct limits *l, size_t account, uint32_t per_minute, uint64_t now_ms);
+uint64_t limits_poll(struct limits *l, size_t account, uint32_t per_second, uint64_t now_ms);
 
 #define LIMITS_ADDRESS_BYTES 16
 /* What counts as one address: IPv4 whole, IPv6 its first 64 bits. What is neither (a Unix socket) is one address too. */
@@ -43,9 +46,9 @@ uint64_t limits_wrong_key(struct limits *l, const unsigned char address[LIMITS_A
 
 /* A direct call begins, or which limit forbids it. `queued` are the owner's requests in progress. After LIMIT_NONE exactly
  * one limits_call_end is due. */
-enum limit limits_call_begin(struct limits *l, size_t key, uint32_t at_once, size_t queued);
-void limits_call_end(struct limits *l, size_t key);
-size_t limits_calls(const struct limits *l, size_t key); /* of the key's owner */
+enum limit limits_call_begin(struct limits *l, size_t account, uint32_t at_once, size_t queued);
+void limits_call_end(struct limits *l, size_t account);
+size_t limits_calls(const struct limits *l, size_t account); /* of the owner */
 size_t limits_all_calls(const struct limits *l);
 
 /* For the metrics. */

@@ -16,23 +16,29 @@ static void fill(void *user, void *out, size_t bytes) {
 
 static const struct random fixed = {fill, NULL};
 
-static struct config_key keys[] = {
-    {.id = {"a", 1}, .owner = {"team-a", 6}},  {.id = {"a2", 2}, .owner = {"team-a", 6}},
-    {.id = {"b", 1}, .owner = {"team-b", 6}},  {.id = {"c", 1}, .owner = {"c", 1}},
-    {.id = {"a3", 2}, .owner = {"team-a", 6}},
-};
-static struct config cfg = {.keys = keys, .nkeys = 5};
+static struct config cfg;
+enum { A, B, C, OWNERS };
+
+static size_t account_of(struct limits *l, const char *owner) {
+    size_t account = SIZE_MAX;
+    assert_true(limits_account(l, slice_of(owner), &account));
+    return account;
+}
 
 static struct limits *fresh(void) {
     struct limits *l = limits_new(&cfg, &fixed);
     assert_non_null(l);
+    assert_int_equal(account_of(l, "team-a"), A);
+    assert_int_equal(account_of(l, "team-b"), B);
+    assert_int_equal(account_of(l, "c"), C);
+    assert_int_equal(account_of(l, "team-a"), A);
     return l;
 }
 
 /* How many of `tries` are let through now. */
-static size_t let_through(struct limits *l, size_t key, uint32_t limit, size_t tries) {
+static size_t let_through(struct limits *l, size_t account, uint32_t limit, size_t tries) {
     size_t n = 0;
-    for (size_t i = 0; i < tries; i++) n += limits_request(l, key, limit, now) == 0;
+    for (size_t i = 0; i < tries; i++) n += limits_request(l, account, limit, now) == 0;
     return n;
 }
 
@@ -42,12 +48,12 @@ static void a_rate_lets_its_limit_through_and_refills_evenly(void **state) {
         struct limits *l = fresh();
         uint32_t limit = limits[i];
         now = 5000000;
-        assert_int_equal(let_through(l, 0, limit, limit + 50), limit);
+        assert_int_equal(let_through(l, A, limit, limit + 50), limit);
         now += 30000;
-        size_t half = let_through(l, 0, limit, limit);
+        size_t half = let_through(l, A, limit, limit);
         assert_true(half == limit / 2 || half == limit / 2 + 1);
         now += 3600000; /* never more than full */
-        assert_int_equal(let_through(l, 0, limit, 2 * (size_t)limit), limit);
+        assert_int_equal(let_through(l, A, limit, 2 * (size_t)limit), limit);
         limits_free(l);
     }
 }
@@ -55,13 +61,13 @@ static void a_rate_lets_its_limit_through_and_refills_evenly(void **state) {
 static void a_refusal_says_when_and_takes_nothing(void **state) {
     struct limits *l = fresh();
     now = 1;
-    assert_int_equal(let_through(l, 0, 3, 3), 3);
-    for (int i = 0; i < 1000; i++) assert_int_equal(limits_request(l, 0, 3, now), 20000);
+    assert_int_equal(let_through(l, A, 3, 3), 3);
+    for (int i = 0; i < 1000; i++) assert_int_equal(limits_request(l, A, 3, now), 20000);
     now += 19999;
-    assert_int_equal(limits_request(l, 0, 3, now), 1);
+    assert_int_equal(limits_request(l, A, 3, now), 1);
     now += 1;
-    assert_int_equal(limits_request(l, 0, 3, now), 0);
-    assert_int_equal(limits_request(l, 0, 3, now), 20000);
+    assert_int_equal(limits_request(l, A, 3, now), 0);
+    assert_int_equal(limits_request(l, A, 3, now), 20000);
     assert_int_equal(limits_counted(l, LIMIT_REQUESTS), 1002);
     limits_free(l);
 }
@@ -74,11 +80,11 @@ static void the_time_named_is_right_to_the_millisecond(void **state) {
         now = 77;
         for (int turn = 0; turn < 50; turn++) {
             uint64_t wait;
-            while ((wait = limits_request(l, 0, limits[i], now)) == 0) continue;
+            while ((wait = limits_request(l, A, limits[i], now)) == 0) continue;
             now += wait - 1;
-            assert_int_equal(limits_request(l, 0, limits[i], now), 1);
+            assert_int_equal(limits_request(l, A, limits[i], now), 1);
             now++;
-            assert_int_equal(limits_request(l, 0, limits[i], now), 0);
+            assert_int_equal(limits_request(l, A, limits[i], now), 0);
         }
         limits_free(l);
     }
@@ -87,20 +93,20 @@ static void the_time_named_is_right_to_the_millisecond(void **state) {
 static void keys_of_one_owner_share_and_others_do_not(void **state) {
     struct limits *l = fresh();
     now = 1000;
-    assert_int_equal(let_through(l, 0, 10, 4), 4);
-    assert_int_equal(let_through(l, 1, 10, 4), 4);
-    assert_int_equal(let_through(l, 4, 10, 4), 2);
-    assert_int_equal(let_through(l, 2, 10, 20), 10);
-    assert_int_equal(let_through(l, 3, 10, 20), 10);
+    assert_int_equal(let_through(l, A, 10, 4), 4);
+    assert_int_equal(let_through(l, A, 10, 4), 4);
+    assert_int_equal(let_through(l, A, 10, 4), 2);
+    assert_int_equal(let_through(l, B, 10, 20), 10);
+    assert_int_equal(let_through(l, C, 10, 20), 10);
     limits_free(l);
 }
 
 static void a_limit_of_zero_is_none(void **state) {
     struct limits *l = fresh();
     for (int i = 0; i < 100000; i++) {
-        assert_int_equal(limits_request(l, 0, 0, 5), 0);
-        assert_int_equal(limits_poll(l, 0, 0, 5), 0);
-        assert_int_equal(limits_call_begin(l, 0, 0, 1000000), LIMIT_NONE);
+        assert_int_equal(limits_request(l, A, 0, 5), 0);
+        assert_int_equal(limits_poll(l, A, 0, 5), 0);
+        assert_int_equal(limits_call_begin(l, A, 0, 1000000), LIMIT_NONE);
     }
     assert_int_equal(limits_all_calls(l), 100000);
     limits_free(l);
@@ -109,71 +115,61 @@ static void a_limit_of_zero_is_none(void **state) {
 static void polls_count_by_the_second_and_apart_from_requests(void **state) {
     struct limits *l = fresh();
     now = 10;
-    assert_int_equal(let_through(l, 0, 5, 9), 5);
-    for (int i = 0; i < 500; i++) assert_int_equal(limits_poll(l, 0, 500, now), 0);
-    assert_int_equal(limits_poll(l, 0, 500, now), 2);
+    assert_int_equal(let_through(l, A, 5, 9), 5);
+    for (int i = 0; i < 500; i++) assert_int_equal(limits_poll(l, A, 500, now), 0);
+    assert_int_equal(limits_poll(l, A, 500, now), 2);
     now += 100;
-    for (int i = 0; i < 50; i++) assert_int_equal(limits_poll(l, 0, 500, now), 0);
-    assert_int_equal(limits_poll(l, 0, 500, now), 2);
+    for (int i = 0; i < 50; i++) assert_int_equal(limits_poll(l, A, 500, now), 0);
+    assert_int_equal(limits_poll(l, A, 500, now), 2);
     assert_int_equal(limits_counted(l, LIMIT_POLLS), 2);
-    assert_int_equal(limits_poll(l, 0, UINT32_MAX, now + 1), 0);
+    assert_int_equal(limits_poll(l, A, UINT32_MAX, now + 1), 0);
     limits_free(l);
 }
 
 static void calls_at_once_are_bounded_by_owner_and_server(void **state) {
     cfg.max_concurrent_calls = 5;
     struct limits *l = fresh();
-    assert_int_equal(limits_call_begin(l, 0, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 1, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 0, 3, 1), LIMIT_KEY_CALLS); /* one runs in the queue */
-    assert_int_equal(limits_call_begin(l, 4, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 0, 3, 0), LIMIT_KEY_CALLS);
-    assert_int_equal(limits_call_begin(l, 2, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 3, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 3, 3, 0), LIMIT_SERVER_CALLS);
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, A, 3, 1), LIMIT_KEY_CALLS); /* one runs in the queue */
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_KEY_CALLS);
+    assert_int_equal(limits_call_begin(l, B, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_SERVER_CALLS);
     assert_int_equal(limits_calls(l, 1), 3);
-    limits_call_end(l, 1);
-    assert_int_equal(limits_call_begin(l, 3, 3, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 0, 3, 0), LIMIT_SERVER_CALLS);
-    limits_call_end(l, 3);
-    assert_int_equal(limits_call_begin(l, 0, 3, 0), LIMIT_NONE);
-    static const size_t rest[] = {0, 4, 0, 2, 3};
+    limits_call_end(l, A);
+    assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_NONE);
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_SERVER_CALLS);
+    limits_call_end(l, C);
+    assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_NONE);
+    static const size_t rest[] = {A, A, A, B, C};
     for (size_t i = 0; i < 5; i++) limits_call_end(l, rest[i]);
     assert_int_equal(limits_all_calls(l), 0);
-    for (size_t i = 0; i < 5; i++) assert_int_equal(limits_calls(l, i), 0);
+    for (size_t i = 0; i < OWNERS; i++) assert_int_equal(limits_calls(l, i), 0);
     assert_int_equal(limits_counted(l, LIMIT_KEY_CALLS), 2);
     assert_int_equal(limits_counted(l, LIMIT_SERVER_CALLS), 2);
     cfg.max_concurrent_calls = 0;
     limits_free(l);
 }
 
-static void a_server_without_keys_has_one_owner(void **state) {
-    struct config none = {.max_concurrent_calls = 1};
-    struct limits *l = limits_new(&none, &fixed);
-    assert_int_equal(limits_call_begin(l, 0, 0, 0), LIMIT_NONE);
-    assert_int_equal(limits_call_begin(l, 0, 0, 0), LIMIT_SERVER_CALLS);
-    limits_call_end(l, 0);
-    limits_free(l);
-}
-
-/* As many owners as keys, and half as many. */
-static void owners_are_found_among_many(void **state) {
+static void owners_come_at_any_time_and_keep_their_accounts(void **state) {
     enum { N = 3000 };
-    struct config_key *many = calloc(N, sizeof *many);
-    char(*names)[16] = calloc(N, sizeof *names);
-    for (int i = 0; i < N; i++) {
-        snprintf(names[i], sizeof names[i], "owner-%d", i % (N / 2));
-        many[i].id = many[i].owner = slice_of(names[i]);
+    struct limits *l = fresh();
+    char name[16];
+    for (size_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "owner-%zu", i);
+        assert_int_equal(account_of(l, name), OWNERS + i);
+        assert_int_equal(limits_call_begin(l, OWNERS + i, 1, 0), LIMIT_NONE);
     }
-    struct config c = {.keys = many, .nkeys = N};
-    struct limits *l = limits_new(&c, &fixed);
-    for (size_t i = 0; i < N / 2; i++) assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_NONE);
-    for (size_t i = 0; i < N; i++) assert_int_equal(limits_call_begin(l, i, 1, 0), LIMIT_KEY_CALLS);
-    for (size_t i = N / 2; i < N; i++) limits_call_end(l, i);
+    for (size_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "owner-%zu", i);
+        assert_int_equal(account_of(l, name), OWNERS + i);
+        assert_int_equal(limits_call_begin(l, OWNERS + i, 1, 0), LIMIT_KEY_CALLS);
+        limits_call_end(l, OWNERS + i);
+    }
     assert_int_equal(limits_all_calls(l), 0);
     limits_free(l);
-    free(many);
-    free(names);
 }
 
 /* --- addresses */
@@ -257,8 +253,7 @@ int main(void) {
         cmocka_unit_test(a_limit_of_zero_is_none),
         cmocka_unit_test(polls_count_by_the_second_and_apart_from_requests),
         cmocka_unit_test(calls_at_once_are_bounded_by_owner_and_server),
-        cmocka_unit_test(a_server_without_keys_has_one_owner),
-        cmocka_unit_test(owners_are_found_among_many),
+        cmocka_unit_test(owners_come_at_any_time_and_keep_their_accounts),
         cmocka_unit_test(an_address_is_a_v4_or_64_bits_of_a_v6),
         cmocka_unit_test(wrong_keys_are_limited_by_address),
         cmocka_unit_test(a_flood_of_addresses_forgets_the_quiet_first),
