@@ -83,22 +83,21 @@ bool net_cidr_has(const struct net_cidr *c, const struct net_address *a) {
 
 /* RFC 6890 and what was added to it. */
 static const struct net_cidr private4[] = {
-    V4(0, 0, 0, 0, 8),     /* this network */
-    V4(10, 0, 0, 0, 8),    /* private */
-    V4(100, 64, 0, 0, 10), /* behind a carrier's NAT; one cloud's metadata */
-    V4(127, 0, 0, 0, 8),   /* loopback */
-    V4(168, 63, 129, 16,
-       32), /* a public number, and yet a cloud's own services on every host of it */
-    V4(169, 254, 0, 0, 16),  /* link-local; metadata of clouds */
-    V4(172, 16, 0, 0, 12),   /* private */
-    V4(192, 0, 0, 0, 24),    /* protocol assignments; one cloud's metadata */
-    V4(192, 0, 2, 0, 24),    /* documentation */
-    V4(192, 88, 99, 0, 24),  /* relays of 6to4 */
-    V4(192, 168, 0, 0, 16),  /* private */
-    V4(198, 18, 0, 0, 15),   /* measuring networks */
-    V4(198, 51, 100, 0, 24), /* documentation */
-    V4(203, 0, 113, 0, 24),  /* documentation */
-    V4(224, 0, 0, 0, 3),     /* multicast, reserved, broadcast */
+    V4(0, 0, 0, 0, 8),        /* this network */
+    V4(10, 0, 0, 0, 8),       /* private */
+    V4(100, 64, 0, 0, 10),    /* behind a carrier's NAT; one cloud's metadata */
+    V4(127, 0, 0, 0, 8),      /* loopback */
+    V4(168, 63, 129, 16, 32), /* public, and yet one cloud's own services */
+    V4(169, 254, 0, 0, 16),   /* link-local; metadata of clouds */
+    V4(172, 16, 0, 0, 12),    /* private */
+    V4(192, 0, 0, 0, 24),     /* protocol assignments; one cloud's metadata */
+    V4(192, 0, 2, 0, 24),     /* documentation */
+    V4(192, 88, 99, 0, 24),   /* relays of 6to4 */
+    V4(192, 168, 0, 0, 16),   /* private */
+    V4(198, 18, 0, 0, 15),    /* measuring networks */
+    V4(198, 51, 100, 0, 24),  /* documentation */
+    V4(203, 0, 113, 0, 24),   /* documentation */
+    V4(224, 0, 0, 0, 3),      /* multicast, reserved, broadcast */
 };
 
 /* Hosts of the internet are in 2000::/3 and nowhere else: the first three are all that is not. */

@@ -3,7 +3,7 @@
  * A call:
  *   start --idle link--> HEAD                          --none--> RESOLVING
  *   RESOLVING --addresses--> CONNECTING                --no such name--> end
- *   CONNECTING --connected, TLS done, request sent--> HEAD    --refused: next address, then end
+ *   CONNECTING --connected, TLS done, request sent--> HEAD    --refused, forbidden: next address, then end
  *   HEAD --head of the answer (1xx read over)--> BODY  --reused link closed before any byte--> RESOLVING, once
  *   BODY --body whole--> end
  *   any --deadline, cut, broken framing--> end
@@ -56,7 +56,7 @@ struct net_call {
     struct net_defer defer;    /* a failure or a resumption for when the caller has returned */
     struct net_call_end end;
     size_t address; /* next to try */
-    int error;      /* of the last address */
+    int error;      /* of the last address; 0: none was tried yet */
     struct h1_body framing;
     unsigned informational;
     bool repeated, paused, got_bytes, keep_alive;
@@ -80,6 +80,8 @@ struct net_origin {
     uint64_t resolved_ms; /* 0: not, or no longer to be believed */
     bool literal;         /* the host is an address */
     bool resolving, freed;
+    bool (*allow)(void *user, const struct sockaddr *address); /* NULL: every address */
+    void *allow_user;
     uv_getaddrinfo_t lookup;
     size_t handles; /* links not yet closed */
     struct net_defer release;

@@ -62,6 +62,8 @@ struct net_origin *net_origin_new(struct net_loop *l, const struct net_origin_op
     o->tls = opt->tls;
     o->max_idle = opt->max_idle > 0 ? opt->max_idle : 1024;
     o->idle_ms = opt->idle_ms > 0 ? opt->idle_ms : 60000;
+    o->allow = opt->allow;
+    o->allow_user = opt->allow_user;
     o->release.run = release;
     buf_init(&o->host_line, 1024);
     buf_init(&o->out, 1U << 20);

@@ -25,8 +25,9 @@ struct net_origin_options {
     struct net_tls *tls;   /* NULL: plain */
     size_t max_idle;       /* idle connections kept, 1,024 */
     uint32_t idle_ms;      /* how long, 60,000; an answer's Keep-Alive: timeout=, max= lower it */
-    /* NULL: every address. Asked for each before it is connected to; those it refuses are dropped, and when none is left the call
-     * ends with NET_FORBIDDEN. `allow_user` lives as long as the origin. */
+    /* NULL: every address. Asked on the sockaddr that is connected to, each time just before, literals and names alike (not
+     * of unix_path); those it refuses are passed over, and when none was left to try the call ends with NET_FORBIDDEN. What
+     * is pooled was asked when it was connected. `allow_user` lives as long as the origin. */
     bool (*allow)(void *user, const struct sockaddr *address);
     void *allow_user;
 };

@@ -129,13 +129,28 @@ void dial_timer(struct link *k) {
         next_address(k->call, UV_ETIMEDOUT);
 }
 
+static bool allowed(const struct net_origin *o, size_t address) {
+    return o->allow == NULL || o->unix_path != NULL ||
+           o->allow(o->allow_user, &o->addresses[address].any);
+}
+
+static void give_up(struct net_call *c) {
+    c->origin->resolved_ms = 0;
+    if (c->error == 0)
+        call_end_later(c, NET_FORBIDDEN, "the address is not allowed");
+    else
+        call_end_later(c, NET_REFUSED, uv_strerror(c->error));
+}
+
+/* Each address is judged here and connected to in the same breath: a name that means another one a moment later gains
+ * nothing by it. */
 static void connect_next(struct net_call *c) {
     struct net_origin *o = c->origin;
     int status;
     c->state = CONNECTING;
+    while (c->address < addresses(o) && !allowed(o, c->address)) c->address++;
     if (c->address >= addresses(o)) {
-        o->resolved_ms = 0;
-        call_end_later(c, NET_REFUSED, uv_strerror(c->error));
+        give_up(c);
         return;
     }
     int family = o->unix_path != NULL ? AF_UNIX : o->addresses[c->address].any.sa_family;
@@ -153,7 +168,7 @@ static void connect_next(struct net_call *c) {
 void call_dial(struct net_call *c) {
     struct net_origin *o = c->origin;
     c->address = 0;
-    c->error = UV_ECONNREFUSED;
+    c->error = 0;
     call_deadline(c, c->opt.deadlines.connect_ms);
     bool known = o->unix_path != NULL || o->literal ||
                  (o->resolved_ms > 0 && net_now_ms(o->loop) - o->resolved_ms < ORIGIN_NAME_MS);
