@@ -152,7 +152,6 @@ struct item {
     struct knot knot;
     struct place place; /* in host->waiting, by due time and age; 0: started */
     struct host *host;
-    uint32_t attempt;
     char id[ID_BYTES];
 };
 
@@ -320,8 +319,7 @@ static uint64_t until_ms(const struct outbox *o, int64_t due_ms) {
     return in_ms < longest ? in_ms : longest;
 }
 
-bool outbox_add(struct outbox *o, const char *id, struct slice host, uint32_t attempt,
-                int64_t due_ms) {
+bool outbox_add(struct outbox *o, const char *id, struct slice host, int64_t due_ms) {
     size_t len = strlen(id);
     if (len >= ID_BYTES) return false;
     if (find_item(o, slice_of(id)) != NULL) return true;
@@ -335,7 +333,6 @@ bool outbox_add(struct outbox *o, const char *id, struct slice host, uint32_t at
     }
     memcpy(i->id, id, len + 1);
     i->host = h;
-    i->attempt = attempt;
     h->items++;
     table_add(&o->items, &i->knot, hash_of(o, slice_of(id)));
     uint64_t now = now_ms(o);
@@ -355,7 +352,6 @@ void outbox_retry(struct outbox *o, uint64_t ticket, uint64_t in_ms) {
     struct item *i = end_try(o, ticket);
     if (i == NULL) return;
     uint64_t now = now_ms(o);
-    i->attempt++;
     wait_until(o, i, now + in_ms, now);
 }
 
@@ -379,7 +375,7 @@ static bool start_first(struct outbox *o, struct host *h, uint64_t now) {
     h->running++;
     o->running++;
     settle(o, h, now);
-    o->o.start(o->o.user, ticket, i->id, i->attempt);
+    o->o.start(o->o.user, ticket, i->id);
     return true;
 }
 

@@ -25,9 +25,8 @@ struct outbox_options {
     size_t at_once, at_once_per_host; /* 1 or more */
     unsigned retries;                 /* tries after the first */
     uint64_t window_ms;               /* over which they are spread */
-    /* Begins a try, out of outbox_tick; ends with outbox_done or outbox_retry, not before start has returned. `attempt`: tries
-     * before this one. `id` lives until the end. */
-    void (*start)(void *user, uint64_t ticket, const char *id, uint32_t attempt);
+    /* Begins a try, out of outbox_tick; ends with outbox_done or outbox_retry. `id` lives until then. */
+    void (*start)(void *user, uint64_t ticket, const char *id);
     void *user;
 };
 
@@ -36,9 +35,8 @@ void outbox_free(struct outbox *o);                        /* NULL is fine */
 
 /* One that waits until due_ms (wall clock, but never longer than the longest pause). One that is here already stays as it is.
  * False: out of memory, or the id is longer than a UUID. */
-bool outbox_add(struct outbox *o, const char *id, struct slice host, uint32_t attempt,
-                int64_t due_ms);
-/* Whether another try follows on a failed one when there were so many, that one counted, and in how many milliseconds. What
+bool outbox_add(struct outbox *o, const char *id, struct slice host, int64_t due_ms);
+/* Whether another try follows on a failed one when there were `tries`, that one counted, and in how many milliseconds. What
  * the receiver asked for (-1: nothing) makes the pause longer, up to the longest. */
 bool outbox_next_try(const struct outbox *o, uint32_t tries, int64_t retry_after_ms,
                      uint64_t *in_ms);

@@ -17,7 +17,6 @@ static struct outbox *box;
 static struct {
     uint64_t ticket;
     char id[40];
-    uint32_t attempt;
 } started[MAX_STARTED];
 static size_t nstarted;
 
@@ -39,10 +38,9 @@ static void fill(void *user, void *out, size_t bytes) {
 static const struct clock clock_of_test = {.mono_ms = mono, .wall_ms = wall};
 static const struct random random_of_test = {.fill = fill};
 
-static void on_start(void *user, uint64_t ticket, const char *id, uint32_t attempt) {
+static void on_start(void *user, uint64_t ticket, const char *id) {
     assert_true(nstarted < MAX_STARTED);
     started[nstarted].ticket = ticket;
-    started[nstarted].attempt = attempt;
     snprintf(started[nstarted++].id, sizeof started->id, "%s", id);
 }
 
@@ -72,7 +70,7 @@ static int end(void **state) {
 }
 
 static void add(const char *id, const char *host) {
-    assert_true(outbox_add(box, id, slice_of(host), 0, WALL_MS));
+    assert_true(outbox_add(box, id, slice_of(host), WALL_MS));
 }
 
 static void add_many(const char *prefix, const char *host, size_t n) {
@@ -123,7 +121,6 @@ static void the_first_try_comes_at_once(void **state) {
     assert_true(outbox_tick(box) == UINT64_MAX);
     assert_int_equal(nstarted, 1);
     assert_string_equal(started[0].id, "a");
-    assert_int_equal(started[0].attempt, 0);
     assert_int_equal(outbox_running(box), 1);
     assert_int_equal(outbox_waiting(box), 0);
     outbox_done(box, started[0].ticket);
@@ -141,7 +138,7 @@ static void one_that_is_here_already_is_not_added_twice(void **state) {
     outbox_tick(box);
     assert_int_equal(nstarted, 1);
     assert_int_equal(outbox_waiting(box), 0);
-    assert_false(outbox_add(box, "0123456789012345678901234567890123456", SLICE("h"), 0, WALL_MS));
+    assert_false(outbox_add(box, "0123456789012345678901234567890123456", SLICE("h"), WALL_MS));
 }
 
 static void nothing_is_retried_before_its_time(void **state) {
@@ -157,7 +154,6 @@ static void nothing_is_retried_before_its_time(void **state) {
     now++;
     outbox_tick(box);
     assert_int_equal(nstarted, 1);
-    assert_int_equal(started[0].attempt, 1);
 }
 
 /* All pauses of one delivery that always fails; returns how many tries it had. */
@@ -297,10 +293,10 @@ static void places_are_shared_evenly(void **state) {
 
 static void of_one_host_the_first_due_goes_first(void **state) {
     make(1, 1, 10, 7200000);
-    assert_true(outbox_add(box, "late", SLICE("h"), 3, WALL_MS + 3000));
-    assert_true(outbox_add(box, "soon", SLICE("h"), 2, WALL_MS + 1000));
-    assert_true(outbox_add(box, "first", SLICE("h"), 1, WALL_MS - 5000));
-    assert_true(outbox_add(box, "second", SLICE("h"), 1, WALL_MS - 5000));
+    assert_true(outbox_add(box, "late", SLICE("h"), WALL_MS + 3000));
+    assert_true(outbox_add(box, "soon", SLICE("h"), WALL_MS + 1000));
+    assert_true(outbox_add(box, "first", SLICE("h"), WALL_MS - 5000));
+    assert_true(outbox_add(box, "second", SLICE("h"), WALL_MS - 5000));
     static const char *const order[] = {"first", "second", "soon", "late"};
     outbox_tick(box);
     for (size_t i = 0; i < 4; i++) {
@@ -320,10 +316,10 @@ static void of_one_host_the_first_due_goes_first(void **state) {
 /* A wall clock that was wrong when it was written must not hold it back for years. */
 static void a_due_time_far_away_is_the_longest_pause(void **state) {
     make(1, 1, 10, 7200000);
-    assert_true(outbox_add(box, "a", SLICE("h"), 3, WALL_MS + 1000000000000));
+    assert_true(outbox_add(box, "a", SLICE("h"), WALL_MS + 1000000000000));
     uint64_t in_ms = outbox_tick(box);
     assert_in_range(in_ms, 3600000, 3600000 * 13 / 10);
-    assert_true(outbox_add(box, "b", SLICE("h"), 3, INT64_MIN));
+    assert_true(outbox_add(box, "b", SLICE("h"), INT64_MIN));
     outbox_tick(box);
     assert_int_equal(started_of("b"), 1);
 }
@@ -368,7 +364,6 @@ static void check_walk(struct walk *w) {
     for (size_t i = 0; i < nstarted; i++) {
         unsigned n = (unsigned)atol(started[i].id);
         assert_false(w->over[n]);
-        assert_int_equal(started[i].attempt, w->tries[n]);
         assert_true(++w->running_of[n % WALK_HOSTS] <= 3);
     }
     assert_true(nstarted <= 10);
