@@ -1,4 +1,5 @@
 #include "api/admit.h"
+#include "api/tokens.h"
 
 #include <stdio.h>
 
@@ -107,7 +108,7 @@ static void refuse_missing(struct call *c) {
 }
 
 /* Guessing is slowed down; the right key opens from the same address at any time. */
-static void refuse_wrong(struct call *c) {
+static void refuse_wrong(struct call *c, struct slice why) {
     unsigned char address[LIMITS_ADDRESS_BYTES];
     limits_address(reach_peer(c->x), address);
     uint64_t wait = limits_wrong_key(c->api->limits, address, clock_mono_ms(c->api->clock));
@@ -116,10 +117,27 @@ static void refuse_wrong(struct call *c) {
         return;
     }
     net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
-    call_error(c, 401, NULL, SLICE("Invalid API key"));
+    call_error(c, 401, NULL, why);
+}
+
+/* What stands in a query can be sent by any link; where a token opens, it is the browser's way, which knows no headers. */
+static bool brings_token(struct call *c, struct slice *token) {
+    if ((c->route->flags & ROUTE_TOKEN) == 0 ||
+        h1_get(net_head(c->x), SLICE("authorization"), NULL).ptr != NULL)
+        return false;
+    *token = h1_query(c->at.query, SLICE("fal_jwt_token"), NULL);
+    return token->ptr != NULL;
+}
+
+static bool token_ok(struct call *c, struct slice token) {
+    const char *why = token_identity(c, token, &c->who);
+    if (why != NULL) refuse_wrong(c, slice_of(why));
+    return why == NULL;
 }
 
 static bool key_ok(struct call *c) {
+    struct slice token;
+    if (brings_token(c, &token)) return token_ok(c, token);
     switch (auth_check(c->api->keys, c->x, &c->who)) {
     case AUTH_OK: return true;
     case AUTH_HOST: refuse_host(c, false); return false;
@@ -128,17 +146,43 @@ static bool key_ok(struct call *c) {
         call_error(c, 400, "bad_request", SLICE("repeated Authorization"));
         return false;
     case AUTH_MISSING:
-        if (c->proxied && auth_guest(c->api->keys, &c->who)) return true;
+        if (c->proxied && (c->route->flags & ROUTE_ADMIN) == 0 && auth_guest(c->api->keys, &c->who)) return true;
         refuse_missing(c);
         return false;
     case AUTH_INVALID: break;
     }
-    refuse_wrong(c);
+    refuse_wrong(c, SLICE("Invalid API key"));
     return false;
 }
 
+/* --- scopes */
+
+/* What a page of somebody else's can have a browser send without asking first. */
+static bool is_form(const struct call *c) {
+    static const char *const types[] = {"application/x-www-form-urlencoded", "multipart/form-data",
+                                        "text/plain"};
+    struct slice rest, type = h1_get(net_head(c->x), SLICE("content-type"), NULL);
+    type = slice_trim(slice_cut(type, ';', &rest));
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (slice_eq_nocase(type, slice_of(types[i]))) return true;
+    return false;
+}
+
+static bool scope_ok(struct call *c) {
+    if ((c->route->flags & ROUTE_ADMIN) == 0) return true;
+    if (c->who.scope != SCOPE_ADMIN) {
+        call_error(c, 403, NULL, SLICE("This key may not do that: it wants one of scope ADMIN"));
+        return false;
+    }
+    if (is_form(c)) {
+        call_error(c, 403, NULL, SLICE("The operator's calls are JSON, no form is taken"));
+        return false;
+    }
+    return true;
+}
+
 bool admit(struct call *c) {
-    return key_ok(c) && rates_ok(c);
+    return key_ok(c) && scope_ok(c) && rates_ok(c);
 }
 
 /* The star stands for every header but Authorization, so OpenAI's x-stainless-* need no names here; browsers that do not

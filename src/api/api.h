@@ -26,6 +26,12 @@ struct desk;
 bool api_open(struct api *a, struct store *s, struct desk *d, char *reason, size_t size);
 /* Reads what it needs before the first request; `ready` is called once, perhaps before this has returned. */
 void api_load(struct api *a, void (*ready)(void *user, bool ok), void *user);
+/* In place of both, for an operator's command where no server runs: only the operator's routes answer, nothing is run, delivered
+ * or swept. */
+void api_load_operator(struct api *a, struct store *s, struct desk *d,
+                       void (*ready)(void *user, bool ok), void *user);
+/* There never was a key, as far as is loaded: callers need none. */
+bool api_is_open(const struct api *a);
 /* The queue's on_webhook: a request with a webhook has ended. */
 void webhooks_due(void *api, const char *id);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */

@@ -260,6 +260,10 @@ static void on_head(struct net_exchange *x, void *user) {
     if (m == H1_TRACE || m == H1_CONNECT) status = 405;
     if (c->route != NULL && c->route->kind == SERVED_PROXY && !proxy_enter(c, &status, &allow))
         return;
+    if (c->route != NULL && a->operator_only && c->route->kind != SERVED_ADMIN) {
+        c->route = NULL;
+        status = 404;
+    }
     if (c->route != NULL && c->app.len > 0)
         c->endpoint = endpoint_resolve(c->app, a->config->aliases, a->config->naliases, &c->beyond);
     c->openai = speaks_openai(c);

@@ -60,6 +60,7 @@ struct api {
     void (*loaded)(void *user, bool ok);
     void *loaded_user;
     bool draining, store_ok;
+    bool operator_only; /* api_load_operator: SERVED_ADMIN and nothing else */
     uint64_t requests[SERVED_KINDS], errors[SERVED_KINDS];
     uint64_t started_ms;
 };

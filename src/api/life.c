@@ -85,6 +85,21 @@ void api_load(struct api *a, void (*ready)(void *user, bool ok), void *user) {
     api_loaded(a, true);
 }
 
+void api_load_operator(struct api *a, struct store *s, struct desk *d,
+                       void (*ready)(void *user, bool ok), void *user) {
+    a->store = s;
+    a->desk = d;
+    a->operator_only = true;
+    a->loaded = ready;
+    a->loaded_user = user;
+    a->loading = 1;
+    keys_load(a);
+}
+
+bool api_is_open(const struct api *a) {
+    return keyring_is_open(a->keys);
+}
+
 void api_set_queue(struct api *a, struct queue *q) {
     a->queue = q;
 }

@@ -45,6 +45,7 @@ struct server {
     enum ending ending;
     bool queue_loaded, queue_idle, serving;
     int lock_fd, exit_code;
+    int data_fd; /* what the admin socket's path begins with when DATA's is long; else -1 */
     char node[UUID_BYTES], boot[UUID_BYTES], self[4096];
 };
 
@@ -304,9 +305,22 @@ static int listen_all(struct server *s) {
     return code;
 }
 
+/* Whoever may open it is the operator: the folder's owner. */
+static int listen_admin(struct server *s) {
+    char path[SERVE_SOCKET_BYTES];
+    int e = serve_socket_path(s->config->data_dir, SERVE_ADMIN_SOCKET, &s->data_fd, path)
+                ? net_server_listen_unix(s->http, path, 0600)
+                : -errno;
+    if (e == 0) return 0;
+    return serve_refuse(EXIT_DATA, "cannot listen on %s/" SERVE_ADMIN_SOCKET ": %s",
+                        s->config->data_dir, strerror(-e));
+}
+
 static int begin_serving(struct server *s) {
     char how[512], data[LOG_QUOTE_BYTES];
-    int code = listen_all(s);
+    int code = serve_check_open(s->config, !api_is_open(s->api));
+    if (code == 0) code = listen_admin(s);
+    if (code == 0) code = listen_all(s);
     if (code != 0) return code;
     llm_describe(s->llm, how, sizeof how);
     log_line(LOG_INFO, "started", "version=%s data=%s models=\"%s\"", ANYLLM_VERSION,
@@ -368,6 +382,7 @@ static int check(struct server *s) {
     if (code == 0) code = open_http(s);
     if (code == 0 && strncmp(s->config->store_url, "sqlite:", 7) != 0)
         code = serve_refuse(EXIT_CONFIG, "store: only sqlite:FILE is known");
+    if (code == 0) code = serve_check_open(s->config, serve_may_hold_keys(s->config->data_dir));
     if (code == 0) fputs("anyllm serve: the configuration is right\n", stderr);
     return code;
 }
@@ -398,6 +413,7 @@ static void free_all(struct server *s) {
     desk_free(s->desk);
     catalogue_free(s->catalogue);
     config_free(s->config);
+    if (s->data_fd >= 0) close(s->data_fd);
     if (s->lock_fd >= 0) close(s->lock_fd);
     free(s->loop);
 }
@@ -406,7 +422,7 @@ int cmd_serve(int argc, char **argv) {
     struct config_error err;
     bool help;
     serve_prepare_process();
-    struct server s = {.lock_fd = -1, .config = config_load(argc, argv, &help, &err)};
+    struct server s = {.lock_fd = -1, .data_fd = -1, .config = config_load(argc, argv, &help, &err)};
     if (help) {
         config_print_help();
         return 0;

@@ -26,8 +26,23 @@ void serve_prepare_process(void);
  * serve_refuse. *lock_fd holds the lock until it is closed. */
 int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]);
 
-/* Each address is one, and only loopback ones when there are no keys. 0, or an exit code after serve_refuse. */
+/* What serve_open_data does of it, without a word: 0 or a negative errno (-EWOULDBLOCK: another process has the lock). */
+int serve_make_folders(const char *path);
+int serve_lock(const char *path, int *lock_fd);
+
+/* DATA/NAME as what bind and connect take: a long path is gone through the folder's descriptor, which is left in *dir and has
+ * to stay open as long as the socket. False with errno. */
+#define SERVE_SOCKET_BYTES 108
+bool serve_socket_path(const char *data_dir, const char *name, int *dir,
+                       char out[SERVE_SOCKET_BYTES]);
+#define SERVE_ADMIN_SOCKET "admin.sock"
+
+/* Each address is one. 0, or an exit code after serve_refuse. */
 int serve_check_listen(const struct config *c);
+/* Only loopback addresses when there are no keys, neither in the configuration nor (`stored`) in the store. For --check, which
+ * does not look into the store, serve_may_hold_keys says whether there can be any. */
+int serve_check_open(const struct config *c, bool stored);
+bool serve_may_hold_keys(const char *data_dir);
 /* "localhost:8787" gives 127.0.0.1, "[::1]:8787" gives ::1. False for what is no address with a port. */
 bool serve_split_address(const char *text, char host[SERVE_HOST_BYTES], uint16_t *port);
 

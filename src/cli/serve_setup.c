@@ -49,7 +49,7 @@ void serve_prepare_process(void) {
 
 /* --- the data folder */
 
-static int make_folders(const char *path) {
+int serve_make_folders(const char *path) {
     char part[4096];
     size_t n = strlen(path);
     if (n >= sizeof part) return -ENAMETOOLONG;
@@ -78,17 +78,35 @@ static int read_node(int dir, char node[UUID_BYTES]) {
     return e;
 }
 
+static int open_folder(const char *path, int flags) {
+    int dir = open(path, flags | O_DIRECTORY | O_CLOEXEC);
+    return dir >= 0 ? dir : -errno;
+}
+
 /* The lock is a file of its own: closing any descriptor of the database would drop SQLite's locks. */
-static int lock_and_read(int dir, int *lock_fd, char node[UUID_BYTES]) {
-    *lock_fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*lock_fd < 0 || flock(*lock_fd, LOCK_EX | LOCK_NB) != 0) return -errno;
-    return read_node(dir, node);
+static int lock_in(int dir, int *lock_fd) {
+    int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600), e = 0;
+    if (fd < 0) return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        e = -errno;
+        close(fd);
+        return e;
+    }
+    *lock_fd = fd;
+    return 0;
+}
+
+int serve_lock(const char *path, int *lock_fd) {
+    int dir = open_folder(path, O_RDONLY), e = dir < 0 ? dir : lock_in(dir, lock_fd);
+    if (dir >= 0) close(dir);
+    return e;
 }
 
 int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]) {
-    int e = make_folders(path), dir = -1;
-    if (e == 0 && (dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) e = -errno;
-    if (e == 0) e = lock_and_read(dir, lock_fd, node);
+    int e = serve_make_folders(path), dir = e == 0 ? open_folder(path, O_RDONLY) : e;
+    if (dir < 0) e = dir;
+    if (e == 0) e = lock_in(dir, lock_fd);
+    if (e == 0) e = read_node(dir, node);
     if (dir >= 0) close(dir);
     if (e == 0) return 0;
     if (e == -EWOULDBLOCK)
@@ -98,6 +116,26 @@ int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]) {
             path);
     return serve_refuse(EXIT_DATA, "data folder %s: %s; choose another with --data", path,
                         strerror(-e));
+}
+
+bool serve_may_hold_keys(const char *data_dir) {
+    int dir = open_folder(data_dir, O_PATH);
+    bool used = dir >= 0 && faccessat(dir, "lock", F_OK, 0) == 0;
+    if (dir >= 0) close(dir);
+    return used;
+}
+
+bool serve_socket_path(const char *data_dir, const char *name, int *dir,
+                       char out[SERVE_SOCKET_BYTES]) {
+    int n = snprintf(out, SERVE_SOCKET_BYTES, "%s/%s", data_dir, name);
+    if (n < (int)SERVE_SOCKET_BYTES) return true;
+    *dir = open_folder(data_dir, O_PATH);
+    if (*dir < 0) {
+        errno = -*dir;
+        return false;
+    }
+    n = snprintf(out, SERVE_SOCKET_BYTES, "/proc/self/fd/%d/%s", *dir, name);
+    return n < (int)SERVE_SOCKET_BYTES;
 }
 
 /* --- addresses */
@@ -130,28 +168,43 @@ bool serve_split_address(const char *text, char host[SERVE_HOST_BYTES], uint16_t
     return is_address(host, &loopback);
 }
 
-static int check_address(const struct config *c, const char *flag, const char *address) {
+static int check_address(const char *flag, const char *address) {
     char host[SERVE_HOST_BYTES];
     uint16_t port;
-    bool loopback = false;
-    if (!serve_split_address(address, host, &port))
-        return serve_refuse(EXIT_CONFIG,
-                            "--%s %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787", flag,
-                            address);
-    if (c->nkeys == 0 && is_address(host, &loopback) && !loopback)
-        return serve_refuse(
-            EXIT_CONFIG,
-            "--%s %s: without keys the server serves loopback only; configure keys (keys: in the file, or "
-            "ANYLLM_KEYS=ID:SECRET) or listen on 127.0.0.1",
-            flag, address);
-    return 0;
+    if (serve_split_address(address, host, &port)) return 0;
+    return serve_refuse(EXIT_CONFIG,
+                        "--%s %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787", flag,
+                        address);
 }
 
 int serve_check_listen(const struct config *c) {
     int code = 0;
     for (size_t i = 0; i < c->nlisten && code == 0; i++)
-        code = check_address(c, "listen", c->listen[i]);
+        code = check_address("listen", c->listen[i]);
     for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
-        code = check_address(c, "listen-tls", c->listen_tls[i]);
+        code = check_address("listen-tls", c->listen_tls[i]);
+    return code;
+}
+
+static int check_loopback(const char *flag, const char *address) {
+    char host[SERVE_HOST_BYTES];
+    uint16_t port;
+    bool loopback = false;
+    if (!serve_split_address(address, host, &port) || !is_address(host, &loopback) || loopback)
+        return 0;
+    return serve_refuse(
+        EXIT_CONFIG,
+        "--%s %s: without keys the server serves loopback only; make a key (anyllm keys create), configure "
+        "keys (keys: in the file, or ANYLLM_KEYS=ID:SECRET) or listen on 127.0.0.1",
+        flag, address);
+}
+
+int serve_check_open(const struct config *c, bool stored) {
+    int code = 0;
+    if (c->nkeys > 0 || stored) return 0;
+    for (size_t i = 0; i < c->nlisten && code == 0; i++)
+        code = check_loopback("listen", c->listen[i]);
+    for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
+        code = check_loopback("listen-tls", c->listen_tls[i]);
     return code;
 }

@@ -137,7 +137,7 @@ static void calls_at_once_are_bounded_by_owner_and_server(void **state) {
     assert_int_equal(limits_call_begin(l, B, 3, 0), LIMIT_NONE);
     assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_NONE);
     assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_SERVER_CALLS);
-    assert_int_equal(limits_calls(l, 1), 3);
+    assert_int_equal(limits_calls(l, A), 3);
     limits_call_end(l, A);
     assert_int_equal(limits_call_begin(l, C, 3, 0), LIMIT_NONE);
     assert_int_equal(limits_call_begin(l, A, 3, 0), LIMIT_SERVER_CALLS);
