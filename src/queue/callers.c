@@ -116,7 +116,8 @@ static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                                .created_ms = wall_ms(q),
                                .wishes = wishes_of(in),
                                .hint = in->hint,
-                               .tags = in->tags};
+                               .tags = in->tags,
+                               .key_id = in->key_id};
     struct ticket *t = slots_get(&q->tickets, ticket);
     t->item = i;
     q->at[STEP_NEW]++;

@@ -99,7 +99,9 @@ static void hand_over(struct net_defer *d) {
 }
 
 void sqlite_give(struct sqlite_store *s, struct op *op) {
-    struct sqlite_worker *w = op->kind < OP_WRITES ? &s->writer : &s->reader;
+    struct sqlite_worker *w = op->kind < OP_WRITES  ? &s->writer
+                              : op->kind < OP_READS ? &s->reader
+                                                    : &s->scanner;
     net_loop_hold(s->loop);
     list_add(&w->fresh, op);
     net_defer(s->loop, &w->hand);
@@ -258,10 +260,16 @@ static void checkpoint(struct sqlite_store *s) {
     s->checkpoint_at = all ? s->checkpoint_pages : s->wal_frames + s->checkpoint_pages;
 }
 
-static void end_writer(struct sqlite_store *s) {
-    uv_thread_join(&s->reader.thread);
+static void close_connections(struct sqlite_store *s) {
+    sqlite_close_connection(s, &s->scanner.db);
     sqlite_close_connection(s, &s->reader.db);
     sqlite_close_connection(s, &s->writer.db);
+}
+
+static void end_writer(struct sqlite_store *s) {
+    uv_thread_join(&s->reader.thread);
+    uv_thread_join(&s->scanner.thread);
+    close_connections(s);
     struct op_list last;
     list_init(&last);
     list_add(&last, s->closed);
@@ -285,11 +293,11 @@ static void write_all(void *arg) {
     end_writer(s);
 }
 
-/* --- the reader */
+/* --- the reader and the scanner */
 
 static void read_all(void *arg) {
-    struct sqlite_store *s = arg;
-    struct sqlite_worker *w = &s->reader;
+    struct sqlite_worker *w = arg;
+    struct sqlite_store *s = w->store;
     struct op *batch[BATCH_OPS];
     for (;;) {
         uv_mutex_lock(&w->lock);
@@ -301,7 +309,7 @@ static void read_all(void *arg) {
         list_init(&out);
         for (size_t i = 0; i < n; i++) {
             clear_reply(batch[i]);
-            sqlite_read(s, batch[i]);
+            sqlite_answer(s, batch[i]);
             list_add(&out, batch[i]);
         }
         hand_back(s, &out);
@@ -325,6 +333,7 @@ void sqlite_close(struct store *base, void (*on_closed)(void *user), void *user)
     s->on_closed_user = user;
     net_loop_hold(s->loop);
     end(&s->reader);
+    end(&s->scanner);
     end(&s->writer);
 }
 
@@ -349,8 +358,8 @@ static void free_worker(struct sqlite_worker *w) {
 }
 
 static void free_store(struct sqlite_store *s) {
-    sqlite_close_connection(s, &s->reader.db);
-    sqlite_close_connection(s, &s->writer.db);
+    close_connections(s);
+    free_worker(&s->scanner);
     free_worker(&s->reader);
     free_worker(&s->writer);
     uv_mutex_destroy(&s->done_lock);
@@ -398,18 +407,26 @@ static struct sqlite_store *new_store(const struct store_options *o) {
         free(s);
         return NULL;
     }
-    if (fill_reserve(s) && init_worker(s, &s->reader) == 0 && init_worker(s, &s->writer) == 0)
+    if (fill_reserve(s) && init_worker(s, &s->reader) == 0 && init_worker(s, &s->scanner) == 0 &&
+        init_worker(s, &s->writer) == 0)
         return s;
     free_store(s);
     return NULL;
 }
 
-/* The writer joins the reader, so that one starts first. */
+static void join(struct sqlite_worker *w) {
+    end(w);
+    uv_thread_join(&w->thread);
+}
+
+/* The writer joins the others, so it starts last. */
 static int start_threads(struct sqlite_store *s) {
-    if (uv_thread_create(&s->reader.thread, read_all, s) != 0) return -1;
-    if (uv_thread_create(&s->writer.thread, write_all, s) == 0) return 0;
-    end(&s->reader);
-    uv_thread_join(&s->reader.thread);
+    if (uv_thread_create(&s->reader.thread, read_all, &s->reader) != 0) return -1;
+    if (uv_thread_create(&s->scanner.thread, read_all, &s->scanner) == 0) {
+        if (uv_thread_create(&s->writer.thread, write_all, s) == 0) return 0;
+        join(&s->scanner);
+    }
+    join(&s->reader);
     return -1;
 }
 

@@ -1,12 +1,14 @@
 /* The SQLite backend's inside.
  *
- *   loop's thread          writer thread                      reader thread
+ *   loop's thread          writer thread                      reader thread      scanner thread
  *   give ── writes ──────▶ BEGIN IMMEDIATE … COMMIT (fsync)
- *        └─ reads ────────────────────────────────────────▶ one SELECT each
- *   deliver ◀── done list, one post per batch ──────────────┘
+ *        ├─ reads ────────────────────────────────────────▶ few rows each
+ *        └─ scans ────────────────────────────────────────────────────────────▶ many rows each
+ *   deliver ◀── done list, one post per batch ──────────────┴───────────────────┘
  *
  * 1. One connection writes and checkpoints, the writer's. SQLite before 3.51.3 can lose commits when a second one does
- *    (the WAL-reset bug), so the reader is read-only, never checkpoints and is closed before the writer.
+ *    (the WAL-reset bug), so the others are read-only, never checkpoint and are closed before the writer. They are two so
+ *    that a month's sums do not stand before a caller's status.
  * 2. A write is delivered only after its COMMIT has returned; a read sees every COMMIT that returned before it.
  * 3. A struct op belongs to one thread at a time: the giver's, then the worker's, then the loop's.
  * 4. Nothing of a batch that failed stays: it is rolled back before anything is delivered. */
@@ -30,12 +32,33 @@ enum op_kind {
     OP_SWEEP,
     OP_LOG,
     OP_PING,
-    OP_WRITES, /* those below read */
+    OP_LEDGER_ADD,
+    OP_DROP_PAYLOAD,
+    OP_FILE_ADD,
+    OP_FILE_FINISH,
+    OP_FILE_SET_ACL,
+    OP_FILE_REMOVE,
+    OP_WEBHOOK_NOTE,
+    OP_WEBHOOK_REPLAY,
+    OP_KEY_ADD,
+    OP_KEY_REVOKE,
+    OP_WRITES, /* those below read a few rows */
     OP_GET = OP_WRITES,
     OP_LOGS,
     OP_PENDING,
-    OP_READS, /* those below come from a worker */
-    OP_HEALTH = OP_READS,
+    OP_FILE_GET,
+    OP_WEBHOOKS_PENDING,
+    OP_WEBHOOK_GET,
+    OP_KEYS,
+    OP_READS, /* those below may read many */
+    OP_LEDGER = OP_READS,
+    OP_LEDGER_SUMS,
+    OP_REQUESTS,
+    OP_FILES,
+    OP_FILE_SUMS,
+    OP_WEBHOOKS,
+    OP_SCANS, /* those below come from a worker */
+    OP_HEALTH = OP_SCANS,
     OP_CLOSED
 };
 
@@ -57,11 +80,24 @@ union op_in {
         int64_t at_ms;
         unsigned parts;
         unsigned max;
-    } one; /* request_cancel, sweep, get, logs, ping */
+        struct slice text; /* owner, acl, id of a key */
+        bool all;
+    } one; /* what names one thing or none */
     struct {
         const struct store_log *lines;
         size_t n;
     } log;
+    struct {
+        const struct store_charge *rows;
+        size_t n;
+    } charges;
+    struct store_ledger_query ledger;
+    struct store_request_query requests;
+    struct store_file file;
+    struct store_file_query files;
+    struct store_webhook_note note;
+    struct store_webhook_query webhooks;
+    struct store_key key;
     struct {
         bool can_write;
         char reason[HEALTH_REASON_BYTES];
@@ -95,7 +131,6 @@ enum statement {
     ST_COMPLETE,
     ST_FINISH,
     ST_RESULT,
-    ST_USAGE,
     ST_OUTBOX,
     ST_DROP_INPUT,
     ST_CANCEL,
@@ -108,10 +143,54 @@ enum statement {
     ST_LOG,
     ST_PING,
     ST_PROBE,
+    ST_ATTEMPT_CHARGE,
+    ST_CHARGE,
+    ST_DROP_FIND,
+    ST_DROP_RESULT,
+    ST_FILE_ADD,
+    ST_FILE_FINISH,
+    ST_FILE_THERE,
+    ST_FILE_SET_ACL,
+    ST_FILE_REMOVE,
+    ST_WEBHOOK_FIND,
+    ST_WEBHOOK_NOTE,
+    ST_WEBHOOK_FREE,
+    ST_WEBHOOK_HOLD,
+    ST_WEBHOOK_REPLAY,
+    ST_WEBHOOK_HOLD_DEAD,
+    ST_WEBHOOK_REPLAY_DEAD,
+    ST_KEY_ADD,
+    ST_KEY_REVOKE,
     ST_WRITER, /* count of the writer's */
     ST_READ_ROW = ST_WRITER,
     ST_READ_LOGS,
     ST_READ_PENDING,
+    ST_READ_FILE,
+    ST_READ_WAITING,
+    ST_READ_WEBHOOK,
+    ST_READ_KEYS,
+    ST_READER, /* the reader's end here */
+    ST_LEDGER_AT = ST_READER,
+    ST_LEDGER_ALL,
+    ST_LEDGER_OF_OWNER,
+    ST_LEDGER_OF_ID,
+    ST_SUMS_ALL,
+    ST_SUMS_OF_OWNER,
+    ST_REQUESTS_ALL,
+    ST_REQUESTS_OF_OWNER,
+    ST_REQUESTS_OF_ID,
+    ST_LONGEST_ALL,
+    ST_LONGEST_OF_OWNER,
+    ST_LONGEST_OF_ID,
+    ST_INPUT,
+    ST_BODY,
+    ST_FILES_ALL,
+    ST_FILES_OF_OWNER,
+    ST_FILES_EXPIRED,
+    ST_FILE_SUMS,
+    ST_WEBHOOKS_ALL,
+    ST_WEBHOOKS_OF_OWNER,
+    ST_WEBHOOKS_OF_STATE,
     ST_COUNT
 };
 
@@ -141,7 +220,7 @@ struct sqlite_store {
     struct net_loop *loop;
     struct store_hooks hooks;
     void *user;
-    struct sqlite_worker writer, reader;
+    struct sqlite_worker writer, reader, scanner;
     sqlite3_stmt *statements[ST_COUNT];
 
     uv_mutex_t done_lock;
@@ -161,21 +240,49 @@ struct sqlite_store {
     bool can_write;
 };
 
-/* sqlite_schema.c: opens the connections and brings the schema to this version. The path is absolute or relative to
+/* sqlite_open.c: opens the connections and brings the schema to this version. The path is absolute or relative to
  * the process. 0, or -1 with *fault and the reason. */
 int sqlite_open_connections(struct sqlite_store *s, const char *path, enum store_fault *fault,
                             char *reason, size_t size);
 void sqlite_close_connection(struct sqlite_store *s, sqlite3 **db);
+/* sqlite_schema.c: from this version to the next. SQLITE_OK or the error: then the transaction must be rolled back. */
+int sqlite_migrate(sqlite3 *db, int64_t version);
 extern const unsigned sqlite_schema_version;
+/* sqlite_text.c: the statements. */
+extern const char *const sqlite_texts[ST_COUNT];
 
 /* sqlite_write.c: applies one write inside a transaction. SQLITE_OK with op->reply set, or SQLite's error: then the
  * transaction must be rolled back. */
 int sqlite_apply(struct sqlite_store *s, struct op *op);
-/* sqlite_read.c: answers one read. */
-void sqlite_read(struct sqlite_store *s, struct op *op);
+/* sqlite_read.c: answers one read or scan. */
+void sqlite_answer(struct sqlite_store *s, struct op *op);
 /* The row as ST_ROW or ST_READ_ROW finds it, copied into op->row. SQLITE_ROW, SQLITE_DONE or an error. */
 int sqlite_read_row(sqlite3_stmt *st, struct op *op, const char *id, unsigned parts);
 enum store_status sqlite_status(int rc);
+
+/* Of one operation each. Writes: as sqlite_apply. Reads: SQLITE_DONE with op->reply set, or the error. */
+int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
+                          int64_t at_ms, unsigned http_status, const struct store_usage *u);
+int sqlite_ledger_add(struct sqlite_store *s, struct op *op);
+int sqlite_ledger(struct sqlite_store *s, struct op *op);
+int sqlite_ledger_sums(struct sqlite_store *s, struct op *op);
+int sqlite_requests(struct sqlite_store *s, struct op *op);
+int sqlite_drop_payload(struct sqlite_store *s, struct op *op);
+int sqlite_file_add(struct sqlite_store *s, struct op *op);
+int sqlite_file_finish(struct sqlite_store *s, struct op *op);
+int sqlite_file_set_acl(struct sqlite_store *s, struct op *op);
+int sqlite_file_remove(struct sqlite_store *s, struct op *op);
+int sqlite_file_get(struct sqlite_store *s, struct op *op);
+int sqlite_files(struct sqlite_store *s, struct op *op);
+int sqlite_file_sums(struct sqlite_store *s, struct op *op);
+int sqlite_webhook_note(struct sqlite_store *s, struct op *op);
+int sqlite_webhook_replay(struct sqlite_store *s, struct op *op);
+int sqlite_webhooks_pending(struct sqlite_store *s, struct op *op);
+int sqlite_webhook_get(struct sqlite_store *s, struct op *op);
+int sqlite_webhooks(struct sqlite_store *s, struct op *op);
+int sqlite_key_add(struct sqlite_store *s, struct op *op);
+int sqlite_key_revoke(struct sqlite_store *s, struct op *op);
+int sqlite_keys(struct sqlite_store *s, struct op *op);
 
 /* sqlite_give.c: the face. */
 extern const struct store_backend sqlite_backend;

@@ -51,6 +51,43 @@ static void take_usage(struct copier *c, struct store_usage *u) {
     take_slice(c, &u->raw);
 }
 
+/* As take_logs. */
+static void take_charges(struct copier *c, const struct store_charge **charges, size_t n) {
+    struct store_charge *rows = (struct store_charge *)(void *)c->at;
+    if (c->at == NULL) {
+        c->bytes += n * sizeof **charges;
+    } else {
+        if (n > 0) memcpy(rows, *charges, n * sizeof *rows);
+        c->at += n * sizeof *rows;
+        *charges = rows;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct store_charge row = c->at == NULL ? (*charges)[i] : rows[i];
+        take_slice(c, &row.owner);
+        take_slice(c, &row.key_id);
+        take_slice(c, &row.endpoint);
+        take_usage(c, &row.usage);
+        if (c->at != NULL) rows[i] = row;
+    }
+}
+
+/* As take_logs. */
+static void take_slices(struct copier *c, const struct slice **slices, size_t n) {
+    struct slice *copies = (struct slice *)(void *)c->at;
+    if (c->at == NULL) {
+        c->bytes += n * sizeof **slices;
+    } else {
+        if (n > 0) memcpy(copies, *slices, n * sizeof *copies);
+        c->at += n * sizeof *copies;
+        *slices = copies;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct slice s = c->at == NULL ? (*slices)[i] : copies[i];
+        take_slice(c, &s);
+        if (c->at != NULL) copies[i] = s;
+    }
+}
+
 static void take_submit(struct copier *c, struct store_submit *in) {
     take_text(c, &in->id);
     take_slice(c, &in->endpoint);
@@ -59,6 +96,7 @@ static void take_submit(struct copier *c, struct store_submit *in) {
     take_slice(c, &in->webhook);
     take_slice(c, &in->hint);
     take_slice(c, &in->tags);
+    take_slice(c, &in->key_id);
 }
 
 static void take_complete(struct copier *c, struct store_complete *in) {
@@ -70,6 +108,37 @@ static void take_complete(struct copier *c, struct store_complete *in) {
     take_slice(c, &in->error);
     take_slice(c, &in->error_type);
     take_usage(c, &in->usage);
+}
+
+static void take_ledger(struct copier *c, struct store_ledger_query *q) {
+    take_slices(c, &q->endpoints, q->nendpoints);
+    take_slice(c, &q->owner);
+    take_slice(c, &q->key_id);
+    take_slice(c, &q->id);
+}
+
+static void take_requests(struct copier *c, struct store_request_query *q) {
+    take_slice(c, &q->owner);
+    take_slice(c, &q->endpoint);
+    take_slice(c, &q->id);
+}
+
+static void take_file(struct copier *c, struct store_file *f) {
+    take_slice(c, &f->owner);
+    take_slice(c, &f->name);
+    take_slice(c, &f->content_type);
+    take_slice(c, &f->acl);
+}
+
+static void take_key(struct copier *c, struct store_key *k) {
+    take_slice(c, &k->id);
+    take_slice(c, &k->alias);
+    take_slice(c, &k->owner);
+}
+
+static void take_one(struct copier *c, const char **id, struct slice *text) {
+    take_text(c, id);
+    take_slice(c, text);
 }
 
 static void take_all(struct copier *c, enum op_kind kind, union op_in *in) {
@@ -86,7 +155,17 @@ static void take_all(struct copier *c, enum op_kind kind, union op_in *in) {
     case OP_COMPLETE:
     case OP_FINISH_WAITING: take_complete(c, &in->complete); break;
     case OP_LOG: take_logs(c, &in->log.lines, in->log.n); break;
-    default: take_text(c, &in->one.id); break;
+    case OP_LEDGER_ADD: take_charges(c, &in->charges.rows, in->charges.n); break;
+    case OP_LEDGER:
+    case OP_LEDGER_SUMS: take_ledger(c, &in->ledger); break;
+    case OP_REQUESTS: take_requests(c, &in->requests); break;
+    case OP_FILE_ADD:
+    case OP_FILE_FINISH: take_file(c, &in->file); break;
+    case OP_FILES: take_one(c, &in->files.after, &in->files.owner); break;
+    case OP_WEBHOOK_NOTE: take_one(c, &in->note.id, &in->note.error); break;
+    case OP_WEBHOOKS: take_slice(c, &in->webhooks.owner); break;
+    case OP_KEY_ADD: take_key(c, &in->key); break;
+    default: take_one(c, &in->one.id, &in->one.text); break;
     }
 }
 
@@ -173,6 +252,91 @@ static void give_ping(struct store *s, uint64_t ticket) {
     give(s, ticket, OP_PING, &(union op_in){.one = {.id = NULL}});
 }
 
+static void give_ledger_add(struct store *s, uint64_t ticket, const struct store_charge *rows,
+                            size_t n) {
+    give(s, ticket, OP_LEDGER_ADD, &(union op_in){.charges = {rows, n}});
+}
+
+static void give_ledger(struct store *s, uint64_t ticket, const struct store_ledger_query *q) {
+    give(s, ticket, OP_LEDGER, &(union op_in){.ledger = *q});
+}
+
+static void give_ledger_sums(struct store *s, uint64_t ticket, const struct store_ledger_query *q) {
+    give(s, ticket, OP_LEDGER_SUMS, &(union op_in){.ledger = *q});
+}
+
+static void give_requests(struct store *s, uint64_t ticket, const struct store_request_query *q) {
+    give(s, ticket, OP_REQUESTS, &(union op_in){.requests = *q});
+}
+
+static void give_drop_payload(struct store *s, uint64_t ticket, const char *id,
+                              struct slice owner) {
+    give(s, ticket, OP_DROP_PAYLOAD, &(union op_in){.one = {.id = id, .text = owner}});
+}
+
+static void give_file_add(struct store *s, uint64_t ticket, const struct store_file *f) {
+    give(s, ticket, OP_FILE_ADD, &(union op_in){.file = *f});
+}
+
+static void give_file_finish(struct store *s, uint64_t ticket, const struct store_file *f) {
+    give(s, ticket, OP_FILE_FINISH, &(union op_in){.file = *f});
+}
+
+static void give_file_set_acl(struct store *s, uint64_t ticket, const char *id, struct slice acl) {
+    give(s, ticket, OP_FILE_SET_ACL, &(union op_in){.one = {.id = id, .text = acl}});
+}
+
+static void give_file_remove(struct store *s, uint64_t ticket, const char *id) {
+    give(s, ticket, OP_FILE_REMOVE, &(union op_in){.one = {.id = id}});
+}
+
+static void give_file_get(struct store *s, uint64_t ticket, const char *id) {
+    give(s, ticket, OP_FILE_GET, &(union op_in){.one = {.id = id}});
+}
+
+static void give_files(struct store *s, uint64_t ticket, const struct store_file_query *q) {
+    give(s, ticket, OP_FILES, &(union op_in){.files = *q});
+}
+
+static void give_file_sums(struct store *s, uint64_t ticket) {
+    give(s, ticket, OP_FILE_SUMS, &(union op_in){.one = {.id = NULL}});
+}
+
+static void give_webhooks_pending(struct store *s, uint64_t ticket) {
+    give(s, ticket, OP_WEBHOOKS_PENDING, &(union op_in){.one = {.id = NULL}});
+}
+
+static void give_webhook_get(struct store *s, uint64_t ticket, const char *id) {
+    give(s, ticket, OP_WEBHOOK_GET, &(union op_in){.one = {.id = id}});
+}
+
+static void give_webhook_note(struct store *s, uint64_t ticket,
+                              const struct store_webhook_note *n) {
+    give(s, ticket, OP_WEBHOOK_NOTE, &(union op_in){.note = *n});
+}
+
+static void give_webhooks(struct store *s, uint64_t ticket, const struct store_webhook_query *q) {
+    give(s, ticket, OP_WEBHOOKS, &(union op_in){.webhooks = *q});
+}
+
+static void give_webhook_replay(struct store *s, uint64_t ticket, const char *id,
+                                struct slice owner, int64_t at_ms) {
+    union op_in in = {.one = {.id = id, .text = owner, .at_ms = at_ms, .all = id == NULL}};
+    give(s, ticket, OP_WEBHOOK_REPLAY, &in);
+}
+
+static void give_key_add(struct store *s, uint64_t ticket, const struct store_key *k) {
+    give(s, ticket, OP_KEY_ADD, &(union op_in){.key = *k});
+}
+
+static void give_key_revoke(struct store *s, uint64_t ticket, struct slice id, int64_t at_ms) {
+    give(s, ticket, OP_KEY_REVOKE, &(union op_in){.one = {.text = id, .at_ms = at_ms}});
+}
+
+static void give_keys(struct store *s, uint64_t ticket) {
+    give(s, ticket, OP_KEYS, &(union op_in){.one = {.id = NULL}});
+}
+
 const struct store_backend sqlite_backend = {
     .name = "sqlite",
     .submit = give_submit,
@@ -188,5 +352,25 @@ const struct store_backend sqlite_backend = {
     .logs = give_logs,
     .pending = give_pending,
     .ping = give_ping,
+    .ledger_add = give_ledger_add,
+    .ledger = give_ledger,
+    .ledger_sums = give_ledger_sums,
+    .requests = give_requests,
+    .drop_payload = give_drop_payload,
+    .file_add = give_file_add,
+    .file_finish = give_file_finish,
+    .file_set_acl = give_file_set_acl,
+    .file_remove = give_file_remove,
+    .file_get = give_file_get,
+    .files = give_files,
+    .file_sums = give_file_sums,
+    .webhooks_pending = give_webhooks_pending,
+    .webhook_get = give_webhook_get,
+    .webhook_note = give_webhook_note,
+    .webhooks = give_webhooks,
+    .webhook_replay = give_webhook_replay,
+    .key_add = give_key_add,
+    .key_revoke = give_key_revoke,
+    .keys = give_keys,
     .close = sqlite_close,
 };

@@ -1,29 +1,6 @@
 /* The reads. A row and its log lines may come from two states of the database: log lines of a COMPLETED row are all
  * there before it is. */
-#include "store/sqlite.h"
-
-#include <stdint.h>
-
-static struct slice take_text(struct op *op, sqlite3_stmt *st, int column) {
-    const unsigned char *text = sqlite3_column_text(st, column);
-    return arena_copy(&op->mem,
-                      slice_make((const char *)text, (size_t)sqlite3_column_bytes(st, column)));
-}
-
-static struct slice take_blob(struct op *op, sqlite3_stmt *st, int column) {
-    const void *bytes = sqlite3_column_blob(st, column);
-    return arena_copy(&op->mem, slice_make(bytes, (size_t)sqlite3_column_bytes(st, column)));
-}
-
-/* Rows are written with ids shorter than out: submit refuses others. */
-static void take_id(char out[STORE_ID_BYTES], sqlite3_stmt *st, int column) {
-    const unsigned char *text = sqlite3_column_text(st, column);
-    size_t len = (size_t)sqlite3_column_bytes(st, column);
-    if (text == NULL) len = 0;
-    if (len >= STORE_ID_BYTES) len = STORE_ID_BYTES - 1;
-    if (len > 0) memcpy(out, text, len);
-    out[len] = '\0';
-}
+#include "store/sqlite_cells.h"
 
 /* The columns of ST_ROW and ST_READ_ROW, in their order. */
 enum {
@@ -50,7 +27,8 @@ enum {
     COL_FORGET_MS,
     COL_WISHES,
     COL_HINT = COL_WISHES + 7,
-    COL_TAGS
+    COL_TAGS,
+    COL_KEY_ID
 };
 
 static void take_wishes(struct store_wishes *w, sqlite3_stmt *st, int column) {
@@ -94,6 +72,7 @@ static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
     take_wishes(&row->wishes, st, COL_WISHES);
     row->hint = take_text(op, st, COL_HINT);
     row->tags = take_text(op, st, COL_TAGS);
+    row->key_id = take_text(op, st, COL_KEY_ID);
     if (parts & STORE_INPUT) row->input = take_blob(op, st, COL_INPUT);
     if (row->state == STORE_COMPLETED) take_result(op, st, parts);
 }
@@ -108,17 +87,6 @@ int sqlite_read_row(sqlite3_stmt *st, struct op *op, const char *id, unsigned pa
         op->reply.status = STORE_NOT_FOUND;
     sqlite3_reset(st);
     return op->mem.failed ? SQLITE_NOMEM : rc;
-}
-
-/* An array in the arena that doubles; what it outgrows stays there until the reply is freed. */
-static void *grow(struct op *op, void *old, size_t n, size_t *room, size_t each) {
-    if (n < *room) return old;
-    size_t want = *room == 0 ? 64 : *room * 2;
-    void *p = want <= SIZE_MAX / each ? arena_alloc(&op->mem, want * each) : NULL;
-    if (p == NULL) return NULL;
-    if (n > 0) memcpy(p, old, n * each);
-    *room = want;
-    return p;
 }
 
 static int read_logs(struct sqlite_store *s, struct op *op) {
@@ -183,13 +151,23 @@ static int read_pending(struct sqlite_store *s, struct op *op) {
     return rc;
 }
 
-void sqlite_read(struct sqlite_store *s, struct op *op) {
-    int rc;
-    switch (op->kind) {
-    case OP_GET: rc = read_get(s, op); break;
-    case OP_LOGS: rc = read_logs(s, op); break;
-    default: rc = read_pending(s, op); break;
-    }
+void sqlite_answer(struct sqlite_store *s, struct op *op) {
+    static int (*const reads[OP_SCANS])(struct sqlite_store *s, struct op *op) = {
+        [OP_GET] = read_get,
+        [OP_LOGS] = read_logs,
+        [OP_PENDING] = read_pending,
+        [OP_FILE_GET] = sqlite_file_get,
+        [OP_WEBHOOKS_PENDING] = sqlite_webhooks_pending,
+        [OP_WEBHOOK_GET] = sqlite_webhook_get,
+        [OP_KEYS] = sqlite_keys,
+        [OP_LEDGER] = sqlite_ledger,
+        [OP_LEDGER_SUMS] = sqlite_ledger_sums,
+        [OP_REQUESTS] = sqlite_requests,
+        [OP_FILES] = sqlite_files,
+        [OP_FILE_SUMS] = sqlite_file_sums,
+        [OP_WEBHOOKS] = sqlite_webhooks,
+    };
+    int rc = reads[op->kind](s, op);
     if (op->mem.failed) rc = SQLITE_NOMEM;
     if (rc == SQLITE_DONE) return;
     op->reply = (struct store_reply){.status = sqlite_status(rc)};

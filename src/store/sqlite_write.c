@@ -1,41 +1,6 @@
 /* The writes. Each finds its row by id, then changes it by seq under its guard; what the guard does not let through
  * answers STORE_STALE and leaves the transaction as it was. */
-#include "store/sqlite.h"
-
-/* Binds one column after the other; the first failure stays. */
-struct binder {
-    sqlite3_stmt *st;
-    int at, rc;
-};
-
-static struct binder start(struct sqlite_store *s, enum statement n) {
-    return (struct binder){s->statements[n], 0, SQLITE_OK};
-}
-
-static void note(struct binder *b, int rc) {
-    if (b->rc == SQLITE_OK) b->rc = rc;
-}
-
-static void put_int(struct binder *b, int64_t v) {
-    note(b, sqlite3_bind_int64(b->st, ++b->at, v));
-}
-
-static void put_text(struct binder *b, struct slice s) {
-    note(b, sqlite3_bind_text64(b->st, ++b->at, s.ptr != NULL ? s.ptr : "", s.len, SQLITE_STATIC,
-                                SQLITE_UTF8));
-}
-
-static void put_blob(struct binder *b, struct slice s) {
-    note(b, sqlite3_bind_blob64(b->st, ++b->at, s.ptr != NULL ? s.ptr : "", s.len, SQLITE_STATIC));
-}
-
-/* Runs it to its end and takes the bound values back. SQLITE_OK or the error. */
-static int run(struct binder *b) {
-    if (b->rc == SQLITE_OK) sqlite3_step(b->st);
-    int rc = sqlite3_reset(b->st);
-    sqlite3_clear_bindings(b->st);
-    return b->rc != SQLITE_OK ? b->rc : rc;
-}
+#include "store/sqlite_cells.h"
 
 static int run_with(struct sqlite_store *s, enum statement n, int64_t value) {
     struct binder b = start(s, n);
@@ -54,14 +19,11 @@ static int ask_int(struct sqlite_store *s, enum statement n, int64_t value, int6
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static bool changed(struct sqlite_store *s) {
-    return sqlite3_changes(s->writer.db) > 0;
-}
-
 struct found {
     int64_t seq;
     enum store_state state;
     bool has_webhook;
+    int64_t attempt_ms;
 };
 
 /* SQLITE_ROW, SQLITE_DONE (and the reply says so) or an error. */
@@ -73,6 +35,7 @@ static int find(struct sqlite_store *s, struct op *op, const char *id, struct fo
         f->seq = sqlite3_column_int64(b.st, 0);
         f->state = (enum store_state)sqlite3_column_int(b.st, 1);
         f->has_webhook = sqlite3_column_int(b.st, 2) != 0;
+        f->attempt_ms = sqlite3_column_int64(b.st, 3);
     } else if (rc == SQLITE_DONE) {
         op->reply.status = STORE_NOT_FOUND;
     }
@@ -83,11 +46,6 @@ static int find(struct sqlite_store *s, struct op *op, const char *id, struct fo
 /* What an apply function returns when its find did not give a row. */
 static int not_found(int rc) {
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-static int stale(struct op *op) {
-    op->reply.status = STORE_STALE;
-    return SQLITE_OK;
 }
 
 /* --- submit */
@@ -104,10 +62,7 @@ static void put_wishes(struct binder *b, const struct store_wishes *w) {
 
 static int apply_submit(struct sqlite_store *s, struct op *op) {
     const struct store_submit *in = &op->in.submit;
-    if (strlen(in->id) >= STORE_ID_BYTES) {
-        op->reply.status = STORE_NOT_FOUND;
-        return SQLITE_OK;
-    }
+    if (strlen(in->id) >= STORE_ID_BYTES) return not_there(op);
     uint64_t seq = s->next_seq++;
     struct binder b = start(s, ST_SUBMIT);
     put_int(&b, (int64_t)seq);
@@ -121,6 +76,7 @@ static int apply_submit(struct sqlite_store *s, struct op *op) {
     put_wishes(&b, &in->wishes);
     put_text(&b, in->hint);
     put_text(&b, in->tags);
+    put_text(&b, in->key_id);
     int rc = run(&b);
     if (rc != SQLITE_OK) return rc;
     b = start(s, ST_PAYLOAD);
@@ -131,21 +87,6 @@ static int apply_submit(struct sqlite_store *s, struct op *op) {
 }
 
 /* --- leases */
-
-static int write_usage(struct sqlite_store *s, int64_t seq, uint32_t attempt,
-                       const struct store_usage *u, int64_t at_ms) {
-    if (!u->present) return SQLITE_OK;
-    struct binder b = start(s, ST_USAGE);
-    put_int(&b, seq);
-    put_int(&b, attempt);
-    put_text(&b, u->upstream);
-    put_text(&b, u->model);
-    put_blob(&b, u->raw);
-    b.at++; /* the cost: NULL when it is not known */
-    if (u->has_cost) note(&b, sqlite3_bind_int64(b.st, b.at, u->cost_microusd));
-    put_int(&b, at_ms);
-    return run(&b);
-}
 
 static void put_lease(struct binder *b, const struct store_lease *l) {
     put_text(b, slice_of(l->node));
@@ -176,19 +117,28 @@ static int apply_claim(struct sqlite_store *s, struct op *op) {
     return rc == SQLITE_OK ? reply_leased_row(s, op, op->in.lease.at_ms) : rc;
 }
 
+/* What the attempt that ends here has cost. */
+static int charge_lease(struct sqlite_store *s, struct op *op, const struct found *f) {
+    return sqlite_charge_attempt(s, f->seq, op->in.lease.attempt, f->attempt_ms, op->in.lease.at_ms,
+                                 0, &op->in.lease.usage);
+}
+
 static int apply_retry(struct sqlite_store *s, struct op *op) {
-    int rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
+    struct found f;
+    int rc = find(s, op, op->in.lease.id, &f);
+    if (rc == SQLITE_ROW)
+        rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
     if (rc != SQLITE_ROW) return not_found(rc);
     struct binder b = start(s, ST_RETRY);
-    put_int(&b, (int64_t)op->row.seq);
+    put_int(&b, f.seq);
     put_int(&b, op->in.lease.attempt);
     put_int(&b, (int64_t)op->in.lease.token);
     put_lease(&b, &op->in.lease.lease);
+    put_int(&b, op->in.lease.at_ms);
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
     reply_leased_row(s, op, 0);
-    return write_usage(s, (int64_t)op->row.seq, op->in.lease.attempt, &op->in.lease.usage,
-                       op->in.lease.at_ms);
+    return charge_lease(s, op, &f);
 }
 
 static int apply_release(struct sqlite_store *s, struct op *op) {
@@ -201,7 +151,7 @@ static int apply_release(struct sqlite_store *s, struct op *op) {
     put_int(&b, (int64_t)op->in.lease.token);
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
-    return write_usage(s, f.seq, op->in.lease.attempt, &op->in.lease.usage, op->in.lease.at_ms);
+    return charge_lease(s, op, &f);
 }
 
 /* --- log lines */
@@ -248,7 +198,9 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     put_blob(&b, in->headers);
     put_blob(&b, in->body);
     int rc = run(&b);
-    if (rc == SQLITE_OK) rc = write_usage(s, f->seq, in->attempt, &in->usage, in->completed_ms);
+    if (rc == SQLITE_OK)
+        rc = sqlite_charge_attempt(s, f->seq, in->attempt, f->attempt_ms, in->completed_ms,
+                                   in->http_status, &in->usage);
     if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
     if (rc == SQLITE_OK && in->forget_ms > 0) rc = run_with(s, ST_DROP_INPUT, f->seq);
     if (rc != SQLITE_OK || !f->has_webhook) return rc;
@@ -256,6 +208,11 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     put_int(&b, f->seq);
     put_int(&b, in->completed_ms);
     return run(&b);
+}
+
+/* Below 0: not while its webhook waits. */
+static int64_t forget_ms(const struct found *f, const struct store_complete *in) {
+    return f->has_webhook ? -in->forget_ms : in->forget_ms;
 }
 
 static int apply_complete(struct sqlite_store *s, struct op *op) {
@@ -268,7 +225,7 @@ static int apply_complete(struct sqlite_store *s, struct op *op) {
     put_int(&b, in->attempt);
     put_int(&b, (int64_t)in->token);
     put_int(&b, in->completed_ms);
-    put_int(&b, in->forget_ms);
+    put_int(&b, forget_ms(&f, in));
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
     return write_result(s, &f, in);
@@ -284,7 +241,7 @@ static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
     put_int(&b, in->attempt);
     put_text(&b, slice_of(in->boot));
     put_int(&b, in->completed_ms);
-    put_int(&b, in->forget_ms);
+    put_int(&b, forget_ms(&f, in));
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
     return write_result(s, &f, in);
@@ -339,6 +296,16 @@ int sqlite_apply(struct sqlite_store *s, struct op *op) {
         [OP_SWEEP] = apply_sweep,
         [OP_LOG] = apply_log,
         [OP_PING] = apply_ping,
+        [OP_LEDGER_ADD] = sqlite_ledger_add,
+        [OP_DROP_PAYLOAD] = sqlite_drop_payload,
+        [OP_FILE_ADD] = sqlite_file_add,
+        [OP_FILE_FINISH] = sqlite_file_finish,
+        [OP_FILE_SET_ACL] = sqlite_file_set_acl,
+        [OP_FILE_REMOVE] = sqlite_file_remove,
+        [OP_WEBHOOK_NOTE] = sqlite_webhook_note,
+        [OP_WEBHOOK_REPLAY] = sqlite_webhook_replay,
+        [OP_KEY_ADD] = sqlite_key_add,
+        [OP_KEY_REVOKE] = sqlite_key_revoke,
     };
     return apply[op->kind](s, op);
 }

@@ -233,7 +233,7 @@ static void five_hundred_requests_complete_with_one_result_each(void **state) {
         assert_int_equal(s->http_status[ask(s, s->ids[k], 'r')], 200);
     }
     assert_int_equal(count(s, "SELECT count(*) FROM result"), 500);
-    assert_int_equal(count(s, "SELECT count(*) FROM usage"), 500);
+    assert_int_equal(count(s, "SELECT count(*) FROM ledger"), 500);
 }
 
 static void cancel_waiting_running_and_done(void **state) {
@@ -334,7 +334,7 @@ static void without_storing_no_text_stays_and_a_sweep_forgets_the_rest(void **st
                            "SELECT (SELECT count(*) FROM request) + (SELECT count(*) FROM result)"
                            " + (SELECT count(*) FROM log)"),
                      0);
-    assert_int_equal(count(s, "SELECT count(*) FROM usage"), 1);
+    assert_int_equal(count(s, "SELECT count(*) FROM ledger"), 1);
 }
 
 /* --- kill -9 */

@@ -236,6 +236,10 @@ uint64_t give_ping(struct fixture *f) {
     GIVE(f, ping);
 }
 
+uint64_t give_note(struct fixture *f, const struct store_webhook_note *n) {
+    GIVE(f, webhook_note, n);
+}
+
 struct store_complete completion(const char *id, uint32_t attempt, uint64_t token) {
     return (struct store_complete){
         .id = id,

@@ -89,6 +89,7 @@ uint64_t ask_logs(struct fixture *f, const char *id);
 uint64_t ask_pending(struct fixture *f);
 uint64_t give_ping(struct fixture *f);
 
+uint64_t give_note(struct fixture *f, const struct store_webhook_note *n);
 /* Settles, then the answer's status. */
 enum store_status status_of(struct fixture *f, uint64_t ticket);
 /* A completion of attempt 1, token `token`, with a body. */

@@ -378,7 +378,7 @@ static void complete_with_a_time_to_forget_removes_the_input_at_once(void **stat
     assert_true(slice_eq(f->row.body, c.body));
 }
 
-/* Completed by `complete` or, for odd n, by finish_waiting; with a webhook, two log lines and, for even n, usage. */
+/* Completed by `complete` or, for odd n, by finish_waiting; with a delivered webhook, two log lines and, for even n, usage. */
 static void give_forgettable(struct fixture *f, unsigned n, int64_t forget_ms) {
     struct store_submit in = {.id = id_of(n),
                               .endpoint = SLICE("a/b"),
@@ -398,6 +398,8 @@ static void give_forgettable(struct fixture *f, unsigned n, int64_t forget_ms) {
         give_complete(f, &c);
     else
         give_end(f, &c);
+    struct store_webhook_note note = {.id = in.id, .state = STORE_WEBHOOK_DELIVERED};
+    give_note(f, &note);
 }
 
 static void sweep_forgets_what_is_due_the_earliest_first(void **state) {

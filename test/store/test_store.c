@@ -6,11 +6,11 @@
 
 static int64_t count_rows(struct fixture *f, const char *table, const char *id) {
     static const char *const texts[][2] = {
-        {"usage", "SELECT count(*) FROM usage JOIN request USING(seq) WHERE request.id = ?"},
+        {"usage", "SELECT count(*) FROM ledger JOIN request USING(id) WHERE request.id = ?"},
         {"outbox",
          "SELECT count(*) FROM webhook_outbox JOIN request USING(seq) WHERE request.id = ?"},
         {"result", "SELECT count(*) FROM result JOIN request USING(seq) WHERE request.id = ?"},
-        {"all usage", "SELECT count(*) FROM usage"},
+        {"all usage", "SELECT count(*) FROM ledger"},
         {"all outbox", "SELECT count(*) FROM webhook_outbox"},
         {"all large", "SELECT (SELECT count(*) FROM payload) + (SELECT count(*) FROM result)"
                       " + (SELECT count(*) FROM log)"},

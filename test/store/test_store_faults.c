@@ -71,7 +71,7 @@ static void check_work(struct fixture *f, const struct work *w) {
     assert_int_equal(count(f, "SELECT count(*) FROM request"), submitted);
     assert_int_equal(count(f, "SELECT count(*) FROM payload"), submitted);
     assert_int_equal(count(f, "SELECT count(*) FROM result"), completed);
-    assert_int_equal(count(f, "SELECT count(*) FROM usage"), completed);
+    assert_int_equal(count(f, "SELECT count(*) FROM ledger"), completed);
     assert_int_equal(count(f, "SELECT count(*) FROM webhook_outbox"), completed);
     assert_int_equal(
         count(f, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);

@@ -1,0 +1,316 @@
+/* The ledger: what each attempt cost, and the requests as people list them. */
+#include "store/sqlite_cells.h"
+
+/* No call counts more (35 million dollars); a quarter of a million rows that claim to, out of what an upstream says,
+ * still have a sum. */
+#define COUNT_MAX (1LL << 45)
+
+/* A page has no more rows than this, whatever is asked for. */
+#define PAGE_MAX 10000U
+
+static unsigned page(unsigned limit) {
+    return limit == 0 || limit > PAGE_MAX ? PAGE_MAX : limit;
+}
+
+/* --- writing */
+
+static int64_t within(int64_t v) {
+    return v > COUNT_MAX ? COUNT_MAX : v < -COUNT_MAX ? -COUNT_MAX : v;
+}
+
+static void put_count(struct binder *b, uint64_t v) {
+    put_int(b, v > (uint64_t)COUNT_MAX ? COUNT_MAX : (int64_t)v);
+}
+
+static void put_usage(struct binder *b, const struct store_usage *u) {
+    put_text(b, u->upstream);
+    put_text(b, u->model);
+    put_blob(b, u->raw);
+    put_int(b, u->partial);
+    put_known(b, u->has_cost, within(u->cost_microusd));
+    put_known(b, u->has_charge, within(u->charge_microusd));
+    put_int(b, within(u->units_micro));
+    put_count(b, u->prompt_tokens);
+    put_count(b, u->completion_tokens);
+    put_count(b, u->cached_tokens);
+    put_count(b, u->reasoning_tokens);
+}
+
+int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
+                          int64_t at_ms, unsigned http_status, const struct store_usage *u) {
+    if (!u->present) return SQLITE_OK;
+    struct binder b = start(s, ST_ATTEMPT_CHARGE);
+    put_int(&b, seq);
+    put_int(&b, attempt);
+    put_int(&b, started_ms);
+    put_int(&b, at_ms);
+    put_int(&b, http_status);
+    put_usage(&b, u);
+    return run(&b);
+}
+
+static int add(struct sqlite_store *s, const struct store_charge *c) {
+    struct binder b = start(s, ST_CHARGE);
+    put_text(&b, slice_of(c->id));
+    put_known(&b, c->attempt > 0, c->attempt);
+    put_int(&b, c->kind);
+    put_text(&b, c->owner);
+    put_text(&b, c->key_id);
+    put_text(&b, c->endpoint);
+    put_int(&b, c->started_ms);
+    put_int(&b, c->at_ms);
+    put_int(&b, c->http_status);
+    put_usage(&b, &c->usage);
+    return run(&b);
+}
+
+int sqlite_ledger_add(struct sqlite_store *s, struct op *op) {
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < op->in.charges.n && rc == SQLITE_OK; i++)
+        rc = add(s, &op->in.charges.rows[i]);
+    return rc;
+}
+
+int sqlite_drop_payload(struct sqlite_store *s, struct op *op) {
+    struct binder b = start(s, ST_DROP_FIND);
+    put_text(&b, slice_of(op->in.one.id));
+    put_text(&b, op->in.one.text);
+    int rc = next(&b);
+    int64_t seq = rc == SQLITE_ROW ? sqlite3_column_int64(b.st, 0) : 0;
+    bool completed = rc == SQLITE_ROW && sqlite3_column_int(b.st, 1) == STORE_COMPLETED;
+    finish(&b);
+    if (rc != SQLITE_ROW) return rc == SQLITE_DONE ? not_there(op) : rc;
+    if (!completed) return stale(op);
+    b = start(s, ST_DROP_INPUT);
+    put_int(&b, seq);
+    rc = run(&b);
+    if (rc != SQLITE_OK) return rc;
+    b = start(s, ST_DROP_RESULT);
+    put_int(&b, seq);
+    return run(&b);
+}
+
+/* --- the rows */
+
+static bool chosen(const struct store_ledger_query *q, struct slice endpoint) {
+    for (size_t i = 0; i < q->nendpoints; i++)
+        if (slice_eq(q->endpoints[i], endpoint)) return true;
+    return q->nendpoints == 0;
+}
+
+static int64_t last_ms(int64_t to_ms) {
+    return to_ms > 0 ? to_ms - 1 : INT64_MAX;
+}
+
+static void put_query(struct binder *b, const struct store_ledger_query *q, int64_t to_ms) {
+    put_text(b, q->owner);
+    put_text(b, q->key_id);
+    put_text(b, q->id);
+    put_int(b, q->from_ms > 0 ? q->from_ms : INT64_MIN);
+    put_int(b, to_ms);
+}
+
+static void take_usage(struct op *op, sqlite3_stmt *st, int column, struct store_usage *u) {
+    u->present = true;
+    u->upstream = take_text(op, st, column++);
+    u->model = take_text(op, st, column++);
+    u->raw = take_blob(op, st, column++);
+    u->partial = sqlite3_column_int(st, column++) != 0;
+    u->has_cost = sqlite3_column_type(st, column) != SQLITE_NULL;
+    u->cost_microusd = sqlite3_column_int64(st, column++);
+    u->has_charge = sqlite3_column_type(st, column) != SQLITE_NULL;
+    u->charge_microusd = sqlite3_column_int64(st, column++);
+    u->units_micro = sqlite3_column_int64(st, column++);
+    u->prompt_tokens = take_count(st, column++);
+    u->completion_tokens = take_count(st, column++);
+    u->cached_tokens = take_count(st, column++);
+    u->reasoning_tokens = take_count(st, column);
+}
+
+static void take_charge(struct op *op, sqlite3_stmt *st, struct store_charge *c) {
+    *c = (struct store_charge){.attempt = (uint32_t)sqlite3_column_int64(st, 2)};
+    take_id(c->id, st, 1);
+    c->kind = (enum store_call_kind)sqlite3_column_int(st, 3);
+    c->owner = take_text(op, st, 4);
+    c->key_id = take_text(op, st, 5);
+    c->endpoint = take_text(op, st, 6);
+    c->started_ms = sqlite3_column_int64(st, 7);
+    c->at_ms = sqlite3_column_int64(st, 8);
+    c->http_status = (unsigned)sqlite3_column_int64(st, 9);
+    take_usage(op, st, 10, &c->usage);
+}
+
+static struct slice borrow_text(sqlite3_stmt *st, int column) {
+    const char *text = (const char *)sqlite3_column_text(st, column);
+    return slice_make(text, (size_t)sqlite3_column_bytes(st, column));
+}
+
+/* When the row with this number ended: the next page begins below it. SQLITE_DONE: there is none. */
+static int ended_at(struct sqlite_store *s, uint64_t n, int64_t *at_ms) {
+    struct binder b = start(s, ST_LEDGER_AT);
+    put_int(&b, (int64_t)n);
+    int rc = next(&b);
+    if (rc == SQLITE_ROW) *at_ms = sqlite3_column_int64(b.st, 0);
+    finish(&b);
+    return rc;
+}
+
+/* One more than the page tells that there is another. */
+static int take_charges(struct op *op, struct binder *b) {
+    const struct store_ledger_query *q = &op->in.ledger;
+    struct store_charge *rows = NULL;
+    size_t n = 0, room = 0, limit = page(q->limit);
+    uint64_t number = 0;
+    int rc;
+    while ((rc = next(b)) == SQLITE_ROW) {
+        if (!chosen(q, borrow_text(b->st, 6))) continue;
+        if (n == limit) {
+            op->reply.next = number;
+            rc = SQLITE_DONE;
+            break;
+        }
+        rows = grow(op, rows, n, &room, sizeof *rows);
+        if (rows == NULL) break;
+        number = take_count(b->st, 0);
+        take_charge(op, b->st, &rows[n++]);
+    }
+    op->reply.charges = rows;
+    op->reply.ncharges = n;
+    return rc;
+}
+
+int sqlite_ledger(struct sqlite_store *s, struct op *op) {
+    const struct store_ledger_query *q = &op->in.ledger;
+    int64_t to_ms = last_ms(q->to_ms), after_ms = INT64_MAX;
+    if (q->after != 0) {
+        int rc = ended_at(s, q->after, &after_ms);
+        if (rc != SQLITE_ROW) return rc;
+        if (after_ms < to_ms) to_ms = after_ms;
+    }
+    struct binder b = start(s, q->id.len > 0      ? ST_LEDGER_OF_ID
+                               : q->owner.len > 0 ? ST_LEDGER_OF_OWNER
+                                                  : ST_LEDGER_ALL);
+    put_query(&b, q, to_ms);
+    put_int(&b, after_ms);
+    put_int(&b, q->after != 0 ? (int64_t)q->after : INT64_MAX);
+    int rc = take_charges(op, &b);
+    finish(&b);
+    return rc;
+}
+
+/* --- sums */
+
+static void take_sum(struct op *op, sqlite3_stmt *st, struct store_sum *sum) {
+    *sum = (struct store_sum){.bucket_ms = sqlite3_column_int64(st, 0)};
+    sum->endpoint = take_text(op, st, 1);
+    sum->key_id = take_text(op, st, 2);
+    sum->owner = take_text(op, st, 3);
+    sum->calls = take_count(st, 4);
+    sum->errors = take_count(st, 5);
+    sum->user_errors = take_count(st, 6);
+    sum->duration_ms = take_count(st, 7);
+    sum->max_duration_ms = take_count(st, 8);
+    sum->prompt_tokens = take_count(st, 9);
+    sum->completion_tokens = take_count(st, 10);
+    sum->cached_tokens = take_count(st, 11);
+    sum->reasoning_tokens = take_count(st, 12);
+    sum->costs_unknown = take_count(st, 13);
+    sum->charges_unknown = take_count(st, 14);
+    sum->cost_microusd = sqlite3_column_int64(st, 15);
+    sum->charge_microusd = sqlite3_column_int64(st, 16);
+    sum->units_micro = sqlite3_column_int64(st, 17);
+}
+
+static int take_sums(struct op *op, struct binder *b) {
+    struct store_sum *sums = NULL;
+    size_t n = 0, room = 0;
+    int rc;
+    while ((rc = next(b)) == SQLITE_ROW) {
+        if (!chosen(&op->in.ledger, borrow_text(b->st, 1))) continue;
+        sums = grow(op, sums, n, &room, sizeof *sums);
+        if (sums == NULL) break;
+        take_sum(op, b->st, &sums[n++]);
+    }
+    op->reply.sums = sums;
+    op->reply.nsums = n;
+    return rc;
+}
+
+/* All in one: the bucket is longer than time. */
+int sqlite_ledger_sums(struct sqlite_store *s, struct op *op) {
+    const struct store_ledger_query *q = &op->in.ledger;
+    struct binder b = start(s, q->owner.len > 0 ? ST_SUMS_OF_OWNER : ST_SUMS_ALL);
+    put_query(&b, q, last_ms(q->to_ms));
+    put_int(&b, q->bucket_ms > 0 ? q->bucket_ms : INT64_MAX);
+    int rc = take_sums(op, &b);
+    finish(&b);
+    return rc;
+}
+
+/* --- requests */
+
+static enum statement requests_of(const struct store_request_query *q) {
+    static const enum statement by[2][3] = {
+        {ST_REQUESTS_ALL, ST_REQUESTS_OF_OWNER, ST_REQUESTS_OF_ID},
+        {ST_LONGEST_ALL, ST_LONGEST_OF_OWNER, ST_LONGEST_OF_ID}};
+    return by[q->by_duration][q->id.len > 0 ? 2 : q->owner.len > 0 ? 1 : 0];
+}
+
+static void put_requests(struct binder *b, const struct store_request_query *q) {
+    static const int64_t statuses[][2] = {[STORE_ANY] = {0, INT64_MAX},
+                                          [STORE_SUCCESS] = {0, 399},
+                                          [STORE_ERROR] = {500, INT64_MAX},
+                                          [STORE_USER_ERROR] = {400, 499}};
+    put_text(b, q->owner);
+    put_text(b, q->endpoint);
+    put_text(b, q->id);
+    put_int(b, q->from_ms > 0 ? q->from_ms : INT64_MIN);
+    put_int(b, last_ms(q->to_ms));
+    put_int(b, statuses[q->status][0]);
+    put_int(b, statuses[q->status][1]);
+    put_int(b, (int64_t)page(q->limit) + 1);
+    put_int(b, q->offset);
+}
+
+static int take_part(struct sqlite_store *s, struct op *op, enum statement n, int64_t seq,
+                     struct slice *out) {
+    struct binder b = start(s, n);
+    put_int(&b, seq);
+    int rc = next(&b);
+    if (rc == SQLITE_ROW) *out = take_blob(op, b.st, 0);
+    finish(&b);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int take_request(struct sqlite_store *s, struct op *op, sqlite3_stmt *st,
+                        struct store_request *r) {
+    unsigned parts = op->in.requests.parts;
+    int64_t seq = sqlite3_column_int64(st, 1);
+    *r = (struct store_request){.created_ms = sqlite3_column_int64(st, 4)};
+    take_id(r->id, st, 2);
+    r->endpoint = take_text(op, st, 3);
+    r->started_ms = sqlite3_column_int64(st, 5);
+    r->ended_ms = sqlite3_column_int64(st, 6);
+    r->http_status = (unsigned)sqlite3_column_int64(st, 7);
+    if (sqlite3_column_int(st, 0) != 0) return SQLITE_OK; /* a direct call */
+    int rc = parts & STORE_INPUT ? take_part(s, op, ST_INPUT, seq, &r->input) : SQLITE_OK;
+    if (rc == SQLITE_OK && parts & STORE_RESULT) rc = take_part(s, op, ST_BODY, seq, &r->output);
+    return rc;
+}
+
+int sqlite_requests(struct sqlite_store *s, struct op *op) {
+    struct binder b = start(s, requests_of(&op->in.requests));
+    size_t n = 0, room = page(op->in.requests.limit);
+    put_requests(&b, &op->in.requests);
+    struct store_request *rows = arena_alloc(&op->mem, room * sizeof *rows);
+    int rc = rows != NULL ? next(&b) : SQLITE_NOMEM;
+    while (rc == SQLITE_ROW && n < room) {
+        rc = take_request(s, op, b.st, &rows[n++]);
+        if (rc == SQLITE_OK) rc = next(&b);
+    }
+    op->reply.more = rc == SQLITE_ROW;
+    op->reply.requests = rows;
+    op->reply.nrequests = n;
+    finish(&b);
+    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}

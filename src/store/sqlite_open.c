@@ -1,0 +1,184 @@
+/* Opening: whose file it is, the connections and their settings, the migration. */
+#include "store/sqlite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define APPLICATION_ID 0x616c6c6d /* "allm" */
+#define BUSY_MS 5000
+
+struct opening {
+    struct sqlite_store *store;
+    const char *path;
+    enum store_fault *fault;
+    char *reason;
+    size_t size;
+};
+
+static int fail(struct opening *o, enum store_fault fault, const char *what, const char *todo) {
+    *o->fault = fault;
+    snprintf(o->reason, o->size, "%s: %s: %s", o->path, what, todo);
+    return -1;
+}
+
+static int fail_sqlite(struct opening *o, sqlite3 *db, int rc) {
+    const char *what = db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+    switch (rc & 0xff) {
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+        return fail(o, STORE_FAULT_DAMAGED, what,
+                    "restore a backup, or move the file away to begin anew");
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return fail(o, STORE_FAULT_BUSY, what, "end the program that holds it");
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+        return fail(o, STORE_FAULT_FOLDER, what,
+                    "needs a data folder with room that can be written");
+    default: return fail(o, STORE_FAULT_SYSTEM, what, "cannot go on");
+    }
+}
+
+/* SQLite gives -wal and -shm the file's own mode. */
+static int create_private(struct opening *o) {
+    struct stat st;
+    int fd = open(o->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (fd < 0)
+        return fail(o, STORE_FAULT_FOLDER, strerror(errno),
+                    "needs a data folder that can be written");
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (regular && (st.st_mode & 077) != 0) fchmod(fd, 0600);
+    close(fd);
+    return regular ? 0 : fail(o, STORE_FAULT_FOLDER, "not a regular file", "choose another");
+}
+
+static int read_int(sqlite3 *db, const char *sql, int64_t *out) {
+    sqlite3_stmt *st;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (rc != SQLITE_OK) return rc;
+    rc = sqlite3_step(st);
+    if (rc == SQLITE_ROW) *out = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    return rc == SQLITE_ROW ? SQLITE_OK : rc;
+}
+
+/* Whose file it is, before anything in it is touched. */
+static int judge_file(struct opening *o, sqlite3 *db, int64_t *version) {
+    int64_t app = 0, tables = 0;
+    int rc = read_int(db, "PRAGMA application_id", &app);
+    if (rc == SQLITE_OK) rc = read_int(db, "PRAGMA user_version", version);
+    if (rc == SQLITE_OK) rc = read_int(db, "SELECT count(*) FROM sqlite_schema", &tables);
+    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
+    if (app != APPLICATION_ID && (tables > 0 || *version != 0))
+        return fail(o, STORE_FAULT_VERSION, "is another program's database",
+                    "choose another file or data folder");
+    if (*version >= 0 && *version <= (int64_t)sqlite_schema_version) return 0;
+    char what[80];
+    snprintf(what, sizeof what, "written by a newer anyllm (schema %lld, this one knows %u)",
+             (long long)*version, sqlite_schema_version);
+    return fail(o, STORE_FAULT_VERSION, what, "run that version, or choose another data folder");
+}
+
+/* auto_vacuum must stand before the first table; the WAL hook replaces the automatic checkpoint. */
+static const char writer_settings[] = "PRAGMA auto_vacuum = INCREMENTAL;"
+                                      "PRAGMA journal_mode = WAL;"
+                                      "PRAGMA synchronous = FULL;"
+                                      "PRAGMA wal_autocheckpoint = 0;"
+                                      "PRAGMA journal_size_limit = 67108864;"
+                                      "PRAGMA temp_store = MEMORY;"
+                                      "PRAGMA trusted_schema = OFF;"
+                                      "PRAGMA cache_size = -4096;";
+static const char reader_settings[] = "PRAGMA query_only = ON;"
+                                      "PRAGMA wal_autocheckpoint = 0;"
+                                      "PRAGMA temp_store = MEMORY;"
+                                      "PRAGMA trusted_schema = OFF;"
+                                      "PRAGMA cache_size = -2048;";
+
+static int open_one(struct opening *o, sqlite3 **db, int flags) {
+    int rc = sqlite3_open_v2(o->path, db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+                             NULL);
+    if (rc != SQLITE_OK) return fail_sqlite(o, *db, rc);
+    sqlite3_busy_timeout(*db, BUSY_MS);
+    sqlite3_extended_result_codes(*db, 1);
+    return 0;
+}
+
+static int set(struct opening *o, sqlite3 *db, const char *settings) {
+    int rc = sqlite3_exec(db, settings, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
+}
+
+/* All steps in one transaction: killed in it, the file is old or new. */
+static int migrate(struct opening *o, sqlite3 *db, int64_t version) {
+    char text[48];
+    if (version == (int64_t)sqlite_schema_version) return 0;
+    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (int64_t v = version; v < (int64_t)sqlite_schema_version && rc == SQLITE_OK; v++)
+        rc = sqlite_migrate(db, v);
+    snprintf(text, sizeof text, "PRAGMA user_version = %u; COMMIT", sqlite_schema_version);
+    if (rc == SQLITE_OK) rc = sqlite3_exec(db, text, NULL, NULL, NULL);
+    if (rc == SQLITE_OK) return 0;
+    fail_sqlite(o, db, rc);
+    if (!sqlite3_get_autocommit(db)) sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return -1;
+}
+
+static int prepare(struct opening *o, sqlite3 *db, enum statement from, enum statement to) {
+    for (unsigned n = from; n < to; n++) {
+        int rc = sqlite3_prepare_v3(db, sqlite_texts[n], -1, SQLITE_PREPARE_PERSISTENT,
+                                    &o->store->statements[n], NULL);
+        if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
+    }
+    return 0;
+}
+
+/* The webhooks outlive requests: their seq must not be given again. */
+static int take_seq(struct opening *o, sqlite3 *db) {
+    int64_t last = 0;
+    int rc = read_int(db,
+                      "SELECT max(ifnull((SELECT max(seq) FROM request), 0),"
+                      " ifnull((SELECT max(seq) FROM webhook_outbox), 0))",
+                      &last);
+    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
+    o->store->next_seq = (uint64_t)last + 1;
+    return 0;
+}
+
+static int open_writer(struct opening *o) {
+    sqlite3 **db = &o->store->writer.db;
+    int64_t version = 0;
+    if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
+    if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
+    if (migrate(o, *db, version) != 0 || take_seq(o, *db) != 0) return -1;
+    return prepare(o, *db, 0, ST_WRITER);
+}
+
+static int open_reader(struct opening *o, sqlite3 **db, enum statement from, enum statement to) {
+    if (open_one(o, db, SQLITE_OPEN_READONLY) != 0 || set(o, *db, reader_settings) != 0) return -1;
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return prepare(o, *db, from, to);
+}
+
+int sqlite_open_connections(struct sqlite_store *s, const char *path, enum store_fault *fault,
+                            char *reason, size_t size) {
+    struct opening o = {s, path, fault, reason, size};
+    if (open_writer(&o) != 0) return -1;
+    if (open_reader(&o, &s->reader.db, ST_WRITER, ST_READER) != 0) return -1;
+    return open_reader(&o, &s->scanner.db, ST_READER, ST_COUNT);
+}
+
+void sqlite_close_connection(struct sqlite_store *s, sqlite3 **db) {
+    if (*db == NULL) return;
+    for (unsigned n = 0; n < ST_COUNT; n++) {
+        if (s->statements[n] == NULL || sqlite3_db_handle(s->statements[n]) != *db) continue;
+        sqlite3_finalize(s->statements[n]);
+        s->statements[n] = NULL;
+    }
+    sqlite3_close(*db);
+    *db = NULL;
+}
