@@ -1,5 +1,6 @@
 /* fal's queue: submit, status, result, cancel. */
 #include "api/call.h"
+#include "api/webhook.h"
 
 #include <stdio.h>
 
@@ -121,6 +122,19 @@ void call_queue_refusal(struct call *c, enum queue_code code) {
 
 /* --- submit */
 
+/* A delivery says how many deliveries led to it. Its submit's webhook carries that on, as a fragment, which no caller's URL
+ * has. */
+static const char *keep_hops(struct call *c, struct slice *url) {
+    struct slice text = h1_get(net_head(c->x), SLICE(WEBHOOK_HOPS_HEADER), NULL);
+    uint64_t hops;
+    if (text.len == 0) return NULL;
+    if (!slice_to_range(text, 0, WEBHOOK_MAX_HOPS, &hops)) return "too many deliveries led to this";
+    char *with = arena_printf(net_arena(c->x), "%.*s#hops=%u", SLICE_ARG(*url), (unsigned)hops);
+    if (with == NULL) return "out of memory";
+    *url = slice_of(with);
+    return NULL;
+}
+
 static bool webhook_fault(struct call *c, struct faults *f, struct slice *url) {
     size_t count, len;
     struct slice raw = h1_query(c->at.query, SLICE("fal_webhook"), &count);
@@ -131,8 +145,9 @@ static bool webhook_fault(struct call *c, struct faults *f, struct slice *url) {
     if (why == NULL && !h1_unescape(raw, true, text, &len)) why = "invalid percent-encoding";
     if (why == NULL) {
         *url = slice_make(text, len);
-        why = webhook_url_fault(*url);
+        why = webhook_url_fault(c->api->config, *url);
     }
+    if (why == NULL) why = keep_hops(c, url);
     if (why == NULL) return false;
     faults_add(f, "[\"query\",\"fal_webhook\"]", why, "value_error", NULL, NULL);
     return true;

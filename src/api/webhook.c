@@ -1,116 +1,184 @@
-/* What a webhook's URL must be. Addresses are checked again on the connected socket when it is delivered; here what can
- * be told from the text is refused at once, so that the caller learns of it. */
+#include "api/webhook.h"
+
 #include "api/api.h"
+#include "net/address.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <stdlib.h>
 
-#define WEBHOOK_MAX_BYTES 8192U
+#define HOST_BYTES 256U
 
-struct range4 {
-    uint32_t net, mask;
-};
+/* --- addresses */
 
-/* Not reachable from outside, or not a host: RFC 6890 and its additions. */
-static bool private4(uint32_t a) {
-    static const struct range4 ranges[] = {
-        {0x00000000, 0xff000000}, {0x0a000000, 0xff000000}, {0x64400000, 0xffc00000},
-        {0x7f000000, 0xff000000}, {0xa9fe0000, 0xffff0000}, {0xac100000, 0xfff00000},
-        {0xc0000000, 0xffffff00}, {0xc0000200, 0xffffff00}, {0xc0586300, 0xffffff00},
-        {0xc0a80000, 0xffff0000}, {0xc6120000, 0xfffe0000}, {0xc6336400, 0xffffff00},
-        {0xcb007100, 0xffffff00}, {0xe0000000, 0xf0000000}, {0xf0000000, 0xf0000000},
-    };
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        if ((a & ranges[i].mask) == ranges[i].net) return true;
-    return false;
-}
-
-static bool starts6(const unsigned char *a, const char *bytes, size_t n) {
-    return memcmp(a, bytes, n) == 0;
-}
-
-static bool private6(const unsigned char *a) {
-    static const char zero[16];
-    if (starts6(a, zero, 10) || starts6(a, zero, 12))
-        return true;                                        /* ::, ::1, mapped and compatible v4 */
-    if ((a[0] & 0xfe) == 0xfc || a[0] == 0xff) return true; /* fc00::/7, multicast */
-    if (a[0] == 0xfe && (a[1] & 0x80) == 0x80) return true; /* fe80::/10 and fec0::/10 */
-    return starts6(a, "\x00\x64\xff\x9b", 4) ||
-           starts6(a, "\x20\x02", 2) || /* NAT64, 6to4 carry a v4 address */
-           starts6(a, "\x01\x00\x00\x00\x00\x00\x00\x00", 8) || starts6(a, "\x20\x01\x0d\xb8", 4) ||
-           (starts6(a, "\x3f\xff", 2) && (a[2] & 0xf0) == 0) || starts6(a, "\x5f\x00", 2);
-}
-
-static bool is_local_name(const char *host) {
-    size_t n = strlen(host);
-    if (n > 0 && host[n - 1] == '.') n--;
-    struct slice s = slice_make(host, n);
-    return slice_eq_nocase(s, SLICE("localhost")) ||
-           (n > 10 && slice_eq_nocase(slice_make(host + n - 10, 10), SLICE(".localhost"))) ||
-           slice_eq_nocase(s, SLICE("metadata.google.internal"));
-}
-
-static const char *v6_fault(struct slice host) {
-    char text[64];
-    struct in6_addr a;
-    if (host.len >= sizeof text) return "invalid host";
-    memcpy(text, host.ptr, host.len);
-    text[host.len] = '\0';
-    if (inet_pton(AF_INET6, text, &a) != 1) return "invalid host";
-    return private6(a.s6_addr) ? "address not allowed" : NULL;
-}
-
-/* inet_aton reads every spelling that a resolver would: 127.1, 2130706433, 0x7f000001, 0177.0.0.1. */
-static const char *name_fault(struct slice host) {
-    char text[256];
-    struct in_addr a;
-    if (host.len == 0 || host.len >= sizeof text) return "invalid host";
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.ptr[i];
-        if (!isalnum(c) && c != '-' && c != '.' && c != '_') return "invalid host";
-        text[i] = (char)c;
-    }
-    text[host.len] = '\0';
-    if (is_local_name(text)) return "address not allowed";
-    if (inet_aton(text, &a) != 0 && private4(ntohl(a.s_addr))) return "address not allowed";
+const char *webhook_allow_fault(const struct config *cfg) {
+    struct net_cidr range;
+    for (size_t i = 0; i < cfg->nwebhook_allow; i++)
+        if (!net_cidr_parse(cfg->webhook_allow[i], &range)) return cfg->webhook_allow[i];
     return NULL;
 }
 
-static const char *port_fault(struct slice port) {
-    uint64_t n;
-    if (port.ptr == NULL) return NULL;
-    if (!slice_to_range(port, 1, 65535, &n)) return "invalid port";
-    return n == 22 || n == 25 ? "port not allowed" : NULL;
+static bool named(const struct config *cfg, const union net_sockaddr *sa) {
+    struct net_cidr range;
+    struct net_address a;
+    net_address_of(sa, &a);
+    for (size_t i = 0; i < cfg->nwebhook_allow; i++)
+        if (net_cidr_parse(cfg->webhook_allow[i], &range) && net_cidr_has(&range, &a)) return true;
+    return false;
 }
 
-const char *webhook_url_fault(struct slice url) {
+bool webhook_address_allowed(const struct config *cfg, const struct sockaddr *address) {
+    union net_sockaddr sa = {0};
+    if (!net_address_is_private(address)) return true;
+    if (address->sa_family != AF_INET && address->sa_family != AF_INET6) return false;
+    memcpy(&sa, address, address->sa_family == AF_INET ? sizeof sa.v4 : sizeof sa.v6);
+    return named(cfg, &sa);
+}
+
+/* --- hosts */
+
+/* Names that stand for one address everywhere. */
+static const char *local_address(struct slice host) {
+    if (host.len > 0 && host.ptr[host.len - 1] == '.') host.len--;
+    if (slice_eq_nocase(host, SLICE("localhost")) ||
+        (host.len > 10 && slice_eq_nocase(slice_from(host, host.len - 10), SLICE(".localhost"))))
+        return "127.0.0.1";
+    return slice_eq_nocase(host, SLICE("metadata.google.internal")) ? "169.254.169.254" : NULL;
+}
+
+/* inet_aton reads every spelling that a resolver would: 127.1, 2130706433, 0x7f000001, 0177.0.0.1. */
+static bool address_of(const char *host, union net_sockaddr *out) {
+    socklen_t len;
+    if (net_sockaddr_parse(host, 0, out, &len)) return true;
+    out->v4.sin_family = AF_INET;
+    return inet_aton(host, &out->v4.sin_addr) != 0;
+}
+
+static bool copy_host(struct slice host, bool brackets, char text[HOST_BYTES]) {
+    if (host.len == 0 || host.len >= HOST_BYTES) return false;
+    for (size_t i = 0; i < host.len; i++) {
+        unsigned char c = (unsigned char)host.ptr[i];
+        bool ok = brackets ? isxdigit(c) || c == ':' || c == '.'
+                           : isalnum(c) || c == '-' || c == '.' || c == '_';
+        if (!ok) return false;
+        text[i] = (char)c;
+    }
+    text[host.len] = '\0';
+    return true;
+}
+
+/* *by_name: webhook_allow names the very address. */
+static const char *host_fault(const struct config *cfg, struct slice host, bool brackets,
+                              bool *by_name) {
+    char text[HOST_BYTES];
+    union net_sockaddr sa = {0};
+    if (!copy_host(host, brackets, text)) return "invalid host";
+    const char *local = brackets ? NULL : local_address(host);
+    if (!address_of(local != NULL ? local : text, &sa)) return brackets ? "invalid host" : NULL;
+    if (brackets != (sa.any.sa_family == AF_INET6)) return "invalid host";
+    *by_name = named(cfg, &sa);
+    return webhook_address_allowed(cfg, &sa.any) ? NULL : "address not allowed";
+}
+
+/* --- ports */
+
+/* Of "127.0.0.1:8787". The usual ones say nothing: a port of ours is everybody's there. */
+static bool listens_on(const char *const *addresses, size_t n, uint16_t port) {
+    uint64_t own;
+    if (port == 80 || port == 443) return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *colon = strrchr(addresses[i], ':');
+        if (colon != NULL && slice_to_u64(slice_of(colon + 1), &own) && own == port) return true;
+    }
+    return false;
+}
+
+static const char *port_fault(const struct config *cfg, struct slice text, bool by_name,
+                              uint16_t *port) {
+    uint64_t n;
+    if (text.ptr != NULL) {
+        if (!slice_to_range(text, 1, 65535, &n)) return "invalid port";
+        *port = (uint16_t)n;
+    }
+    bool own = listens_on((const char *const *)cfg->listen, cfg->nlisten, *port) ||
+               listens_on((const char *const *)cfg->listen_tls, cfg->nlisten_tls, *port);
+    return *port == 22 || *port == 25 || (own && !by_name) ? "port not allowed" : NULL;
+}
+
+/* --- the whole */
+
+static bool starts_nocase(struct slice s, struct slice prefix) {
+    return s.len >= prefix.len && slice_eq_nocase(slice_make(s.ptr, prefix.len), prefix);
+}
+
+static struct slice authority_of(struct slice rest) {
+    size_t end = 0;
+    while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?') end++;
+    return slice_make(rest.ptr, end);
+}
+
+static const char *split_host(struct slice authority, bool *brackets, struct slice *host,
+                              struct slice *port) {
+    *port = SLICE_NONE;
+    *brackets = authority.len > 0 && authority.ptr[0] == '[';
+    if (!*brackets) {
+        *host = slice_cut(authority, ':', port);
+        return NULL;
+    }
+    ptrdiff_t close = slice_find(authority, ']');
+    if (close < 0) return "invalid host";
+    struct slice tail = slice_from(authority, (size_t)close + 1);
+    *host = slice_make(authority.ptr + 1, (size_t)close - 1);
+    if (tail.len > 0) *port = slice_from(tail, 1);
+    return tail.len > 0 && tail.ptr[0] != ':' ? "invalid host" : NULL;
+}
+
+static const char *text_fault(struct slice url) {
     if (url.len > WEBHOOK_MAX_BYTES) return "URL too long";
     for (size_t i = 0; i < url.len; i++)
         if ((unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f)
             return "invalid character in URL";
-    struct slice rest = url, port = SLICE_NONE;
-    if (slice_eq_nocase(slice_make(url.ptr, url.len < 7 ? 0 : 7), SLICE("http://")))
-        rest = slice_from(url, 7);
-    else if (slice_eq_nocase(slice_make(url.ptr, url.len < 8 ? 0 : 8), SLICE("https://")))
-        rest = slice_from(url, 8);
-    else
+    if (!starts_nocase(url, SLICE("http://")) && !starts_nocase(url, SLICE("https://")))
         return "scheme must be http or https";
-    if (slice_find(url, '#') >= 0 || slice_find(url, '\\') >= 0)
-        return "URL must have no fragment and no backslash";
-    size_t end = 0;
-    while (end < rest.len && rest.ptr[end] != '/' && rest.ptr[end] != '?') end++;
-    struct slice authority = slice_make(rest.ptr, end);
+    return slice_find(url, '#') >= 0 || slice_find(url, '\\') >= 0
+               ? "URL must have no fragment and no backslash"
+               : NULL;
+}
+
+/* It would call itself. */
+static bool is_public_url(const struct config *cfg, struct slice authority, bool tls) {
+    struct slice own = slice_of(cfg->public_url);
+    bool own_tls = starts_nocase(own, SLICE("https://"));
+    if (own.len == 0 || own_tls != tls) return false;
+    return slice_eq_nocase(authority_of(slice_from(own, own_tls ? 8 : 7)), authority);
+}
+
+const char *webhook_url_read(const struct config *cfg, struct slice url, struct webhook_url *out) {
+    struct slice port;
+    bool brackets, by_name = false;
+    const char *why = text_fault(url);
+    if (why != NULL) return why;
+    out->tls = starts_nocase(url, SLICE("https://"));
+    out->port = out->tls ? 443 : 80;
+    struct slice rest = slice_from(url, out->tls ? 8 : 7), authority = authority_of(rest);
+    out->path = slice_from(rest, authority.len);
     if (slice_find(authority, '@') >= 0) return "URL must have no user or password";
-    if (authority.len > 0 && authority.ptr[0] == '[') {
-        ptrdiff_t close = slice_find(authority, ']');
-        if (close < 0) return "invalid host";
-        struct slice tail = slice_from(authority, (size_t)close + 1);
-        if (tail.len > 0 && tail.ptr[0] != ':') return "invalid host";
-        const char *why = v6_fault(slice_make(authority.ptr + 1, (size_t)close - 1));
-        return why != NULL ? why : port_fault(tail.len > 0 ? slice_from(tail, 1) : SLICE_NONE);
-    }
-    struct slice host = slice_cut(authority, ':', &port);
-    const char *why = name_fault(host);
-    return why != NULL ? why : port_fault(port);
+    why = split_host(authority, &brackets, &out->host, &port);
+    if (why == NULL) why = host_fault(cfg, out->host, brackets, &by_name);
+    if (why == NULL) why = port_fault(cfg, port, by_name, &out->port);
+    if (why == NULL && !by_name && is_public_url(cfg, authority, out->tls))
+        why = "address not allowed";
+    return why;
+}
+
+const char *webhook_url_fault(const struct config *cfg, struct slice url) {
+    struct webhook_url parts;
+    return webhook_url_read(cfg, url, &parts);
+}
+
+unsigned webhook_hops(struct slice *url) {
+    struct slice mark;
+    uint64_t hops = 0;
+    *url = slice_cut(*url, '#', &mark);
+    if (slice_starts(mark, SLICE("hops="))) slice_to_range(slice_from(mark, 5), 0, 1000, &hops);
+    return (unsigned)hops;
 }
