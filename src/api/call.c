@@ -1,6 +1,7 @@
 /* What every exchange goes through: route, key, endpoint; and the answers that handlers share. */
 #include "api/call.h"
 #include "api/admit.h"
+#include "api/ledger.h"
 #include "api/proxy.h"
 
 #include <stdio.h>
@@ -112,10 +113,10 @@ void call_model_error(struct call *c, const struct llm_error *err) {
     if (info->model_error) {
         net_header(c->x, SLICE("x-fal-retryable"),
                    info->retryable ? SLICE("true") : SLICE("false"));
-        if (info->http_status == 422) net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     } else {
         net_header(c->x, SLICE("x-fal-error-type"), slice_of(info->error_type));
     }
+    net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     if (c->openai) /* its SDKs repeat a 5xx unless told otherwise */
         net_header(c->x, SLICE("x-should-retry"), info->retryable ? SLICE("true") : SLICE("false"));
     if (err->fault == LLM_BUSY) net_header(c->x, SLICE("x-fal-needs-retry"), SLICE("1"));
@@ -303,17 +304,23 @@ static void log_call(struct call *c, const char *how) {
 }
 
 void call_drop_input(struct call *c) {
+    const struct catalogue_model *m = catalogue_find(c->api->catalogue, c->request.model);
+    c->request.model = m != NULL ? m->id : SLICE("");
     yyjson_doc_free(c->input);
     c->input = NULL;
 }
 
 static void call_gone(struct call *c) {
     admit_gone(c);
-    if (c->llm != NULL) llm_cancel(c->llm);
+    if (c->llm != NULL) {
+        ledger_left(c, 499);
+        llm_cancel(c->llm);
+    }
     c->llm = NULL;
     net_timer_stop(c->api->loop, &c->start);
     if (c->hooks != NULL && c->hooks->gone != NULL) c->hooks->gone(c);
-    call_drop_input(c);
+    yyjson_doc_free(c->input);
+    c->input = NULL;
 }
 
 static void on_done(struct net_exchange *x, void *user) {

@@ -164,11 +164,6 @@ struct buf *call_scratch(struct call *c);
 /* --- outputs and errors of models, shared by the direct call, the stream and the runner */
 void output_json(struct buf *b, const struct endpoint *e, const struct llm_request *r,
                  const struct llm_result *result, const struct llm_error *err);
-/* The value of x-fal-billable-units, in `text` or static; len 0: not known. */
-#define OUTPUT_UNITS_BYTES 40
-struct slice output_units(char text[OUTPUT_UNITS_BYTES], const struct endpoint *e,
-                          const struct catalogue *catalogue, const struct llm_request *r,
-                          const struct llm_usage *u);
 /* The text as it stands between the quotes of a JSON string; on failure nothing of it is added. */
 bool output_add_escaped(struct buf *b, struct slice text);
 /* ,"usage":{…} */
@@ -199,12 +194,11 @@ void handle_metrics(struct call *c);
 void handle_proxy(struct call *c);   /* proxy.forward only: the request goes on to fal */
 void handle_openapi(struct call *c); /* no key: ?endpoint_id=, 404 with null when unknown */
 void handle_llms(struct call *c);    /* no key: c->app */
-/* The headers that say who answered; those that an answer costs. */
+/* The headers that say who answered. */
 void call_names(struct call *c, struct slice upstream, struct slice model);
-void call_units(struct call *c, const struct llm_usage *u);
 /* Parses and checks the body into c->request; answers what is wrong and returns false. */
 bool call_read_input(struct call *c);
-/* The parsed body; no slice of c->request may be read any more. */
+/* The parsed body; no slice of c->request but the model may be read any more, and that only if the catalogue has it. */
 void call_drop_input(struct call *c);
 /* Starts c->request with the caller's start timeout, and answers what cannot start. */
 void call_start(struct call *c, const struct llm_sink *sink);

@@ -2,6 +2,7 @@
 #include "api/openai.h"
 
 #include "api/events.h"
+#include "api/ledger.h"
 
 #include <stdio.h>
 
@@ -17,10 +18,11 @@ static void whole_end(void *user, const struct llm_result *r, const struct llm_e
     c->llm = NULL;
     call_names(c, r->upstream, r->model);
     if (err != NULL) {
+        ledger_failed(c, r, err);
         call_model_error(c, err);
         return;
     }
-    call_units(c, &r->usage);
+    ledger_answer(c, r);
     call_json(c, 200, r->body);
 }
 
@@ -59,6 +61,10 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
     struct call *c = user;
     struct openai_stream *s = c->own;
     c->llm = NULL;
+    if (err != NULL)
+        ledger_failed(c, r, err);
+    else
+        ledger_call(c, r, 200, false);
     if (err == NULL) {
         events_write(&s->events, SLICE("data: [DONE]\n\n"));
         events_end(&s->events);

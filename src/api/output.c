@@ -1,8 +1,6 @@
 /* The models' answers and errors as fal's endpoints write them. ASCII only: the official JavaScript client decodes each
  * chunk of a stream on its own and breaks on a character cut between two. */
-#include "api/call.h"
-
-#include <stdio.h>
+#include "api/billing.h"
 
 static void add_count(struct buf *b, const char *name, uint64_t n) {
     buf_puts(b, name);
@@ -10,11 +8,11 @@ static void add_count(struct buf *b, const char *name, uint64_t n) {
 }
 
 static void add_cost(struct buf *b, const struct llm_usage *u) {
+    buf_puts(b, ",\"cost\":");
     if (u->has_cost)
-        buf_printf(b, ",\"cost\":%lld.%06lld", (long long)(u->cost_microusd / 1000000),
-                   (long long)(u->cost_microusd % 1000000));
+        billing_add_usd(b, u->cost_microusd);
     else
-        buf_puts(b, ",\"cost\":null");
+        buf_puts(b, "null");
 }
 
 void output_usage(struct buf *b, const struct llm_usage *u) {
@@ -49,20 +47,6 @@ void output_json(struct buf *b, const struct endpoint *e, const struct llm_reque
     }
     if ((e->outputs & OUTPUT_USAGE) != 0 && result->usage.known) output_usage(b, &result->usage);
     buf_addc(b, '}');
-}
-
-/* What fal charges by: requests on its own endpoints, a premium model as ten and an image as three; elsewhere dollars. */
-struct slice output_units(char text[OUTPUT_UNITS_BYTES], const struct endpoint *e,
-                          const struct catalogue *catalogue, const struct llm_request *r,
-                          const struct llm_usage *u) {
-    if (slice_starts(slice_of(e->id), SLICE("fal-ai/"))) {
-        const struct catalogue_model *m = catalogue_find(catalogue, r->model);
-        return m != NULL && m->premium ? SLICE("10") : r->nimages > 0 ? SLICE("3") : SLICE("1");
-    }
-    if (!u->has_cost) return SLICE("");
-    snprintf(text, OUTPUT_UNITS_BYTES, "%lld.%06lld00", (long long)(u->cost_microusd / 1000000),
-             (long long)(u->cost_microusd % 1000000));
-    return slice_of(text);
 }
 
 bool output_add_escaped(struct buf *b, struct slice text) {

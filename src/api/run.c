@@ -1,5 +1,6 @@
 /* The direct call: POST /run/{app}. No store is touched while the caller waits. */
 #include "api/call.h"
+#include "api/ledger.h"
 #include "api/openai.h"
 
 /* --- what the direct calls share */
@@ -11,13 +12,6 @@ void call_names(struct call *c, struct slice upstream, struct slice model) {
         net_header(c->x, SLICE("x-fal-served-from"), upstream);
     }
     if (c->options.hint.len > 0) net_header(c->x, SLICE("x-fal-runner-hints"), c->options.hint);
-}
-
-void call_units(struct call *c, const struct llm_usage *u) {
-    char text[OUTPUT_UNITS_BYTES];
-    if (c->endpoint == NULL) return;
-    struct slice units = output_units(text, c->endpoint, c->api->catalogue, &c->request, u);
-    if (units.len > 0) net_header(c->x, SLICE("x-fal-billable-units"), units);
 }
 
 /* Parses and checks the body into c->request; answers 422 itself. */
@@ -70,10 +64,11 @@ static void run_end(void *user, const struct llm_result *r, const struct llm_err
     c->llm = NULL;
     call_names(c, r->upstream, r->model);
     if (err != NULL) {
+        ledger_failed(c, r, err);
         call_model_error(c, err);
         return;
     }
-    call_units(c, &r->usage);
+    ledger_answer(c, r);
     struct buf *b = call_scratch(c);
     output_json(b, c->endpoint, &c->request, r, NULL);
     if (b->failed)

@@ -1,5 +1,5 @@
 /* Runs the queue's jobs on models: the same reading and writing as the direct call, its end told to the queue. */
-#include "api/call.h"
+#include "api/billing.h"
 #include "api/openai.h"
 
 #include <stdlib.h>
@@ -17,6 +17,7 @@ struct run {
     struct openai_fault openai_fault; /* instead of faults, in OpenAI's dialect */
     struct llm_error refusal;         /* of llm_start */
     bool refused, cancelled;
+    struct store_usage spent; /* of a cancelled one */
 };
 
 #define RUN_ARENA_BYTES (64U << 20)
@@ -38,14 +39,31 @@ static void run_finish(struct run *r, const struct queue_outcome *o) {
 
 /* --- ends */
 
+static struct store_usage usage_of(const struct run *r, const struct llm_result *res, bool failed) {
+    struct store_usage u = {0};
+    if (res->sent) billing_fill(r->api, r->endpoint, &r->request, res, failed, &u);
+    return u;
+}
+
+/* What a run that is not to end by itself has used. The caller cancelled: it is charged as one that leaves is. */
+static struct store_usage usage_so_far(const struct run *r, bool failed) {
+    struct llm_result res;
+    if (r->llm == NULL) return (struct store_usage){0};
+    llm_so_far(r->llm, &res);
+    struct store_usage u = usage_of(r, &res, failed);
+    u.partial = true;
+    return u;
+}
+
 static void finish_cancelled(struct run *r) {
-    static const struct queue_outcome o = {
+    const struct queue_outcome o = {
         .http_status = 499,
         .body =
             {"{\"detail\":\"Request cancelled by the client.\",\"error_type\":\"client_cancelled\"}",
              75},
         .error = {"Request cancelled by the client.", 32},
         .error_type = {"client_cancelled", 16},
+        .usage = r->spent,
         .retry_after_ms = -1};
     run_finish(r, &o);
 }
@@ -89,14 +107,13 @@ static void add_names(struct buf *b, const struct run *r, const struct llm_resul
 }
 
 static void fill_output(const struct run *r, struct buf *body, struct buf *headers,
-                        const struct llm_result *res) {
-    char text[OUTPUT_UNITS_BYTES];
+                        const struct llm_result *res, const struct store_usage *u) {
+    char text[BILLING_UNITS_BYTES];
     if (speaks_openai(r))
         buf_add(body, res->body);
     else
         output_json(body, r->endpoint, &r->request, res, NULL);
-    add_header(headers, "x-fal-billable-units",
-               output_units(text, r->endpoint, r->api->catalogue, &r->request, &res->usage));
+    add_header(headers, "x-fal-billable-units", billing_units(text, billing_unit(r->endpoint), u));
 }
 
 /* What was produced is kept apart from a result. */
@@ -121,6 +138,7 @@ static void fill_error(const struct run *r, struct queue_outcome *o, struct buf 
         buf_printf(headers, "x-fal-retryable: %s\r\n", info->retryable ? "true" : "false");
     else
         buf_printf(headers, "x-fal-error-type: %s\r\n", info->error_type);
+    buf_puts(headers, "x-fal-billable-units: 0\r\n");
     static const enum queue_failure failures[] = {
         [LLM_FAILURE_OTHER] = QUEUE_FAILURE_OTHER,
         [LLM_FAILURE_SERVER_ERROR] = QUEUE_FAILURE_SERVER_ERROR,
@@ -136,9 +154,12 @@ static void fill_error(const struct run *r, struct queue_outcome *o, struct buf 
 }
 
 /* As the queue says it of a whole answer that is too large; one that did not fit the buffer is not whole. */
-static void fill_too_large(const struct run *r, struct queue_outcome *o, struct buf *body) {
+static void fill_too_large(const struct run *r, struct queue_outcome *o, struct buf *body,
+                           struct buf *headers) {
     static const char text[] = "The result is larger than 10 MiB.";
     buf_reset(body, 0);
+    buf_reset(headers, SIZE_MAX);
+    buf_puts(headers, "x-fal-error-type: result_too_large\r\nx-fal-billable-units: 0\r\n");
     if (speaks_openai(r))
         openai_error_json(body, 500, "result_too_large", SLICE(""), slice_of(text));
     else
@@ -152,23 +173,21 @@ static void fill_too_large(const struct run *r, struct queue_outcome *o, struct 
 static void run_end_hook(void *user, const struct llm_result *res, const struct llm_error *err) {
     struct run *r = user;
     struct buf body, headers;
-    struct queue_outcome o = {.http_status = 200,
-                              .retry_after_ms = -1,
-                              .upstream = res->upstream,
-                              .model = res->model,
-                              .has_usage = res->usage.known,
-                              .usage = res->usage.raw,
-                              .has_cost = res->usage.has_cost,
-                              .cost_microusd = res->usage.cost_microusd};
+    struct queue_outcome o = {
+        .http_status = 200, .retry_after_ms = -1, .usage = usage_of(r, res, err != NULL)};
+    o.usage.partial = o.usage.present && err != NULL && res->output.len > 0;
     r->llm = NULL;
     buf_init(&body, QUEUE_MAX_RESULT_BYTES + (1U << 20));
     buf_init(&headers, 64U << 10);
     add_names(&headers, r, res);
     if (err == NULL)
-        fill_output(r, &body, &headers, res);
+        fill_output(r, &body, &headers, res, &o.usage);
     else
         fill_error(r, &o, &body, &headers, res, err);
-    if (body.failed) fill_too_large(r, &o, &body);
+    if (body.failed || buf_len(&body) > QUEUE_MAX_RESULT_BYTES) {
+        fill_too_large(r, &o, &body, &headers);
+        o.usage = usage_of(r, res, true);
+    }
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
     run_finish(r, &o);
@@ -257,6 +276,8 @@ static void runner_cancel(void *user, uint64_t id) {
     if (r == NULL || r->cancelled) return;
     r->cancelled = true;
     if (r->llm == NULL) return; /* its end is on its way */
+    r->spent = usage_so_far(r, false);
+    r->spent.raw = arena_copy(&r->arena, r->spent.raw);
     llm_cancel(r->llm);
     r->llm = NULL;
     if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
@@ -265,6 +286,12 @@ static void runner_cancel(void *user, uint64_t id) {
 static bool runner_begun(void *user, uint64_t id) {
     struct run *r = find(user, id);
     return r == NULL || (r->llm != NULL && llm_sent(r->llm));
+}
+
+/* What the server gives up costs the caller nothing: it is done once more. */
+static struct store_usage runner_spent(void *user, uint64_t id) {
+    const struct run *r = find(user, id);
+    return r != NULL ? usage_so_far(r, true) : (struct store_usage){0};
 }
 
 static size_t runner_capacity(void *user) {
@@ -276,5 +303,6 @@ struct queue_runner api_runner(struct api *a) {
                                  .start = runner_start,
                                  .cancel = runner_cancel,
                                  .begun = runner_begun,
+                                 .spent = runner_spent,
                                  .user = a};
 }

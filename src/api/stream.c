@@ -1,6 +1,7 @@
 /* The direct call as a stream: POST /run/{app}/stream. Cumulative output, an event for each read from the upstream; the
  * newest only when the caller reads slowly or the text is long. */
 #include "api/events.h"
+#include "api/ledger.h"
 
 #define STREAM_TEXT_MAX_BYTES (16U << 20)
 #define STREAM_PAUSE_BYTES (256U << 10)
@@ -88,6 +89,7 @@ static void stream_delta(void *user, struct slice text, struct slice reasoning) 
     if (!c->request.reasoning) reasoning = SLICE("");
     if (text.len == 0 && reasoning.len == 0) return;
     if (!output_add_escaped(&s->text, text) || !output_add_escaped(&s->reasoning, reasoning)) {
+        ledger_left(c, llm_fault_info(too_large.fault)->http_status);
         llm_cancel(c->llm);
         c->llm = NULL;
         stream_finish(s, NULL, &too_large);
@@ -115,6 +117,10 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
     struct call *c = user;
     struct stream *s = c->own;
     c->llm = NULL;
+    if (err != NULL)
+        ledger_failed(c, r, err);
+    else
+        ledger_call(c, r, 200, false);
     if (!s->events.begun && err != NULL) {
         events_stop(&s->events);
         call_names(c, r->upstream, r->model);

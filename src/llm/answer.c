@@ -260,10 +260,14 @@ bool answer_money(struct slice decimal, int64_t *microusd) {
     return true;
 }
 
-int64_t answer_cost(const struct llm_usage *u, int64_t prompt_picousd, int64_t completion_picousd) {
+int64_t answer_cost(const struct llm_usage *u, const struct catalogue_model *m) {
+    uint64_t cached = m->cached_picousd < 0                 ? 0
+                      : u->cached_tokens < u->prompt_tokens ? u->cached_tokens
+                                                            : u->prompt_tokens;
     /* at most 1e9 tokens at 1e12 pico-dollars: 128 bits hold it */
-    __int128 pico = (__int128)u->prompt_tokens * prompt_picousd +
-                    (__int128)u->completion_tokens * completion_picousd;
+    __int128 pico = (__int128)(u->prompt_tokens - cached) * m->prompt_picousd +
+                    (__int128)cached * m->cached_picousd +
+                    (__int128)u->completion_tokens * m->completion_picousd;
     __int128 micro = (pico + 500000) / 1000000;
     return micro > MAX_MICROUSD ? MAX_MICROUSD : (int64_t)micro;
 }

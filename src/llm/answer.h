@@ -46,7 +46,8 @@ void answer_done(struct answer_reader *r);
 /* "0.0005595" dollars to 560 micro-dollars: exact decimal, half up. False when it is negative, not a JSON number or
  * above 1e12 micro-dollars. */
 bool answer_money(struct slice decimal, int64_t *microusd);
-/* Cost by price, half up. */
-int64_t answer_cost(const struct llm_usage *u, int64_t prompt_picousd, int64_t completion_picousd);
+/* Cost by the model's price, half up. Cached tokens are among those of the prompt, reasoning among the completion's: each
+ * is counted once. */
+int64_t answer_cost(const struct llm_usage *u, const struct catalogue_model *m);
 
 #endif

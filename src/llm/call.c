@@ -268,10 +268,11 @@ static void over(struct llm_call *c) {
     c->state = CALL_OVER;
 }
 
-static void fill_names(struct llm_call *c, struct llm_result *r) {
+static void fill_names(const struct llm_call *c, struct llm_result *r) {
     r->upstream = c->up->cfg->name;
     r->model = c->steps[c->at].model;
     r->shown = c->shown;
+    r->took_ms = net_now_ms(c->m->o.loop) - c->begun_ms;
 }
 
 static void log_end(struct llm_call *c, enum llm_fault f, const struct llm_result *r) {
@@ -287,20 +288,44 @@ void call_finish(struct llm_call *c, struct llm_result *r) {
     upstream_judge(c->up, LLM_OK);
     hints_keep(&c->m->hints, c->r.hint, c->steps[c->at].upstream);
     fill_names(c, r);
+    r->sent = true;
     say_done(c, r);
     log_end(c, LLM_OK, r);
     over(c);
     c->sink->on_end(c->user, r, NULL);
 }
 
-static void end_with_fault(struct llm_call *c) {
+/* What has come of a stream; the usage as far as it was told. */
+static struct llm_result unfinished(const struct llm_call *c) {
     struct llm_result r = {.output = buf_slice(&c->output),
                            .reasoning = buf_slice(&c->thoughts),
                            .finish_reason = slice_of(c->finish_reason),
                            .usage = c->usage};
+    relay_price(c, &r.usage);
+    fill_names(c, &r);
+    return r;
+}
+
+/* The upstream that failed last had the request. */
+static bool reached(enum llm_fault f) {
+    switch (f) {
+    case LLM_BUSY:
+    case LLM_NO_ROUTE:
+    case LLM_CONNECT:
+    case LLM_CONNECT_TIMEOUT:
+    case LLM_TLS:
+    case LLM_ENGINE:
+    case LLM_UNSUPPORTED:
+    case LLM_MEMORY: return false;
+    default: return true;
+    }
+}
+
+static void end_with_fault(struct llm_call *c) {
+    struct llm_result r = unfinished(c);
     struct llm_error e = {c->fault, buf_slice(&c->message), c->retry_after_ms, slice_of(c->code),
                           slice_of(c->param)};
-    fill_names(c, &r);
+    r.sent = reached(c->fault);
     log_end(c, c->fault, &r);
     over(c);
     c->sink->on_end(c->user, &r, &e);
@@ -441,6 +466,11 @@ void llm_resume(struct llm_call *c) {
 bool llm_sent(const struct llm_call *c) {
     if (c->state == CALL_SENT) return c->net != NULL && net_call_sent(c->net);
     return c->state == CALL_WHOLE || c->state == CALL_STREAM || c->state == CALL_ERROR;
+}
+
+void llm_so_far(const struct llm_call *c, struct llm_result *out) {
+    *out = unfinished(c);
+    out->sent = llm_sent(c);
 }
 
 void llm_cancel(struct llm_call *c) {

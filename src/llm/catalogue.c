@@ -109,9 +109,12 @@ static bool read_price(struct reading *r, const char *key, yyjson_val *v,
         return refuse(r, key, "must be {\"prompt\": USD, \"completion\": USD} or null");
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
     for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) != NULL;)
-        if (!slice_is(json_str(k), "prompt") && !slice_is(json_str(k), "completion"))
-            return refuse(r, key, "has a key that is neither prompt nor completion");
+        if (!slice_is(json_str(k), "prompt") && !slice_is(json_str(k), "completion") &&
+            !slice_is(json_str(k), "cached"))
+            return refuse(r, key, "has a key that is none of prompt, completion, cached");
+    yyjson_val *cached = json_get(v, "cached");
     m->has_price = true;
+    if (cached != NULL && !read_usd(r, "price/cached", cached, &m->cached_picousd)) return false;
     return read_usd(r, "price/prompt", json_get(v, "prompt"), &m->prompt_picousd) &&
            read_usd(r, "price/completion", json_get(v, "completion"), &m->completion_picousd);
 }
@@ -170,6 +173,7 @@ static bool read_model_key(struct reading *r, yyjson_val *k, struct catalogue_mo
 
 static bool read_model(struct reading *r, yyjson_val *v, struct catalogue_model *m) {
     m->next = SIZE_MAX;
+    m->cached_picousd = -1;
     if (!yyjson_is_obj(v)) return refuse(r, "", "must be an object");
     yyjson_obj_iter it = yyjson_obj_iter_with(v);
     for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) != NULL;)

@@ -14,8 +14,9 @@ struct catalogue_model {
     uint32_t context_tokens; /* 0: unknown */
     bool has_price;
     int64_t prompt_picousd, completion_picousd; /* per token = micro-dollars per million tokens */
-    struct slice upstream_id[3];                /* by enum config_kind; len 0: the same as id */
-    struct slice replaced_by; /* retired upstream: sent as this model; len 0: not */
+    int64_t cached_picousd; /* of a token of the prompt that came from a cache; -1: as any other */
+    struct slice upstream_id[3]; /* by enum config_kind; len 0: the same as id */
+    struct slice replaced_by;    /* retired upstream: sent as this model; len 0: not */
     size_t next; /* where replaced_by stands in the catalogue, SIZE_MAX when it is empty */
 };
 

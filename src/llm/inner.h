@@ -161,6 +161,8 @@ extern const struct net_call_hooks relay_hooks;
 void relay_tell(struct net_defer *d); /* what llm_call.tell runs */
 /* Before each sending. */
 void relay_reset(struct llm_call *c);
+/* The cost of what was used, where it can be known. */
+void relay_price(const struct llm_call *c, struct llm_usage *u);
 
 /* --- say.c: lines for the caller's log (nothing is formatted without a sink for them) and texts of errors */
 void say(struct llm_call *c, const char *level, const char *fmt, ...)

@@ -115,6 +115,8 @@ struct llm_result {
     struct llm_usage usage;
     struct slice body; /* members, not streamed: the upstream's answer as it came */
     bool shown;        /* some delta was given to the sink */
+    bool sent;         /* the upstream that is named got the request */
+    uint64_t took_ms;  /* since llm_start */
 };
 
 /* No hook is called before llm_start has returned. on_log in any number; on_start at most once, only for a streaming
@@ -171,6 +173,8 @@ void llm_pause(struct llm_call *c);
 void llm_resume(struct llm_call *c);
 /* The present upstream has the request: what a start timeout waits for. Connecting to one is not enough. */
 bool llm_sent(const struct llm_call *c);
+/* What there is of a call that still runs, for the ledger of one that will not end by itself; lives until the call goes on. */
+void llm_so_far(const struct llm_call *c, struct llm_result *out);
 /* Closes the upstream call at once. */
 void llm_cancel(struct llm_call *c);
 

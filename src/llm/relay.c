@@ -216,13 +216,14 @@ void relay_tell(struct net_defer *d) {
 
 /* --- the end of an answer */
 
-/* The upstream's own figure first; OpenRouter's list price otherwise: of others we do not know what they charge. */
-static void price(const struct llm_call *c, struct llm_usage *u) {
+/* The upstream's own figure first, else what the catalogue says of the model that answers; else unknown, which is not 0. */
+void relay_price(const struct llm_call *c, struct llm_usage *u) {
     const struct catalogue_model *m = c->steps[c->at].entry;
-    if (u->has_cost || !u->known || c->up->cfg->kind != UPSTREAM_OPENROUTER) return;
+    if (u->has_cost || !u->known) return;
+    if (m == NULL) m = catalogue_find(c->m->o.catalogue, c->steps[c->at].model);
     if (m == NULL || !m->has_price) return;
     u->has_cost = true;
-    u->cost_microusd = answer_cost(u, m->prompt_picousd, m->completion_picousd);
+    u->cost_microusd = answer_cost(u, m);
 }
 
 /* Silence that a filter made is no answer; what it let through, or a caller of OpenAI's dialect, is told the reason. */
@@ -236,7 +237,7 @@ static void succeed(struct llm_call *c, struct llm_result *r) {
         call_fail(c, LLM_CONTENT_POLICY, NULL, "finish_reason content_filter");
         return;
     }
-    price(c, &r->usage);
+    relay_price(c, &r->usage);
     if (c->r.stream) start(c);
     if (c->state != CALL_OVER) call_finish(c, r);
 }

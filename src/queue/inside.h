@@ -71,6 +71,8 @@ void run_free(struct queue *q, struct run *r);
 void run_add_log(struct queue *q, struct run *r, struct slice level, struct slice message,
                  int64_t at_ms);
 void run_keep_result(struct run *r, const struct queue_outcome *o);
+/* Of an attempt that is given up. */
+void run_keep_spent(struct run *r, const struct store_usage *u);
 /* Input, hint and wishes of the row. */
 bool run_keep_input(struct run *r, const struct store_row *row);
 void run_forget_input(struct run *r);

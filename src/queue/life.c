@@ -227,7 +227,12 @@ void queue_drain(struct queue *q, void (*idle)(void *user), void *user) {
 
 /* The runner is told to stop and what it still says is dropped: the run's id is gone. */
 static void abandon_run(struct queue *q, struct run *r) {
+    const struct queue_runner *runner = &q->o.runner;
     uint64_t id = r->id;
+    if (runner->spent != NULL) {
+        const struct store_usage spent = runner->spent(runner->user, id);
+        run_keep_spent(r, &spent);
+    }
     slots_take(&q->run_ids, id);
     r->id = 0;
     r->item->verdict = VERDICT_LOST;
@@ -235,7 +240,7 @@ static void abandon_run(struct queue *q, struct run *r) {
         settle(q, r->item);
     else
         give_back(q, r->item);
-    q->o.runner.cancel(q->o.runner.user, id);
+    runner->cancel(runner->user, id);
 }
 
 void queue_abandon(struct queue *q) {

@@ -106,10 +106,7 @@ struct queue_outcome {
     unsigned max_attempts; /* for this kind of failure (U8: 4, U9: 10) */
     enum queue_failure failure;
     int64_t retry_after_ms; /* -1: not told */
-    bool has_usage;
-    struct slice upstream, model, usage;
-    bool has_cost;
-    int64_t cost_microusd;
+    struct store_usage usage; /* for the ledger, copied; present: it reached an upstream */
 };
 
 struct queue_runner {
@@ -122,6 +119,9 @@ struct queue_runner {
     void (*cancel)(void *user, uint64_t run);
     /* Asked at the deadline of the start of a run that has not ended: has it begun? NULL: when it was started. */
     bool (*begun)(void *user, uint64_t run);
+    /* A run is given up before its end: what the ledger is to say of it; not present when it reached no upstream. Lives until
+     * `cancel`, which follows. NULL: nothing is known. */
+    struct store_usage (*spent)(void *user, uint64_t run);
     void *user;
 };
 

@@ -123,8 +123,8 @@ void run_keep_result(struct run *r, const struct queue_outcome *o) {
     bool fits = o->body.len <= QUEUE_MAX_RESULT_BYTES;
     struct slice body = fits ? o->body : SLICE_NONE;
     free_result(res);
-    size_t bytes = o->headers.len + body.len + o->error.len + o->error_type.len + o->upstream.len +
-                   o->model.len + o->usage.len;
+    size_t bytes = o->headers.len + body.len + o->error.len + o->error_type.len +
+                   o->usage.upstream.len + o->usage.model.len + o->usage.raw.len;
     char *at = res->bytes = malloc(bytes + 1);
     if (at == NULL || !fits) r->item->verdict = at == NULL ? VERDICT_MEMORY : VERDICT_TOO_LARGE;
     if (at == NULL) return;
@@ -133,12 +133,16 @@ void run_keep_result(struct run *r, const struct queue_outcome *o) {
     res->body = pack(&at, body);
     res->error = pack(&at, o->error);
     res->error_type = pack(&at, o->error_type);
-    res->usage.present = o->has_usage;
-    res->usage.upstream = pack(&at, o->upstream);
-    res->usage.model = pack(&at, o->model);
-    res->usage.raw = pack(&at, o->usage);
-    res->usage.has_cost = o->has_cost;
-    res->usage.cost_microusd = o->cost_microusd;
+    res->usage = o->usage;
+    res->usage.upstream = pack(&at, o->usage.upstream);
+    res->usage.model = pack(&at, o->usage.model);
+    res->usage.raw = pack(&at, o->usage.raw);
+}
+
+void run_keep_spent(struct run *r, const struct store_usage *u) {
+    const struct queue_outcome o = {.usage = *u};
+    free_result(&r->result);
+    if (u->present) run_keep_result(r, &o);
 }
 
 /* Full jitter spreads those that failed together; what the upstream asked for is the least. */

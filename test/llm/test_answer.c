@@ -308,11 +308,32 @@ static void money_is_exact_and_rounds_half_up(void **state) {
         if (got != rows[i].want) print_error("%s gave %lld\n", rows[i].text, (long long)got);
         assert_int_equal(got, rows[i].want);
     }
+}
+
+static int64_t cost_of(struct llm_usage u, int64_t prompt, int64_t completion, int64_t cached) {
+    const struct catalogue_model m = {
+        .prompt_picousd = prompt, .completion_picousd = completion, .cached_picousd = cached};
+    return answer_cost(&u, &m);
+}
+
+static void costs_are_summed_before_they_are_rounded(void **state) {
     struct llm_usage u = {.prompt_tokens = 3, .completion_tokens = 1};
-    assert_int_equal(answer_cost(&u, 100000, 200000), 1); /* 0.5 micro-dollars */
-    assert_int_equal(answer_cost(&u, 100000, 199999), 0);
+    assert_int_equal(cost_of(u, 100000, 200000, -1), 1); /* 0.5 micro-dollars */
+    assert_int_equal(cost_of(u, 100000, 199999, -1), 0);
     u.prompt_tokens = u.completion_tokens = 1000000000;
-    assert_int_equal(answer_cost(&u, 1000000000000, 1000000000000), 1000000000000);
+    assert_int_equal(cost_of(u, 1000000000000, 1000000000000, -1), 1000000000000);
+}
+
+static void cached_and_reasoning_tokens_are_counted_once(void **state) {
+    struct llm_usage u = {.prompt_tokens = 1000,
+                          .completion_tokens = 500,
+                          .cached_tokens = 600,
+                          .reasoning_tokens = 400};
+    assert_int_equal(cost_of(u, 1000000, 2000000, -1), 2000);
+    assert_int_equal(cost_of(u, 1000000, 2000000, 100000), 1460);
+    assert_int_equal(cost_of(u, 1000000, 2000000, 0), 1400);
+    u.cached_tokens = 5000; /* more than there are */
+    assert_int_equal(cost_of(u, 1000000, 2000000, 100000), 1100);
 }
 
 static void answers_larger_than_the_pool_are_read(void **state) {
@@ -345,6 +366,8 @@ static void deep_nesting_is_no_crash(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(costs_are_summed_before_they_are_rounded),
+        cmocka_unit_test(cached_and_reasoning_tokens_are_counted_once),
         cmocka_unit_test(whole_answer_gives_text_usage_and_cost),
         cmocka_unit_test(whole_answers_of_every_dialect_are_read),
         cmocka_unit_test(u12_answers_without_choices_are_bad),

@@ -60,6 +60,16 @@ static void list_price_is_used_where_no_cost_is_told(void **state) {
     end(&r);
 }
 
+/* A price is the model's, whoever answers it; the model of a local engine has none. */
+static void list_price_is_used_at_other_upstreams_too(void **state) {
+    struct rig r;
+    rig_open_one(&r, "/tokens/1000/v1");
+    rig_call(&r, &g, "direct");
+    const struct catalogue_model *m = catalogue_find(r.catalogue, SLICE(RIG_MODEL));
+    assert_int_equal(g.usage.has_cost, m->has_price);
+    end(&r);
+}
+
 static const struct {
     const char *path;
     enum llm_fault want;
@@ -155,6 +165,7 @@ int main(void) {
         cmocka_unit_test(usage_and_cost_come_last_and_are_kept),
         cmocka_unit_test(comments_are_read_over),
         cmocka_unit_test(list_price_is_used_where_no_cost_is_told),
+        cmocka_unit_test(list_price_is_used_at_other_upstreams_too),
         cmocka_unit_test(errors_before_and_after_the_first_byte_are_classified),
         cmocka_unit_test(withheld_answer_is_a_content_policy_error),
         cmocka_unit_test(model_may_have_nothing_to_say),

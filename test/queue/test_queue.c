@@ -713,6 +713,21 @@ static void abandoned_runs_are_given_back_and_are_no_crash(void **state) {
     assert_int_equal(row_of(w, a)->crashes, 0);
 }
 
+static void what_an_abandoned_run_has_used_is_kept(void **state) {
+    struct world *w = *state;
+    char given_back[STORE_ID_BYTES], ended[STORE_ID_BYTES], unsent[STORE_ID_BYTES];
+    memcpy(given_back, submitted(w, 0, false), sizeof given_back);
+    memcpy(ended, submitted(w, 0, true), sizeof ended);
+    memcpy(unsent, submitted(w, 0, false), sizeof unsent);
+    run_of(w, unsent)->slow = true;
+    queue_drain(w->queue, on_idle, w);
+    queue_abandon(w->queue);
+    settle_world(w);
+    assert_int_equal(row_of(w, given_back)->usages, 1);
+    assert_int_equal(row_of(w, ended)->usages, 1);
+    assert_int_equal(row_of(w, unsent)->usages, 0);
+}
+
 static void abandon_with_a_dead_store_still_ends(void **state) {
     struct world *w = *state;
     const char *id = submitted(w, 0, false);
@@ -778,6 +793,7 @@ int main(void) {
         T(drain_lets_runs_finish_and_keeps_the_rest),
         T(drain_of_an_idle_queue_ends_at_once),
         T(abandoned_runs_are_given_back_and_are_no_crash),
+        T(what_an_abandoned_run_has_used_is_kept),
         T(abandon_with_a_dead_store_still_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,9 +65,9 @@ static void end_run(struct net_defer *d) {
     struct queue_outcome o = {.http_status = 200,
                               .body = SLICE("{\"output\":\"42\"}"),
                               .retry_after_ms = -1,
-                              .has_usage = true,
-                              .upstream = SLICE("u"),
-                              .model = SLICE("m")};
+                              .usage = {.present = true,
+                                        .upstream = SLICE("u"),
+                                        .model = SLICE("m")}};
     queue_run_log(r->s->queue, r->run, "INFO", SLICE("ran"));
     r->busy = false;
     r->s->nruns--;

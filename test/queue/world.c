@@ -459,6 +459,17 @@ static bool begun(void *user, uint64_t run) {
     return false;
 }
 
+/* Asked before the run is told to stop. */
+static struct store_usage spent(void *user, uint64_t run) {
+    struct world *w = user;
+    for (size_t k = 0; k < w->nruns; k++)
+        if (w->runs[k].run == run)
+            return (struct store_usage){
+                .present = !w->runs[k].slow, .upstream = SLICE("lab"), .partial = true};
+    fail_msg("asked about a run that is not");
+    return (struct store_usage){0};
+}
+
 struct run_seen *run_of(struct world *w, const char *id) {
     for (size_t k = 0; k < w->nruns; k++)
         if (strcmp(w->runs[k].id, id) == 0) return &w->runs[k];
@@ -475,12 +486,11 @@ void end_run(struct world *w, uint64_t run, const struct queue_outcome *o) {
 }
 
 struct queue_outcome good(void) {
-    return (struct queue_outcome){.http_status = 200,
-                                  .body = SLICE("{\"output\":\"42\"}"),
-                                  .retry_after_ms = -1,
-                                  .has_usage = true,
-                                  .upstream = SLICE("lab"),
-                                  .model = SLICE("m")};
+    return (struct queue_outcome){
+        .http_status = 200,
+        .body = SLICE("{\"output\":\"42\"}"),
+        .retry_after_ms = -1,
+        .usage = {.present = true, .upstream = SLICE("lab"), .model = SLICE("m")}};
 }
 
 struct queue_outcome retryable(unsigned max_attempts) {
@@ -491,7 +501,7 @@ struct queue_outcome retryable(unsigned max_attempts) {
                                   .retryable = true,
                                   .max_attempts = max_attempts,
                                   .retry_after_ms = -1,
-                                  .has_usage = true};
+                                  .usage = {.present = true}};
 }
 
 /* --- callers */
@@ -638,7 +648,12 @@ void world_start(struct world *w) {
         .clock = &w->clock,
         .random = &w->random,
         .store = &w->store,
-        .runner = {.capacity = capacity, .start = start, .cancel = stop, .begun = begun, .user = w},
+        .runner = {.capacity = capacity,
+                   .start = start,
+                   .cancel = stop,
+                   .begun = begun,
+                   .spent = spent,
+                   .user = w},
         .node = "node",
         .boot = w->boot,
     };
