@@ -49,6 +49,6 @@ void api_free(struct api *a); /* after the loop */
 
 /* --- for tests: pure parts */
 /* NULL when `url` may be delivered to, as far as its text tells, else why not. */
-const char *webhook_url_fault(struct slice url);
+const char *webhook_url_fault(const struct config *cfg, struct slice url);
 
 #endif
