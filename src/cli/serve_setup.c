@@ -43,6 +43,7 @@ static void raise_descriptor_limit(void) {
 void serve_prepare_process(void) {
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
     prctl(PR_SET_DUMPABLE, 0);
     raise_descriptor_limit();
 }
