@@ -38,10 +38,6 @@ static void on_keys(void *user, uint64_t arg, const struct store_reply *r) {
 }
 
 void keys_load(struct api *a) {
-    if (a->store->backend->keys == NULL) { /* until the store has them */
-        api_loaded(a, true);
-        return;
-    }
     uint64_t ticket = desk_ask(a->desk, on_keys, a, 0);
     if (ticket != 0)
         a->store->backend->keys(a->store, ticket);

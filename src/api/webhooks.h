@@ -11,6 +11,8 @@ void webhooks_drain(struct api *a);
 void webhooks_close(struct api *a);
 void webhooks_free(struct api *a);
 
+/* The store has put some back to WAITING: read them again. */
+void webhooks_replayed(struct api *a);
 /* The queue says that a request with a webhook has ended: its row is durable. */
 void webhooks_due(void *api, const char *id);
 
