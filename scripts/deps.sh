@@ -9,7 +9,8 @@
 set -eu
 
 BUILD='gcc libc6-dev make meson ninja-build pkgconf ca-certificates libgomp1
-    libuv1-dev libssl-dev libsqlite3-dev libcurl4-openssl-dev libfyaml-dev libyyjson-dev libllhttp-dev'
+    libuv1-dev libssl-dev libsqlite3-dev libcurl4-openssl-dev libfyaml-dev libyyjson-dev libllhttp-dev
+    libwslay-dev libmsgpack-dev'   # on Debian 13 libmsgpack-dev brings libmsgpack-c-dev
 TEST='libcmocka-dev g++'
 LINT='clang-format-19'
 BENCH='nginx-light wrk'
@@ -79,6 +80,8 @@ check_other_system() {
     for module in $MODULES; do
         pkg-config --exists "$module" 2>/dev/null || lacking="$lacking $module"
     done
+    pkg-config --exists msgpack-c || pkg-config --exists msgpack || lacking="$lacking msgpack-c"
+    echo '#include <wslay/wslay.h>' | ${CC:-cc} -E - >/dev/null 2>&1 || lacking="$lacking wslay"
     case " $* " in *' test '*)
         for tool in node npm; do have "$tool" || lacking="$lacking $tool"; done
         pkg-config --exists cmocka 2>/dev/null || lacking="$lacking cmocka" ;;
