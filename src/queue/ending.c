@@ -136,30 +136,28 @@ static void settle_now(struct queue *q, struct item *i) {
     free(lines);
 }
 
-static const char webhook_waits[] =
-    "webhook: its delivery waits, this version does not deliver yet";
-
 /* -> SETTLING. The lease is ours and no attempt runs. */
 void settle(struct queue *q, struct item *i) {
     struct run *r = i->run;
     set_step(q, i, STEP_SETTLING);
-    if (i->has_webhook) run_log(q, r, "INFO", "%s", webhook_waits);
     r->flush_due_ms = 0;
     if (r->sent == r->stored) settle_now(q, i); /* else when the flush is answered */
 }
 
-static void count_ended(struct queue *q, const struct item *i) {
+/* Its end is durable, and with it the row of its webhook. */
+static void ended(struct queue *q, const struct item *i) {
     bool cancelled = i->verdict == VERDICT_CANCELLED;
     bool failed = i->verdict != VERDICT_RUNNER || i->run == NULL || i->run->result.error.len > 0;
     q->stats.completed++;
     if (i->no_store) sweep_later(q);
     q->stats.cancelled += cancelled;
     q->stats.failed += failed && !cancelled;
+    if (i->has_webhook && q->o.on_webhook != NULL) q->o.on_webhook(q->o.webhook_user, i->id);
 }
 
 void complete_answered(struct queue *q, struct item *i, const struct store_reply *r) {
     if (r->status == STORE_OK) {
-        count_ended(q, i);
+        ended(q, i);
         forget(q, i);
     } else if (store_failed(r)) {
         stick(q, i);
@@ -170,12 +168,9 @@ void complete_answered(struct queue *q, struct item *i, const struct store_reply
 
 static void end_now(struct queue *q, struct item *i, struct call *call) {
     struct store_complete c = ending_of(q, i);
-    struct store_log line = {i->id, c.completed_ms, SLICE("INFO"), slice_of(webhook_waits)};
     uint64_t ticket = ask(q, ASKED_END, i, call);
     if (ticket != 0) {
         i->given = true;
-        c.logs = &line;
-        c.nlogs = i->has_webhook ? 1 : 0;
         q->o.store->backend->finish_waiting(q->o.store, ticket, &c);
         return;
     }
@@ -194,7 +189,7 @@ void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *c
  * it will not run. */
 void end_answered(struct queue *q, struct item *i, struct ticket *t, const struct store_reply *r) {
     if (r->status == STORE_OK) {
-        count_ended(q, i);
+        ended(q, i);
         if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
         forget(q, i);
     } else if (store_failed(r)) {

@@ -161,6 +161,10 @@ struct queue_options {
     struct queue_runner runner;
     const char *node, *boot;
     uint64_t max_queue_length; /* of the server, this one included; 0: none */
+    /* A request with a webhook has ended, and its row in the outbox is durable. It may give the store operations; it must not
+     * call the queue. NULL: nobody asks. */
+    void (*on_webhook)(void *user, const char *id);
+    void *webhook_user;
 };
 
 struct queue *queue_new(

@@ -340,19 +340,38 @@ static void a_result_over_the_limit_fails_and_is_never_cut(void **state) {
     assert_int_equal(row_of(w, id)->usages, 1);
 }
 
-static void a_webhook_gets_its_row_with_the_result_and_a_log_line(void **state) {
+static const char *with_webhook(struct world *w) {
+    struct queue_submit in = plain();
+    in.webhook = SLICE("http://h/");
+    return submitted_in(w, &in);
+}
+
+static void a_webhook_gets_its_row_with_the_result_and_is_told_of_once_durable(void **state) {
     struct world *w = *state;
-    struct queue_submit in = {.endpoint = SLICE("a/b"),
-                              .owner = SLICE("o"),
-                              .input = SLICE("{}"),
-                              .webhook = SLICE("http://h/")};
-    uint64_t n = submit_in(w, &in);
-    settle_world(w);
-    const char *id = w->answers[n].id;
+    const char *id = with_webhook(w);
+    w->fail_next = 2; /* the store cannot write at first */
     finish(w, id, good());
+    for (unsigned k = 0; k < 2; k++) {
+        assert_int_equal(w->webhooks, 0);
+        pass(w, QUEUE_STORE_RETRY_MS);
+    }
     assert_int_equal(row_of(w, id)->outbox, 1);
-    assert_int_equal(row_of(w, id)->nlogs, 1);
-    assert_non_null(strstr(row_of(w, id)->logs[0].text, "webhook"));
+    assert_int_equal(row_of(w, id)->nlogs, 0);
+    assert_int_equal(w->webhooks, 1);
+    assert_string_equal(w->webhook_id, id);
+    submitted(w, 0, false); /* one without */
+    assert_int_equal(w->webhooks, 1);
+}
+
+static void a_webhook_of_what_was_cancelled_while_it_waited_is_told_of(void **state) {
+    struct world *w = *state;
+    w->capacity = 0;
+    const char *id = with_webhook(w);
+    assert_int_equal(ask_cancelled(w, id), QUEUE_OK);
+    settle_world(w);
+    assert_int_equal(row_of(w, id)->outbox, 1);
+    assert_int_equal(w->webhooks, 1);
+    assert_string_equal(w->webhook_id, id);
 }
 
 /* --- log lines */
@@ -772,7 +791,8 @@ int main(void) {
         T(a_late_result_of_an_old_attempt_is_dropped_and_counted),
         T(an_upstream_that_is_down_does_not_swallow_the_queue),
         T(a_result_over_the_limit_fails_and_is_never_cut),
-        T(a_webhook_gets_its_row_with_the_result_and_a_log_line),
+        T(a_webhook_gets_its_row_with_the_result_and_is_told_of_once_durable),
+        T(a_webhook_of_what_was_cancelled_while_it_waited_is_told_of),
         T(log_lines_are_seen_at_once_and_all_there_when_completed),
         T(log_lines_survive_a_failed_flush_in_order),
         T(log_lines_are_capped_in_length_count_and_sum),

@@ -641,6 +641,14 @@ static void on_ready(void *user, bool ok) {
     w->ready_ok = ok;
 }
 
+/* Its row is there when it is told of. */
+static void on_webhook(void *user, const char *id) {
+    struct world *w = user;
+    assert_int_equal(row_of(w, id)->outbox, 1);
+    w->webhooks++;
+    memcpy(w->webhook_id, id, strlen(id) + 1);
+}
+
 void world_start(struct world *w) {
     static unsigned boots;
     snprintf(w->boot, sizeof w->boot, "boot-%u", ++boots);
@@ -656,6 +664,8 @@ void world_start(struct world *w) {
                    .user = w},
         .node = "node",
         .boot = w->boot,
+        .on_webhook = on_webhook,
+        .webhook_user = w,
     };
     w->queue = queue_new(&o);
     assert_non_null(w->queue);

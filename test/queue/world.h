@@ -33,6 +33,8 @@ struct fake_row {
     uint32_t attempt, crashes;
     uint64_t seq, token;
     char boot[16];
+    unsigned webhooks; /* told of by the queue; the last one's id */
+    char webhook_id[STORE_ID_BYTES];
     int64_t created_ms, started_ms, completed_ms;
     unsigned http_status;
     char body[320], error[80], error_type[32], headers[96];
@@ -90,6 +92,8 @@ struct world {
     size_t nruns;
     unsigned started, cancels;
     char boot[16];
+    unsigned webhooks; /* told of by the queue; the last one's id */
+    char webhook_id[STORE_ID_BYTES];
     /* callers */
     struct answer answers[MAX_CALLS];
     uint64_t calls;
