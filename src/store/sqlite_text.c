@@ -180,7 +180,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_BODY] = "SELECT body FROM result WHERE seq = ?1",
     [ST_FILES_ALL] = FILES("", ""),
     [ST_FILES_OF_OWNER] = FILES("INDEXED BY file_owner", "owner = ?1 AND"),
-    [ST_FILES_EXPIRED] = FILES("INDEXED BY file_expires", "expires_ms > 0 AND"),
+    [ST_FILES_EXPIRED] = FILES("INDEXED BY file_expires", "expires_ms > 0 AND expires_ms < ?2 AND"),
     [ST_FILE_SUMS] = "SELECT owner, count(*), sum(bytes) FROM file GROUP BY owner ORDER BY owner",
     [ST_WEBHOOKS_ALL] = WEBHOOKS_PAGE(""),
     [ST_WEBHOOKS_OF_OWNER] = WEBHOOKS_PAGE("owner = ?1 AND"),

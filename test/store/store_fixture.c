@@ -9,7 +9,8 @@ static void keep_row(struct fixture *f, const struct store_row *row) {
     f->row = *row;
     struct slice *const fields[] = {
         &f->row.endpoint, &f->row.owner, &f->row.input,      &f->row.webhook, &f->row.headers,
-        &f->row.body,     &f->row.error, &f->row.error_type, &f->row.hint,    &f->row.tags};
+        &f->row.body,     &f->row.error, &f->row.error_type, &f->row.hint,    &f->row.tags,
+        &f->row.key_id};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         *fields[i] = arena_copy(&f->mem, *fields[i]);
 }
@@ -51,10 +52,14 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
     a->state = r->state;
     a->swept = r->swept;
     a->forget_ms = r->forget_ms;
+    a->count = r->count;
+    a->next = r->next;
+    a->more = r->more;
     f->order[f->nanswers++] = ticket;
     if (r->row != NULL) keep_row(f, r->row);
     if (r->logs != NULL) keep_logs(f, r);
     if (r->pending != NULL) keep_pending(f, r);
+    keep_given(f, r);
     if (f->on_answer != NULL) f->on_answer(f, ticket);
 }
 
@@ -139,22 +144,22 @@ enum store_status status_of(struct fixture *f, uint64_t ticket) {
     return f->answers[ticket].status;
 }
 
-static uint64_t begin(struct fixture *f) {
+uint64_t begin_giving(struct fixture *f) {
     assert_true(f->tickets + 1 < MAX_TICKETS);
     f->in_call = true;
     return ++f->tickets;
 }
 
-static uint64_t end(struct fixture *f) {
+uint64_t end_giving(struct fixture *f) {
     f->in_call = false;
     return f->tickets;
 }
 
 #define GIVE(f, name, ...)                                                         \
     do {                                                                           \
-        uint64_t ticket_ = begin(f);                                               \
+        uint64_t ticket_ = begin_giving(f);                                        \
         (f)->store->backend->name((f)->store, ticket_ __VA_OPT__(, ) __VA_ARGS__); \
-        return end(f);                                                             \
+        return end_giving(f);                                                      \
     } while (0)
 
 uint64_t give_submit(struct fixture *f, const struct store_submit *in) {
@@ -185,9 +190,10 @@ uint64_t give_retry(struct fixture *f, const char *id, uint32_t attempt, uint64_
     GIVE(f, retry, id, attempt, token, &lease, usage != NULL ? usage : &none, 2500);
 }
 
-uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token) {
+uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token,
+                      const struct store_usage *usage) {
     static const struct store_usage none;
-    GIVE(f, release, id, attempt, token, &none, 2600);
+    GIVE(f, release, id, attempt, token, usage != NULL ? usage : &none, 2600);
 }
 
 uint64_t give_complete(struct fixture *f, const struct store_complete *in) {
@@ -234,10 +240,6 @@ uint64_t ask_pending(struct fixture *f) {
 
 uint64_t give_ping(struct fixture *f) {
     GIVE(f, ping);
-}
-
-uint64_t give_note(struct fixture *f, const struct store_webhook_note *n) {
-    GIVE(f, webhook_note, n);
 }
 
 struct store_complete completion(const char *id, uint32_t attempt, uint64_t token) {

@@ -18,8 +18,8 @@ struct fixture;
 struct suite_backend {
     const char *name;
     const char *url;
-    /* Rows of `table` ("usage", "outbox", "result") that belong to the request, read past the store. "all usage", "all
-     * outbox" and "all large" (inputs, results, log lines) ask for no request. */
+    /* Rows of `table` ("ledger", "outbox", "result") that belong to the request, read past the store. "all ledger", "all
+     * outbox", "all large" (inputs, results, log lines) and "money" (of the ledger, that is known) ask for no request. */
     int64_t (*count)(struct fixture *f, const char *table, const char *id);
 };
 
@@ -31,8 +31,10 @@ struct answer {
     enum store_status status;
     uint64_t seq;
     enum store_state state;
-    size_t swept;
+    size_t swept, count;
     int64_t forget_ms;
+    uint64_t next;
+    bool more;
 };
 
 struct fixture {
@@ -52,6 +54,21 @@ struct fixture {
     size_t nlogs;
     const struct store_pending *pending;
     size_t npending;
+    const struct store_charge *charges;
+    size_t ncharges;
+    const struct store_sum *sums;
+    size_t nsums;
+    const struct store_request *requests;
+    size_t nrequests;
+    const struct store_file *files;
+    size_t nfiles;
+    const struct store_file_sum *file_sums;
+    size_t nfile_sums;
+    const struct store_webhook *webhooks;
+    size_t nwebhooks;
+    const struct store_key *keys;
+    size_t nkeys;
+    bool has_row; /* of the last answer with webhooks */
     /* health */
     unsigned health_changes;
     bool can_write;
@@ -77,7 +94,8 @@ uint64_t give_claim(struct fixture *f, const char *id, uint32_t attempt, const c
                     uint64_t token);
 uint64_t give_retry(struct fixture *f, const char *id, uint32_t attempt, uint64_t token,
                     uint64_t next, const struct store_usage *usage);
-uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token);
+uint64_t give_release(struct fixture *f, const char *id, uint32_t attempt, uint64_t token,
+                      const struct store_usage *usage);
 uint64_t give_complete(struct fixture *f, const struct store_complete *in);
 uint64_t give_finish(struct fixture *f, const char *id, uint32_t attempt, const char *boot);
 uint64_t give_end(struct fixture *f, const struct store_complete *in);
@@ -89,12 +107,42 @@ uint64_t ask_logs(struct fixture *f, const char *id);
 uint64_t ask_pending(struct fixture *f);
 uint64_t give_ping(struct fixture *f);
 
+/* store_given.c: the other operations. */
+uint64_t give_charges(struct fixture *f, const struct store_charge *rows, size_t n);
+uint64_t ask_ledger(struct fixture *f, const struct store_ledger_query *q);
+uint64_t ask_sums(struct fixture *f, const struct store_ledger_query *q);
+uint64_t ask_requests(struct fixture *f, const struct store_request_query *q);
+uint64_t give_drop(struct fixture *f, const char *id, struct slice owner);
+uint64_t give_file(struct fixture *f, const struct store_file *file);
+uint64_t give_whole(struct fixture *f, const struct store_file *file);
+uint64_t give_acl(struct fixture *f, const char *id, struct slice acl);
+uint64_t give_removal(struct fixture *f, const char *id);
+uint64_t ask_file(struct fixture *f, const char *id);
+uint64_t ask_files(struct fixture *f, const struct store_file_query *q);
+uint64_t ask_file_sums(struct fixture *f);
+uint64_t ask_waiting(struct fixture *f);
+uint64_t ask_webhook(struct fixture *f, const char *id);
+uint64_t ask_webhooks(struct fixture *f, const struct store_webhook_query *q);
 uint64_t give_note(struct fixture *f, const struct store_webhook_note *n);
+uint64_t give_replay(struct fixture *f, const char *id, struct slice owner, int64_t at_ms);
+uint64_t give_key(struct fixture *f, const struct store_key *k);
+uint64_t give_revocation(struct fixture *f, struct slice id, int64_t at_ms);
+uint64_t ask_keys(struct fixture *f);
+/* Keeps what the reply to one of these holds. */
+void keep_given(struct fixture *f, const struct store_reply *r);
+
+/* For each operation of the two files. */
+uint64_t begin_giving(struct fixture *f);
+uint64_t end_giving(struct fixture *f);
+
 /* Settles, then the answer's status. */
 enum store_status status_of(struct fixture *f, uint64_t ticket);
 /* A completion of attempt 1, token `token`, with a body. */
 struct store_complete completion(const char *id, uint32_t attempt, uint64_t token);
 /* "00000000-0000-4000-8000-%012u", in a buffer of its own for the last 16 calls. */
 const char *id_of(unsigned n);
+
+/* A read is promised to see only what was answered before it was given. */
+#define READ(f, ask) (fixture_settle(f), status_of(f, ask))
 
 #endif

@@ -6,9 +6,6 @@
 
 #define ID "11111111-2222-4333-8444-555555555555"
 
-/* A read is promised to see only what was answered before it was given. */
-#define READ(f, ask) (fixture_settle(f), status_of(f, ask))
-
 static bool text_is(struct slice s, const char *text) {
     return slice_is(s, text);
 }
@@ -180,8 +177,8 @@ static void claim_of_a_released_row_counts_no_crash(void **state) {
     struct fixture *f = *state;
     give_id(f, ID);
     give_claim(f, ID, 0, "boot-1", 7);
-    assert_int_equal(status_of(f, give_release(f, ID, 1, 8)), STORE_STALE);
-    assert_int_equal(status_of(f, give_release(f, ID, 1, 7)), STORE_OK);
+    assert_int_equal(status_of(f, give_release(f, ID, 1, 8, NULL)), STORE_STALE);
+    assert_int_equal(status_of(f, give_release(f, ID, 1, 7, NULL)), STORE_OK);
     assert_true(the_pending(f)->released && the_pending(f)->state == STORE_IN_PROGRESS);
     struct store_complete late = completion(ID, 1, 7);
     assert_int_equal(status_of(f, give_complete(f, &late)), STORE_STALE);
@@ -198,7 +195,7 @@ static void retry_replaces_the_token_and_records_usage(void **state) {
     give_claim(f, ID, 0, "boot-1", 7);
     assert_int_equal(status_of(f, give_retry(f, ID, 1, 6, 8, &u)), STORE_STALE);
     assert_int_equal(status_of(f, give_retry(f, ID, 2, 7, 8, &u)), STORE_STALE);
-    assert_int_equal(f->backend->count(f, "usage", ID), 0);
+    assert_int_equal(f->backend->count(f, "ledger", ID), 0);
     assert_int_equal(status_of(f, give_retry(f, ID, 1, 7, 8, &u)), STORE_OK);
     assert_int_equal(f->row.attempt, 2);
     assert_true(text_is(f->row.input, "{\"prompt\":\"hello\"}"));
@@ -207,7 +204,7 @@ static void retry_replaces_the_token_and_records_usage(void **state) {
     c = completion(ID, 2, 8);
     c.usage = u;
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
-    assert_int_equal(f->backend->count(f, "usage", ID), 2);
+    assert_int_equal(f->backend->count(f, "ledger", ID), 2);
     assert_int_equal(f->backend->count(f, "result", ID), 1);
 }
 
@@ -249,7 +246,7 @@ static void complete_writes_result_usage_and_outbox_together(void **state) {
     c.usage = (struct store_usage){true, SLICE("lab"), SLICE("m"), SLICE("{\"cost\":1}"), true, 12};
     c.token = 9; /* stale: none of the three */
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_STALE);
-    const char *const tables[] = {"result", "usage", "outbox"};
+    const char *const tables[] = {"result", "ledger", "outbox"};
     for (unsigned i = 0; i < 3; i++) assert_int_equal(f->backend->count(f, tables[i], ID), 0);
     c.token = 7;
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
@@ -265,7 +262,7 @@ static void complete_without_webhook_or_usage_writes_neither(void **state) {
     struct store_complete c = completion(ID, 1, 7);
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
     assert_int_equal(f->backend->count(f, "outbox", ID), 0);
-    assert_int_equal(f->backend->count(f, "usage", ID), 0);
+    assert_int_equal(f->backend->count(f, "ledger", ID), 0);
 }
 
 static void finish_waiting_ends_what_nobody_runs(void **state) {
@@ -437,7 +434,7 @@ static void sweep_leaves_usage_and_webhook_and_their_seq_is_not_given_again(void
     uint64_t t = give_sweep(f, 10, 100);
     assert_int_equal(status_of(f, t), STORE_OK);
     assert_int_equal(f->answers[t].swept, 2);
-    assert_int_equal(f->backend->count(f, "all usage", ""), 1);
+    assert_int_equal(f->backend->count(f, "all ledger", ""), 1);
     assert_int_equal(f->backend->count(f, "all outbox", ""), 2);
     assert_int_equal(f->backend->count(f, "all large", ""), 0);
     fixture_close(f);
@@ -667,5 +664,6 @@ int store_suite_run(const struct suite_backend *backend) {
     };
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tests[i].initial_state = (void *)(uintptr_t)backend;
-    return cmocka_run_group_tests_name(backend->name, tests, NULL, NULL);
+    return cmocka_run_group_tests_name(backend->name, tests, NULL, NULL) +
+           store_suite_ledger(backend) + store_suite_files(backend) + store_suite_webhooks(backend);
 }

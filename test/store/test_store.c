@@ -6,12 +6,13 @@
 
 static int64_t count_rows(struct fixture *f, const char *table, const char *id) {
     static const char *const texts[][2] = {
-        {"usage", "SELECT count(*) FROM ledger JOIN request USING(id) WHERE request.id = ?"},
+        {"ledger", "SELECT count(*) FROM ledger JOIN request USING(id) WHERE request.id = ?"},
         {"outbox",
          "SELECT count(*) FROM webhook_outbox JOIN request USING(seq) WHERE request.id = ?"},
         {"result", "SELECT count(*) FROM result JOIN request USING(seq) WHERE request.id = ?"},
-        {"all usage", "SELECT count(*) FROM ledger"},
+        {"all ledger", "SELECT count(*) FROM ledger"},
         {"all outbox", "SELECT count(*) FROM webhook_outbox"},
+        {"money", "SELECT count(cost_microusd) + count(charge_microusd) FROM ledger"},
         {"all large", "SELECT (SELECT count(*) FROM payload) + (SELECT count(*) FROM result)"
                       " + (SELECT count(*) FROM log)"},
     };
