@@ -1,5 +1,7 @@
 /* For operators: health, readiness, metrics from one table. */
 #include "api/call.h"
+#include "api/files.h"
+#include "api/webhooks.h"
 
 #include <stdio.h>
 
@@ -35,7 +37,10 @@ static const char *const surface_names[SERVED_KINDS] = {
     [SERVED_STATUS] = "status",  [SERVED_STATUS_STREAM] = "status_stream",
     [SERVED_RESULT] = "result",  [SERVED_CANCEL] = "cancel",
     [SERVED_DOCS] = "documents", [SERVED_OPS] = "operations",
-    [SERVED_PROXY] = "proxy",    [SERVED_NONE] = "none"};
+    [SERVED_FILES] = "files",    [SERVED_TOKENS] = "tokens",
+    [SERVED_REALTIME] = "realtime", [SERVED_PLATFORM] = "platform",
+    [SERVED_ADMIN] = "admin",    [SERVED_PROXY] = "proxy",
+    [SERVED_NONE] = "none"};
 
 static size_t one(const struct api *a) {
     return 1;
@@ -77,6 +82,18 @@ static struct queue_stats queue_stats_of(const struct api *a) {
     return s;
 }
 
+static struct webhooks_stats webhooks_stats_of(const struct api *a) {
+    struct webhooks_stats s;
+    webhooks_get_stats(a, &s);
+    return s;
+}
+
+static struct files_stats files_stats_of(const struct api *a) {
+    struct files_stats s;
+    files_get_stats(a, &s);
+    return s;
+}
+
 #define METRIC(fn, expr)                              \
     static double fn(const struct api *a, size_t i) { \
         return (double)(expr);                        \
@@ -101,12 +118,23 @@ METRIC(m_retried, queue_stats_of(a).retried)
 METRIC(m_recovered, queue_stats_of(a).recovered)
 METRIC(m_stale, queue_stats_of(a).stale_writes)
 METRIC(m_can_write, a->store_ok)
+METRIC(m_hooks_waiting, webhooks_stats_of(a).waiting)
+METRIC(m_hooks_running, webhooks_stats_of(a).running)
+METRIC(m_hooks_delivered, webhooks_stats_of(a).delivered)
+METRIC(m_hooks_failed, webhooks_stats_of(a).failed)
+METRIC(m_hooks_dead, webhooks_stats_of(a).dead + webhooks_stats_of(a).gone)
 METRIC(m_calls, upstream_stats(a, i).calls)
 METRIC(m_failures, upstream_stats(a, i).failures)
 METRIC(m_in_flight, upstream_stats(a, i).in_flight)
 METRIC(m_slot_waiting, upstream_stats(a, i).waiting)
 METRIC(m_able, upstream_stats(a, i).able)
 METRIC(m_log_dropped, log_dropped())
+METRIC(m_files, files_stats_of(a).files)
+METRIC(m_file_bytes, files_stats_of(a).bytes)
+METRIC(m_files_stored, files_stats_of(a).stored)
+METRIC(m_files_removed, files_stats_of(a).removed)
+METRIC(m_uploads, files_stats_of(a).running)
+METRIC(m_multipart, files_stats_of(a).multipart)
 
 static const struct metric metrics[] = {
     {"anyllm_uptime_seconds", "gauge", "time since the start", NULL, one, NULL, m_uptime},
@@ -136,6 +164,15 @@ static const struct metric metrics[] = {
      one, NULL, m_recovered},
     {"anyllm_queue_stale_writes_total", "counter", "late writes refused by their lease token", NULL,
      one, NULL, m_stale},
+    {"anyllm_webhooks_waiting", "gauge", "webhooks that wait for a try", NULL, one, NULL,
+     m_hooks_waiting},
+    {"anyllm_webhooks_running", "gauge", "tries to deliver one in progress", NULL, one, NULL,
+     m_hooks_running},
+    {"anyllm_webhooks_delivered_total", "counter", "webhooks delivered", NULL, one, NULL,
+     m_hooks_delivered},
+    {"anyllm_webhooks_failed_total", "counter", "tries that failed", NULL, one, NULL,
+     m_hooks_failed},
+    {"anyllm_webhooks_dead_total", "counter", "webhooks given up", NULL, one, NULL, m_hooks_dead},
     {"anyllm_store_can_write", "gauge", "1 while the store takes writes", NULL, one, NULL,
      m_can_write},
     {"anyllm_upstream_calls_total", "counter", "calls sent", "upstream", upstreams, upstream_label,
@@ -148,6 +185,15 @@ static const struct metric metrics[] = {
      upstream_label, m_slot_waiting},
     {"anyllm_upstream_able", "gauge", "1 while it can serve", "upstream", upstreams, upstream_label,
      m_able},
+    {"anyllm_files", "gauge", "files kept, with uploads that were begun", NULL, one, NULL, m_files},
+    {"anyllm_file_bytes", "gauge", "bytes of these, with what was promised them", NULL, one, NULL,
+     m_file_bytes},
+    {"anyllm_files_stored_total", "counter", "uploads completed", NULL, one, NULL, m_files_stored},
+    {"anyllm_files_removed_total", "counter", "files deleted or expired", NULL, one, NULL,
+     m_files_removed},
+    {"anyllm_uploads", "gauge", "uploads whose bytes come now", NULL, one, NULL, m_uploads},
+    {"anyllm_uploads_in_parts", "gauge", "uploads in parts that were begun and not completed", NULL,
+     one, NULL, m_multipart},
     {"anyllm_log_lines_dropped_total", "counter", "log lines that could not be written", NULL, one,
      NULL, m_log_dropped},
 };

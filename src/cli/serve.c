@@ -252,7 +252,9 @@ static int open_queue(struct server *s) {
                               .runner = api_runner(s->api),
                               .node = s->node,
                               .boot = s->boot,
-                              .max_queue_length = s->config->max_queue_length};
+                              .max_queue_length = s->config->max_queue_length,
+                              .on_webhook = webhooks_due,
+                              .webhook_user = s->api};
     s->queue = queue_new(&o);
     if (s->queue == NULL) return serve_refuse(EXIT_SYSTEM, "out of memory");
     api_set_queue(s->api, s->queue);
