@@ -2,6 +2,7 @@
 #include "net/session.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 /* An HTTP/1.1 status line as a whole, for those we send. */
 static const struct {
@@ -11,6 +12,7 @@ static const struct {
 #define L(code, text) \
     {code, {"HTTP/1.1 " #code " " text "\r\n", sizeof "HTTP/1.1 " #code " " text "\r\n" - 1}}
     L(200, "OK"),
+    L(101, "Switching Protocols"),
     L(201, "Created"),
     L(202, "Accepted"),
     L(204, "No Content"),
@@ -75,7 +77,7 @@ enum framing { LENGTH, STREAM };
 
 /* The head into server->out. */
 static void format_head(struct session *s, unsigned status, struct slice type, enum framing framing,
-                        size_t length) {
+                        uint64_t length) {
     struct buf *out = &s->server->out;
     const struct net_exchange *x = &s->x;
     struct slice headers = buf_slice(&x->headers);
@@ -166,6 +168,51 @@ void net_reply(struct net_exchange *x, unsigned status, struct slice content_typ
     session_answered(s);
 }
 
+void net_reply_file(struct net_exchange *x, unsigned status, struct slice content_type, int fd,
+                    uint64_t offset, uint64_t length) {
+    struct session *s = session_of(x);
+    if (!may_answer(x) || !check_headers(x, content_type)) {
+        close(fd);
+        return;
+    }
+    session_answering(s);
+    format_head(s, status, content_type, LENGTH, length);
+    struct buf *out = &s->server->out;
+    uv_buf_t head = uv_buf_init(out->base + out->start, (unsigned)buf_len(out));
+    bool bare = length == 0 || x->head->method == H1_HEAD || !has_body(status);
+    x->answer = out->failed ? ANSWER_LOST : ANSWER_WHOLE;
+    if (out->failed || bare) close(fd);
+    if (!out->failed && bare) answer_send(s, &head, 1);
+    if (!out->failed && !bare) file_begin(s, &head, fd, offset, length);
+    session_answered(s);
+}
+
+/* A body would stand between the head and what is the peer's own. */
+static bool may_upgrade(struct net_exchange *x) {
+    if (x->framing.done && x->head->minor > 0) return true;
+    session_fault(session_of(x), 400, "this request cannot be upgraded");
+    return false;
+}
+
+void net_upgrade(struct net_exchange *x, struct slice protocol) {
+    struct session *s = session_of(x);
+    if (!may_answer(x) || !may_upgrade(x)) return;
+    net_header(x, SLICE("Connection"), SLICE("Upgrade"));
+    net_header(x, SLICE("Upgrade"), protocol);
+    if (!check_headers(x, SLICE(""))) return;
+    session_answering(s);
+    x->keep = true; /* no other Connection */
+    format_head(s, 101, SLICE(""), STREAM, 0);
+    x->keep = false;
+    struct buf *out = &s->server->out;
+    uv_buf_t head = uv_buf_init(out->base + out->start, (unsigned)buf_len(out));
+    x->answer = out->failed ? ANSWER_LOST : ANSWER_TUNNEL;
+    s->state = TUNNEL;
+    if (!out->failed) answer_send(s, &head, 1);
+    buf_reset(&x->headers, 0);
+    session_answered(s);
+}
+
 void net_stream_begin(struct net_exchange *x, unsigned status, struct slice content_type) {
     struct session *s = session_of(x);
     if (!may_answer(x) || !check_headers(x, content_type)) return;
@@ -197,7 +244,7 @@ static size_t chunk_size(char out[20], size_t n) {
 
 bool net_stream_write(struct net_exchange *x, struct slice data) {
     struct session *s = session_of(x);
-    if (x->id == 0 || x->answer != ANSWER_STREAM) return true;
+    if (x->id == 0 || (x->answer != ANSWER_STREAM && x->answer != ANSWER_TUNNEL)) return true;
     if (data.len > 0 && x->head->method != H1_HEAD) {
         char size[20];
         uv_buf_t parts[3] = {uv_buf_init(size, (unsigned)chunk_size(size, data.len)),
@@ -211,7 +258,7 @@ bool net_stream_write(struct net_exchange *x, struct slice data) {
 
 void net_stream_end(struct net_exchange *x) {
     struct session *s = session_of(x);
-    if (x->id == 0 || x->answer != ANSWER_STREAM) return;
+    if (x->id == 0 || (x->answer != ANSWER_STREAM && x->answer != ANSWER_TUNNEL)) return;
     x->answer = ANSWER_WHOLE;
     uv_buf_t last = uv_buf_init("0\r\n\r\n", 5);
     if (x->chunked && x->head->method != H1_HEAD) answer_send(s, &last, 1);
@@ -220,8 +267,9 @@ void net_stream_end(struct net_exchange *x) {
 
 void net_stream_abort(struct net_exchange *x) {
     struct session *s = session_of(x);
-    if (x->id == 0 || (x->answer != ANSWER_STREAM && x->answer != ANSWER_NONE)) return;
-    if (x->answer == ANSWER_NONE) session_answering(s);
+    bool begun = x->answer == ANSWER_STREAM || x->answer == ANSWER_TUNNEL;
+    if (x->id == 0 || (!begun && x->answer != ANSWER_NONE)) return;
+    if (!begun) session_answering(s);
     x->answer = ANSWER_ABORTED;
     session_answered(s);
 }

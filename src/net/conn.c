@@ -2,6 +2,7 @@
 #include "net/tls.h"
 
 #include <errno.h>
+#include <sys/sendfile.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@ static void set_interest(struct net_conn *c) {
     int want = 0;
     if (c->reading) want |= UV_READABLE;
     if (c->watching) want |= UV_DISCONNECT;
-    if (c->connecting || buf_len(&c->out) > 0) want |= UV_WRITABLE;
+    if (c->connecting || c->filling || buf_len(&c->out) > 0) want |= UV_WRITABLE;
     if (want == c->interest || c->closing) return;
     c->interest = want;
     if (want == 0)
@@ -160,6 +161,20 @@ int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n) {
     return c->tls != NULL ? net_tls_write(c, parts, n) : net_conn_write_raw(c, parts, n);
 }
 
+ssize_t net_conn_send_file(struct net_conn *c, int fd, uint64_t at, size_t n) {
+    off_t from = (off_t)at;
+    if (c->closing) return UV_ECANCELED;
+    ssize_t sent = sendfile(c->fd, fd, &from, n);
+    if (sent > 0) c->written += (uint64_t)sent;
+    if (sent != 0) return sent > 0 ? sent : errno == EINTR ? UV_EAGAIN : -errno;
+    return UV_EOF;
+}
+
+void net_conn_fill(struct net_conn *c, bool yes) {
+    c->filling = yes;
+    set_interest(c);
+}
+
 /* --- events --- */
 
 static int socket_error(const struct net_conn *c) {
@@ -187,11 +202,17 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
         int error = socket_error(c);
         buf_reset(&c->out, 0);
         net_conn_fail(c, error < 0 ? error : UV_ECONNRESET);
+        if (c->filling && !c->closing) c->hooks->on_writable(c); /* who writes learns it so */
         return;
     }
     if (status < 0 || (events & UV_READABLE) != 0) read_some(c);
     if (!c->closing && (events & UV_DISCONNECT) != 0 && c->watching) net_conn_fail(c, UV_EOF);
-    if (!c->closing && (events & UV_WRITABLE) != 0) flush(c);
+    if (!c->closing && (events & UV_WRITABLE) != 0) {
+        if (c->filling && buf_len(&c->out) == 0)
+            c->hooks->on_writable(c);
+        else
+            flush(c);
+    }
     if (status < 0) set_interest(c);
 }
 

@@ -27,8 +27,9 @@ struct net_conn_hooks {
     /* The peer finished (UV_EOF) or the connection broke (another uv error, also of a write that was queued).
      * At most once; nothing is read afterwards. */
     void (*on_end)(struct net_conn *c, int status);
-    void (*on_flushed)(struct net_conn *c); /* some or all of the queue went out */
-    void (*on_closed)(struct net_conn *c);  /* the last hook; the memory may be freed */
+    void (*on_flushed)(struct net_conn *c);  /* some or all of the queue went out */
+    void (*on_writable)(struct net_conn *c); /* after net_conn_fill: nothing waits, more is taken */
+    void (*on_closed)(struct net_conn *c);   /* the last hook; the memory may be freed */
     /* TLS only: why is NULL when the handshake is done (once), else what TLS refused (static): the connection is then
      * without TLS, to be closed or lingered on. */
     void (*on_secure)(struct net_conn *c, const char *why);
@@ -46,7 +47,7 @@ struct net_conn {
     uint64_t written;            /* bytes accepted for writing since the start */
     int fd;
     int interest; /* what uv_poll was told */
-    bool is_tcp, connecting, reading, watching, ended, closing;
+    bool is_tcp, connecting, reading, watching, filling, ended, closing;
 };
 
 /* Takes over a socket; the struct must be zeroed. Afterwards net_conn_close is needed, and on_closed comes.
@@ -62,6 +63,12 @@ void net_conn_stop(struct net_conn *c); /* reads no more: back-pressure through 
 void net_conn_watch(struct net_conn *c);
 /* All parts, now or later, or a negative uv error (then the connection is of no more use). Never calls a hook. */
 int net_conn_write(struct net_conn *c, const uv_buf_t *parts, unsigned n);
+/* Plain connections with an empty queue: at most n bytes of a file go to the kernel directly. How many, UV_EAGAIN when it
+ * takes none, UV_EOF when the file has none, UV_EINVAL when the file cannot be sent so, or what is wrong. A broken
+ * connection raises SIGPIPE, which the process must ignore. */
+ssize_t net_conn_send_file(struct net_conn *c, int fd, uint64_t at, size_t n);
+/* From now on on_writable is called, once per turn of the loop, whenever the kernel would take more. */
+void net_conn_fill(struct net_conn *c, bool yes);
 /* Bytes accepted but not yet the kernel's. */
 static inline size_t net_conn_queued(const struct net_conn *c) {
     return buf_len(&c->out);

@@ -26,7 +26,8 @@ void exchange_clear(struct session *s) {
     x->body = SLICE("");
     x->user = NULL;
     x->answer = ANSWER_NONE;
-    x->bad_header = x->keep = x->chunked = x->drops = x->paused = false;
+    x->bad_header = x->keep = x->chunked = x->drops = x->paused = x->streams = x->held = false;
+    if (x->file >= 0) file_close(x);
     x->framing = (struct h1_body){.done = true};
 }
 

@@ -36,6 +36,7 @@ static void release(struct net_defer *d) {
     session_free(s->spare);
     buf_free(&s->out);
     buf_free(&s->fault_body);
+    free(s->piece);
     free(s->trusted);
     free(s->slots);
     free(s);

@@ -1,7 +1,7 @@
 /* The server side of HTTP/1.1: listeners, connections, exchanges (one request and its answer).
  *
- * The hooks are called on the loop's thread. For every exchange: on_head once; then on_request once, unless on_head
- * answered, the client left or the server found fault with the body (413, 408, 400: on_fault); then exactly one of
+ * The hooks are called on the loop's thread. For every exchange: on_head once; then on_request once, unless it was
+ * answered before, the client left or the server found fault with the body (413, 408, 400: on_fault); then exactly one of
  * on_done (a whole answer, the application's or the server's own, was handed to the kernel) or on_gone (the client left
  * or did not take its answer, the stream was aborted, the server was closed), last. After on_done/on_gone the exchange
  * and all slices of its request are gone. Answering never calls a hook before the answering function has returned;
@@ -115,9 +115,12 @@ uint64_t net_exchange_id(const struct net_exchange *x);
 struct net_exchange *net_exchange_find(struct net_server *s, uint64_t id);
 
 /* --- bodies that are not kept. Only within on_head: the body goes to on_body, net_body stays empty, and max_bytes stands in
- * place of max_body_bytes (413). Answering before the body is whole drops the rest as ever. */
+ * place of max_body_bytes (413, at the head when the length is told, else at the byte that crosses). A body of GET, HEAD and
+ * OPTIONS is dropped all the same. Answering before the body is whole, at any time, drops the rest as ever. */
 void net_stream_body(struct net_exchange *x, uint64_t max_bytes);
-/* Stops reading from the peer: back-pressure through TCP; the deadlines of a slow body stand still. For upgraded connections too. */
+/* Stops reading from the peer: back-pressure through TCP; the deadlines of a slow body stand still. Until net_body_resume
+ * neither on_body nor on_request comes (on_gone may). For upgraded connections too; without either it does nothing.
+ * Resuming calls no hook before it has returned. */
 void net_body_pause(struct net_exchange *x);
 void net_body_resume(struct net_exchange *x);
 
@@ -130,12 +133,15 @@ void net_reply(struct net_exchange *x, unsigned status, struct slice content_typ
 /* Streamed answer: chunked for HTTP/1.1, until close for 1.0. The head goes out at once. */
 void net_stream_begin(struct net_exchange *x, unsigned status, struct slice content_type);
 /* Whole answer whose body is `length` bytes of a file from `offset` on. The descriptor is taken over and closed in any case.
- * sendfile where the connection is plain. A file that ends too early ends the connection (on_gone). */
+ * sendfile where the connection is plain, for which SIGPIPE must be ignored; pieces of 64 KiB where it is not. For HEAD
+ * the body is left out. A file that ends too early or cannot be read resets the connection (on_gone). */
 void net_reply_file(struct net_exchange *x, unsigned status, struct slice content_type, int fd,
                     uint64_t offset, uint64_t length);
-/* 101: from now on the bytes both ways are the caller's own. What the peer sends comes by on_body; net_stream_write, _end and
+/* 101, with Connection, Upgrade and what net_header set: from now on the bytes both ways are the caller's own. What the peer
+ * sends comes by on_body, what it sent right behind its head too, never before this has returned; net_stream_write, _end and
  * _abort write and end as for a stream, unframed. A peer that finishes or breaks off is on_gone. No deadline but that of a peer
- * that does not read. Within on_request only. */
+ * that does not read; net_server_drain leaves it to the caller to end it. In on_head, on_request or later; a request of
+ * HTTP/1.0 or one whose body is not yet read gets a 400 instead. */
 void net_upgrade(struct net_exchange *x, struct slice protocol);
 /* One call = one chunk = one write to the socket if it takes it. False: more than write_high_bytes wait; on_drain follows. */
 bool net_stream_write(struct net_exchange *x, struct slice data);

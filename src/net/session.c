@@ -7,10 +7,6 @@
 
 #define TOO_MANY "too many connections"
 
-static void set_timer(struct session *s, uint64_t after_ms) {
-    net_timer_start(s->server->loop, &s->timer, after_ms);
-}
-
 /* --- answers --- */
 
 /* A body that is still to come: read and dropped when that is little and certain to come, else the connection ends. */
@@ -20,6 +16,7 @@ void session_answering(struct session *s) {
                    !s->x.head->expect_continue;
     if (!b->done && !certain) s->x.keep = false;
     if (s->server->draining) s->x.keep = false;
+    s->x.held = false;
     s->state = ANSWER;
 }
 
@@ -44,18 +41,16 @@ void session_fault(struct session *s, unsigned status, const char *reason) {
 
 /* --- HEAD --- */
 
-static void wait_for_head(struct session *s) {
+void session_next(struct session *s) {
     s->state = HEAD;
     s->guarded = false;
     s->scan = (struct h1_scan){0};
     s->idle = s->view.len == 0;
     if (!s->idle)
-        set_timer(s, s->server->limits.head_ms);
+        session_deadline(s, s->server->limits.head_ms);
     else
-        set_timer(s, s->server->draining ? SESSION_DRAIN_MS : s->server->limits.idle_ms);
+        session_deadline(s, s->server->draining ? SESSION_DRAIN_MS : s->server->limits.idle_ms);
 }
-
-static bool want_body(struct session *s);
 
 /* The head is whole: the first `used` bytes of the view. A body that lies whole behind it is copied with it. */
 static bool on_head(struct session *s, const struct h1_head *head, size_t used) {
@@ -78,9 +73,7 @@ static bool on_head(struct session *s, const struct h1_head *head, size_t used) 
     exchange_begin(s);
     server->hooks.on_head(x, server->user);
     if (s->state == CLOSED) return false;
-    if (x->answer == ANSWER_NONE) return want_body(s);
-    s->state = ANSWER;
-    return true;
+    return x->answer == ANSWER_NONE ? body_begin(s) : true;
 }
 
 static bool read_head(struct session *s) {
@@ -90,92 +83,13 @@ static bool read_head(struct session *s) {
     if (s->view.len == 0) return false;
     switch (h1_head(H1_REQUEST, s->view.ptr, s->view.len, &s->scan, head, &used, &err)) {
     case H1_MORE:
-        if (s->idle) set_timer(s, s->server->limits.head_ms);
+        if (s->idle) session_deadline(s, s->server->limits.head_ms);
         s->idle = false;
         return false;
     case H1_ERROR: session_fault(s, err.status, err.reason); return true;
     case H1_DONE: break;
     }
     return on_head(s, head, used);
-}
-
-/* --- BODY --- */
-
-static bool request_whole(struct session *s) {
-    struct net_server *server = s->server;
-    s->state = ANSWER;
-    server->hooks.on_request(&s->x, server->user);
-    return s->state != CLOSED;
-}
-
-static void refuse_body(struct session *s) {
-    char reason[64];
-    snprintf(reason, sizeof reason, "Body larger than %zu bytes", s->x.max_body_bytes);
-    session_fault(s, 413, reason);
-}
-
-static bool want_body(struct session *s) {
-    struct net_exchange *x = &s->x;
-    if (x->framing.done) return request_whole(s);
-    if (x->framing.left > x->max_body_bytes) {
-        refuse_body(s);
-        return true;
-    }
-    if (x->head->expect_continue && x->head->minor > 0 && s->view.len == 0) {
-        static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        uv_buf_t part = uv_buf_init((char *)line, sizeof line - 1);
-        answer_send(s, &part, 1);
-    }
-    if (x->answer == ANSWER_LOST) {
-        s->state = ANSWER;
-        return true;
-    }
-    s->state = BODY;
-    s->body_ms = net_now_ms(s->server->loop);
-    set_timer(s, s->server->limits.body_grace_ms);
-    return true;
-}
-
-/* Room for the whole body at once when it is announced and not large: a lie costs the peer a connection. */
-static bool add_to_body(struct session *s, struct slice data) {
-    struct net_exchange *x = &s->x;
-    if (x->drops) return true;
-    size_t all = x->framing.mode == H1_BODY_LENGTH ? data.len + (size_t)x->framing.left : data.len;
-    if (buf_len(&s->body) == 0 && all <= 2 * NET_READ_BYTES) buf_reserve(&s->body, all);
-    return buf_add(&s->body, data);
-}
-
-/* Consumes what the view has of the body. H1_MORE: all of it, and more must come. */
-static enum h1_result feed_body(struct session *s, bool keep) {
-    struct net_exchange *x = &s->x;
-    enum h1_result r = H1_MORE;
-    while (r == H1_MORE && s->view.len > 0) {
-        struct h1_error err = {0};
-        struct slice data;
-        size_t used = 0;
-        r = h1_body_feed(&x->framing, s->view.ptr, s->view.len, &used, &data, &err);
-        s->view = slice_from(s->view, used);
-        if (r == H1_ERROR) {
-            session_fault(s, err.status, err.reason);
-        } else if (x->framing.total > x->max_body_bytes) {
-            refuse_body(s);
-            return H1_ERROR;
-        } else if (keep && !add_to_body(s, data)) {
-            session_fault(s, 503, "out of memory");
-            return H1_ERROR;
-        }
-    }
-    return r;
-}
-
-static bool read_body(struct session *s) {
-    switch (feed_body(s, true)) {
-    case H1_MORE: return false;
-    case H1_ERROR: return true;
-    case H1_DONE: break;
-    }
-    s->x.body = buf_slice(&s->body);
-    return request_whole(s);
 }
 
 /* --- ANSWER --- */
@@ -188,7 +102,7 @@ static bool linger(struct session *s) {
     s->state = LINGER;
     s->view = SLICE("");
     s->linger_left = SESSION_LINGER_BYTES;
-    set_timer(s, SESSION_LINGER_MS);
+    session_deadline(s, SESSION_LINGER_MS);
     net_conn_shutdown(&s->conn);
     net_conn_read(&s->conn);
     return false;
@@ -207,6 +121,10 @@ static bool finish_answer(struct session *s) {
         if (s->state != CLOSED) s->state = FLUSH;
         return s->state != CLOSED;
     }
+    if (x->answer == ANSWER_FILE) {
+        file_send(s);
+        return x->answer != ANSWER_FILE && s->state != CLOSED;
+    }
     if (x->answer != ANSWER_WHOLE || net_conn_queued(&s->conn) > 0) return false;
     bool keep = x->keep && !s->half_closed, unread = !x->framing.done;
     struct h1_body framing = x->framing;
@@ -214,24 +132,18 @@ static bool finish_answer(struct session *s) {
     if (s->state == CLOSED) return false;
     if (!keep) return linger(s);
     if (!unread) {
-        wait_for_head(s);
+        session_next(s);
         return true;
     }
     s->state = DROP;
     s->x.framing = framing;
     s->x.max_body_bytes =
-        SIZE_MAX; /* small enough to be dropped: that was looked at before it was kept */
-    set_timer(s, s->server->limits.body_grace_ms);
+        UINT64_MAX; /* small enough to be dropped: that was looked at before it was kept */
+    session_deadline(s, s->server->limits.body_grace_ms);
     return true;
 }
 
-/* --- DROP, FLUSH --- */
-
-static bool drop_rest(struct session *s) {
-    if (feed_body(s, false) != H1_DONE) return s->state != DROP;
-    wait_for_head(s);
-    return true;
-}
+/* --- FLUSH --- */
 
 static bool flush_rest(struct session *s) {
     if (net_conn_queued(&s->conn) > 0) return false;
@@ -248,9 +160,10 @@ static void session_run(struct session *s) {
     while (go) {
         switch (s->state) {
         case HEAD: go = read_head(s); break;
-        case BODY: go = read_body(s); break;
+        case BODY: go = body_read(s); break;
         case ANSWER: go = finish_answer(s); break;
-        case DROP: go = drop_rest(s); break;
+        case TUNNEL: go = body_tunnel(s); break;
+        case DROP: go = body_drop(s); break;
         case FLUSH: go = flush_rest(s); break;
         case LINGER:
         case CLOSED: go = false; break;
@@ -259,12 +172,13 @@ static void session_run(struct session *s) {
     s->running = false;
 }
 
-/* A client that sends ahead is read from up to a bound; while it is not, only its leaving is heard. */
-static void throttle(struct session *s) {
+/* A client that sends ahead is read from up to a bound, one whose body is held not at all; while nothing is read, only
+ * its leaving is heard. */
+void session_throttle(struct session *s) {
     if (s->state == LINGER || s->state == CLOSED || s->half_closed) return;
     size_t ahead = buf_len(&s->in);
     if (ahead == 0) buf_reset(&s->in, 2048);
-    if (s->state == ANSWER && ahead > SESSION_AHEAD_BYTES)
+    if (s->x.held || (s->state == ANSWER && ahead > SESSION_AHEAD_BYTES))
         net_conn_watch(&s->conn);
     else
         net_conn_read(&s->conn);
@@ -278,7 +192,7 @@ static void resume(struct session *s) {
     session_run(s);
     if (s->state == LINGER || s->state == CLOSED) return;
     buf_consume(&s->in, before - s->view.len);
-    throttle(s);
+    session_throttle(s);
 }
 
 static void on_data(struct net_conn *c, const char *data, size_t len) {
@@ -301,14 +215,14 @@ static void on_data(struct net_conn *c, const char *data, size_t len) {
     if (s->view.len > 0 && !buf_add(&s->in, s->view))
         session_close(s);
     else
-        throttle(s);
+        session_throttle(s);
 }
 
 /* FIN from a client whose answer is already made only says that no further request comes. Otherwise it has left:
  * a client that half-closes its connection after the request counts as gone. */
 static void on_end(struct net_conn *c, int status) {
     struct session *s = (struct session *)c;
-    bool settled = s->state == FLUSH || (s->state == ANSWER && s->x.answer == ANSWER_WHOLE);
+    bool settled = s->state == FLUSH || s->x.answer == ANSWER_WHOLE || s->x.answer == ANSWER_FILE;
     if (status == UV_EOF && settled)
         s->half_closed = true;
     else
@@ -320,7 +234,7 @@ static void on_flushed(struct net_conn *c) {
     struct net_server *server = s->server;
     s->guarded = false;
     if (net_conn_queued(c) > 0) session_guard(s);
-    if (s->state == ANSWER && s->x.paused &&
+    if ((s->state == ANSWER || s->state == TUNNEL) && s->x.paused &&
         net_conn_queued(c) <= server->limits.write_high_bytes / 2) {
         s->x.paused = false;
         if (server->hooks.on_drain != NULL) server->hooks.on_drain(&s->x, server->user);
@@ -353,6 +267,11 @@ static void on_plain(struct net_conn *c) {
                   "this is an https address, the request came without TLS");
 }
 
+/* A file is being sent and the socket takes more of it. */
+static void on_writable(struct net_conn *c) {
+    resume((struct session *)c);
+}
+
 static void on_closed(struct net_conn *c) {
     struct session *s = (struct session *)c;
     struct net_server *server = s->server;
@@ -366,24 +285,13 @@ static void on_deferred(struct net_defer *d) {
 
 /* --- deadlines --- */
 
-static void body_late(struct session *s) {
-    const struct net_server_limits *l = &s->server->limits;
-    uint64_t allowed = l->body_grace_ms, passed = net_now_ms(s->server->loop) - s->body_ms;
-    if (l->body_min_bytes_per_s > 0) allowed += s->x.framing.total * 1000 / l->body_min_bytes_per_s;
-    if (passed < allowed) {
-        set_timer(s, allowed - passed);
-        return;
-    }
-    session_fault(s, 408, "Request body too slow");
-}
-
 /* The timer is set when something has to wait, again with every byte taken: when it fires, none was for that long.
  * A session whose answer is being made and that has nothing to send has no deadline: the timer of the state before is left
  * as it is (stopping and starting it would cost every request) and means nothing. */
 void session_guard(struct session *s) {
-    if (s->guarded || (s->state != ANSWER && s->state != FLUSH)) return;
+    if (s->guarded || (s->state != ANSWER && s->state != TUNNEL && s->state != FLUSH)) return;
     s->guarded = true;
-    set_timer(s, s->server->limits.write_stall_ms);
+    session_deadline(s, s->server->limits.write_stall_ms);
 }
 
 static void stalled(struct session *s) {
@@ -403,6 +311,7 @@ static void on_timer(struct net_timer *t) {
         break;
     case BODY: body_late(s); break;
     case ANSWER:
+    case TUNNEL:
     case FLUSH: stalled(s); break;
     case DROP:
     case LINGER: session_close(s); break;
@@ -415,6 +324,7 @@ static void on_timer(struct net_timer *t) {
 static const struct net_conn_hooks conn_hooks = {.on_data = on_data,
                                                  .on_end = on_end,
                                                  .on_flushed = on_flushed,
+                                                 .on_writable = on_writable,
                                                  .on_closed = on_closed,
                                                  .on_secure = on_secure,
                                                  .on_plain = on_plain};
@@ -430,6 +340,7 @@ struct session *session_new(struct net_server *server) {
     buf_init(&s->x.headers, H1_MAX_HEAD_BYTES);
     buf_init(&s->in, SESSION_MAX_IN_BYTES);
     buf_init(&s->body, server->limits.max_body_bytes + NET_READ_BYTES);
+    s->x.file = -1;
     exchange_clear(s);
     return s;
 }
@@ -457,7 +368,7 @@ struct session *session_open(struct net_server *server, int fd, bool is_tcp,
 
 void session_begin(struct session *s) {
     s->state = HEAD;
-    set_timer(s, s->server->limits.head_ms);
+    session_deadline(s, s->server->limits.head_ms);
     net_conn_read(&s->conn);
 }
 
@@ -485,5 +396,5 @@ void session_close(struct session *s) {
 
 /* Connections between two requests end soon; a request already on its way is still answered. */
 void session_drain(struct session *s) {
-    if (s->state == HEAD && buf_len(&s->in) == 0) set_timer(s, SESSION_DRAIN_MS);
+    if (s->state == HEAD && buf_len(&s->in) == 0) session_deadline(s, SESSION_DRAIN_MS);
 }

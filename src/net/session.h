@@ -2,8 +2,10 @@
  *
  *   HEAD   --head whole--> BODY                        --refused, broken or late--> ANSWER
  *   BODY   --body whole, on_request--> ANSWER          --too large, broken or late--> ANSWER
+ *   BODY   --answered before it was whole--> ANSWER
  *   ANSWER --whole answer with the kernel, on_done-->  HEAD (kept), DROP (body unread), LINGER (not kept)
- *   ANSWER --stream aborted, on_gone--> FLUSH
+ *   ANSWER --stream aborted or file too short, on_gone--> FLUSH
+ *   any with a request --net_upgrade--> TUNNEL         --ended or aborted--> ANSWER
  *   DROP   --rest of the body read--> HEAD
  *   FLUSH  --queue empty--> LINGER
  *   LINGER --peer finished, or time or bytes are up--> CLOSED
@@ -34,6 +36,8 @@
 enum answer {
     ANSWER_NONE,
     ANSWER_STREAM,
+    ANSWER_FILE, /* its head has gone out, the file is being sent */
+    ANSWER_TUNNEL,
     ANSWER_WHOLE,
     ANSWER_ABORTED,
     ANSWER_LOST /* a write failed: nobody will get it */
@@ -44,17 +48,22 @@ struct net_exchange {
     const struct h1_head *head;
     struct slice body;
     struct h1_body framing; /* how far the body has been read */
-    size_t max_body_bytes;
+    uint64_t max_body_bytes;
     struct arena arena;
     struct buf headers; /* ready lines for the answer */
     void *user;
     enum answer answer;
     bool bad_header, keep, chunked;
-    bool drops; /* GET, HEAD, OPTIONS: a body is read and dropped */
-    bool paused;
+    bool drops;   /* GET, HEAD, OPTIONS: a body is read and dropped */
+    bool streams; /* the body goes to on_body */
+    bool held;    /* net_body_pause: neither on_body nor on_request, nothing is read */
+    bool paused;  /* net_stream_write said so */
+    uint64_t held_ms;
+    int file; /* -1: none; what is left of it to send: */
+    uint64_t file_at, file_left;
 };
 
-enum session_state { HEAD, BODY, ANSWER, DROP, FLUSH, LINGER, CLOSED };
+enum session_state { HEAD, BODY, ANSWER, TUNNEL, DROP, FLUSH, LINGER, CLOSED };
 
 struct session {
     struct net_conn conn; /* first: hooks cast */
@@ -113,7 +122,15 @@ struct net_server {
     struct session *spare; /* for answers to connections that get no session */
     struct h1_head scratch;
     struct buf out, fault_body;
+    char *piece; /* SERVER_PIECE_BYTES of a file on their way; NULL until one was sent */
 };
+
+/* Of a file at a time where it has to pass through here: what a slow client keeps waiting at most. */
+#define SERVER_PIECE_BYTES 65536U
+
+static inline void session_deadline(struct session *s, uint64_t after_ms) {
+    net_timer_start(s->server->loop, &s->timer, after_ms);
+}
 
 /* exchange.c */
 /* Moves the request's bytes out of the view: `used` of the head, `body` behind it. False when out of memory. */
@@ -145,6 +162,26 @@ void session_answering(struct session *s);
 void session_answered(struct session *s);
 /* Looks after a peer that does not take its answer. */
 void session_guard(struct session *s);
+/* The connection is kept: waits for the next request. */
+void session_next(struct session *s);
+/* Reads on, or only waits for the peer's leaving, as the state wants it. */
+void session_throttle(struct session *s);
+
+/* body.c; each step is true when the state may have changed and the next is due */
+/* The head was not answered: what is there of the body, and whether there will be more. */
+bool body_begin(struct session *s);
+bool body_read(struct session *s);
+bool body_drop(struct session *s);
+bool body_tunnel(struct session *s);
+/* The deadline fired. */
+void body_late(struct session *s);
+
+/* file.c */
+/* The answer's head and what it tells of; takes the descriptor. */
+void file_begin(struct session *s, const uv_buf_t *head, int fd, uint64_t offset, uint64_t length);
+/* Sends what the peer takes of the file, and no more than is fair to the others. */
+void file_send(struct session *s);
+void file_close(struct net_exchange *x);
 
 /* answer.c */
 /* Formats the server's own answer, head and body, into server->out. */

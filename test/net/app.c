@@ -1,13 +1,47 @@
 #include "app.h"
 #include "wire_tls.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
+static void upgrade(struct app *a, struct net_exchange *x) {
+    a->waiting = net_exchange_id(x);
+    net_header(x, SLICE("X-Accept"), SLICE("it"));
+    net_upgrade(x, SLICE("tunnel"));
+}
+
 static void on_head(struct net_exchange *x, void *user) {
     struct app *a = user;
+    struct slice path = net_head(x)->path;
     a->heads++;
-    if (slice_is(net_head(x)->path, "/refuse")) net_reply(x, 401, SLICE("text/plain"), SLICE("no"));
+    if (slice_is(path, "/refuse")) net_reply(x, 401, SLICE("text/plain"), SLICE("no"));
+    if (slice_is(path, "/put")) {
+        a->waiting = net_exchange_id(x);
+        a->given = a->sum = 0;
+        net_stream_body(x, a->max_stream);
+        if (a->hold_head) net_body_pause(x);
+    }
+    if (slice_is(path, "/upgrade-at-head")) upgrade(a, x);
+}
+
+uint64_t app_sum(uint64_t sum, struct slice bytes) {
+    for (size_t i = 0; i < bytes.len; i++) sum = sum * 31 + (unsigned char)bytes.ptr[i];
+    return sum;
+}
+
+static void on_body(struct net_exchange *x, struct slice data, void *user) {
+    struct app *a = user;
+    assert_true(data.len > 0);
+    a->given += data.len;
+    a->pieces++;
+    a->sum = app_sum(a->sum, data);
+    if (a->hold) net_body_pause(x);
+    if (a->echo) net_stream_write(x, data);
+    if (a->end != NULL) a->end(x);
+    if (a->answer_at > 0 && a->given >= a->answer_at)
+        net_reply(x, 409, SLICE("text/plain"), SLICE("enough"));
 }
 
 static void big_answer(struct app *a, struct net_exchange *x) {
@@ -27,6 +61,19 @@ static void on_request(struct net_exchange *x, void *user) {
     memcpy(a->last_body, body.ptr, body.len < sizeof a->last_body ? body.len : sizeof a->last_body);
     assert_ptr_equal(net_exchange_find(a->server, net_exchange_id(x)), x);
     if (slice_is(path, "/later")) {
+        a->waiting = net_exchange_id(x);
+    } else if (slice_is(path, "/put")) {
+        char text[32];
+        assert_int_equal(body.len, 0);
+        snprintf(text, sizeof text, "%llu bytes", (unsigned long long)a->given);
+        net_reply(x, 201, SLICE("text/plain"), slice_of(text));
+    } else if (slice_is(path, "/file")) {
+        int fd = open(a->path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        net_reply_file(x, a->offset > 0 ? 206 : 200, SLICE("text/plain"), fd, a->offset, a->length);
+    } else if (slice_is(path, "/upgrade")) {
+        upgrade(a, x);
+    } else if (slice_is(path, "/upgrade-later")) {
         a->waiting = net_exchange_id(x);
     } else if (slice_is(path, "/big")) {
         big_answer(a, x);
@@ -75,6 +122,7 @@ static void on_fault(struct net_exchange *x, bool has_request, unsigned status, 
 static const struct net_server_hooks hooks = {
     .on_head = on_head,
     .on_request = on_request,
+    .on_body = on_body,
     .on_drain = on_drain,
     .on_done = on_done,
     .on_gone = on_gone,
@@ -127,7 +175,9 @@ int app_set_up(void **state) {
     struct app *a = calloc(1, sizeof *a);
     *state = a;
     if (a == NULL || net_loop_init(&a->loop) < 0) return -1;
+    signal(SIGPIPE, SIG_IGN); /* sendfile knows no other way */
     buf_init(&a->in, 64U << 20);
+    a->max_stream = UINT64_MAX;
     if (over_tls) set_up_tls(a);
     start(a, &(struct net_server_limits)NET_SERVER_LIMITS_DEFAULT);
     return 0;

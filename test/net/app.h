@@ -9,7 +9,11 @@
 /*   /echo        answers with the body at once        /later     answers when the test says so
  *   /refuse      401 in on_head                       /stream    begins a stream, the test goes on
  *   /big         body of app.big bytes                /header    a header value with CRLF in it
- *   /abort       a stream that breaks off             /none      204                            */
+ *   /abort       a stream that breaks off             /none      204
+ *   /put         the body by on_body, up to app.max_stream bytes; answers how many came
+ *   /file        app.length bytes of app.path from app.offset on
+ *   /upgrade     bytes both ways; what comes is sent back when app.echo is set
+ *   /upgrade-at-head, /upgrade-later: the same, from on_head; when the test says so              */
 struct app_pair { /* files with a certificate and its key */
     char dir[40], cert[64], key[64];
 };
@@ -26,6 +30,16 @@ struct app {
     bool fault_had_request, paused;
     uint64_t waiting; /* id of the latest /later or /stream exchange */
     struct buf in;    /* what the test's client read */
+    /* bodies that are given */
+    uint64_t max_stream, given, answer_at; /* answer_at: refused with 409 once so much came */
+    uint64_t sum;                          /* of the bytes given, by app_sum */
+    size_t pieces;
+    bool hold; /* on_body pauses, each time */
+    bool hold_head, echo;
+    void (*end)(struct net_exchange *x); /* called by on_body */
+    /* files */
+    const char *path;
+    uint64_t offset, length;
     char last_body[256];
     size_t last_body_len;
 };
@@ -37,6 +51,8 @@ int app_tear_down(void **state); /* fails when an exchange was begun and not end
 /* Another server with these limits in place of the first. */
 void app_restart(struct app *a, const struct net_server_limits *limits);
 struct net_exchange *app_waiting(struct app *a);
+/* Depends on the bytes and their order, not on how they were cut. */
+uint64_t app_sum(uint64_t sum, struct slice bytes);
 /* A connection on which `text` was sent. */
 int app_send(struct app *a, const char *text);
 /* The same, and read until `expected` came (into a->in, emptied before). */
