@@ -10,7 +10,7 @@ void keys_load(struct api *a);
 
 enum keys_result {
     KEYS_OK,
-    KEYS_NOT_FOUND,   /* no such key, or it was revoked before */
+    KEYS_NOT_FOUND,
     KEYS_CONFIGURED,  /* it stands in the configuration and goes with it */
     KEYS_FIRST,       /* there never was a key: the first one is made over the admin socket */
     KEYS_UNAVAILABLE, /* the store cannot write, or out of memory */
@@ -40,6 +40,7 @@ const char *keys_fault(const struct api *a, const struct keys_new *in);
  * copied. A caller answers what is not KEYS_OK with keys_refuse. */
 typedef void keys_done(struct call *c, const struct keys_made *m);
 void keys_create(struct call *c, const struct keys_new *in, keys_done *done);
+/* Once more is KEYS_OK too. */
 void keys_revoke(struct call *c, struct slice id, keys_done *done);
 /* In the shape of the errors that the route has. */
 void keys_refuse(struct call *c, enum keys_result r);

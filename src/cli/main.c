@@ -1,3 +1,4 @@
+#include "cli/admin.h"
 #include "cli/cli.h"
 
 #include <string.h>
@@ -24,6 +25,15 @@ static const struct command {
     {"status", cmd_status, "[OPTION…] REQUEST-ID", "say how a queued request stands", ""},
     {"result", cmd_result, "[OPTION…] REQUEST-ID", "print the answer of a completed request", ""},
     {"cancel", cmd_cancel, "[OPTION…] REQUEST-ID", "cancel a queued or running request", ""},
+    {"keys", cmd_keys, "create|list|revoke [OPTION…] [KEY-ID]",
+     "make, list and revoke the keys of the server on this machine",
+     "create prints the new key once, alone on standard output. revoke takes effect at once.\n"
+     "With no server running the command does the work itself.\n"},
+    {"usage", cmd_usage, "[OPTION…]", "say what was used and what it cost, of the same server",
+     "Costs are the upstreams', charges what the keys' owners owe; a + says that some calls' are\n"
+     "not known, and ? that none is. ERRORS are 5xx, REFUSED 4xx.\n"},
+    {"webhooks", cmd_webhooks, "list|replay [OPTION…] [REQUEST-ID|--all]",
+     "list deliveries of webhooks, try dead ones again", ""},
     {"version", cmd_version, "", "print the version", ""},
     {"help", cmd_help, "[COMMAND]", "print this list, or how to use a command", ""},
     {"engine-exec", cmd_engine_exec, "", NULL, ""},
@@ -37,6 +47,9 @@ static const char environment[] =
     "                             and to the server that FAL_BASE_URL names, and to no other\n"
     "\nExit codes: 0 done, 1 the request failed, 2 usage, 3 transport, 4 timed out,\n"
     "130 interrupted.\n";
+
+static const char exit_codes[] =
+    "\nExit codes: 0 done, 1 refused, 2 usage, 3 no way to the server, 4 timed out.\n";
 
 static const struct command *find(const char *name) {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -67,6 +80,8 @@ static void print_help(const struct command *c) {
            c->summary != NULL ? c->summary : "", c->more);
     if (cli_print_options(stdout, c->name)) {
         fputs(environment, stdout);
+    } else if (admin_print_options(stdout, c->name)) {
+        fputs(exit_codes, stdout);
     }
 }
 
