@@ -104,8 +104,10 @@ static int empty_tmp(int tmp) {
     unsigned removed = 0;
     for (struct dirent *e; err == 0 && (e = readdir(dir)) != NULL;) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        if (unlinkat(tmp, e->d_name, 0) == 0) removed++;
-        else if (errno != EISDIR) err = errno;
+        if (unlinkat(tmp, e->d_name, 0) == 0)
+            removed++;
+        else if (errno != EISDIR)
+            err = errno;
     }
     closedir(dir);
     if (removed > 0) log_line(LOG_INFO, "unfinished_uploads_removed", "files=%u", removed);
@@ -254,8 +256,10 @@ int disk_temp_commit(struct disk *d, struct disk_temp *t, const char *id, unsign
     int err = EVP_DigestFinal_ex(t->sha, sha256, NULL) == 1 ? 0 : ENOMEM;
     if (err == 0 && fsync(t->fd) != 0) err = errno;
     if (err == 0) err = make_visible(d, t, id);
-    if (err != 0) disk_temp_discard(d, t);
-    else temp_close(t);
+    if (err != 0)
+        disk_temp_discard(d, t);
+    else
+        temp_close(t);
     return err;
 }
 
@@ -271,8 +275,10 @@ int disk_open(struct disk *d, const char *id, int *fd, uint64_t *bytes) {
     if (*fd < 0) err = errno;
     close(shard);
     if (err != 0) return err;
-    if (fstat(*fd, &st) != 0) err = errno;
-    else if (!S_ISREG(st.st_mode)) err = DISK_PLANTED;
+    if (fstat(*fd, &st) != 0)
+        err = errno;
+    else if (!S_ISREG(st.st_mode))
+        err = DISK_PLANTED;
     if (err == 0) {
         *bytes = (uint64_t)st.st_size;
         return 0;

@@ -10,6 +10,7 @@
 #define JOIN_STEP_BYTES (16U << 20)
 #define COPY_BYTES (128U << 10)
 #define PAGE_IDS 256U
+#define BLOB_PREFIX_BYTES 256U
 
 struct join {
     size_t nparts, at;
@@ -41,13 +42,15 @@ struct blob_op {
         void (*info)(void *user, enum blob_status s, const struct blob_info *info);
         void (*fd)(void *user, enum blob_status s, int fd, uint64_t bytes);
         void (*data)(void *user, enum blob_status s, struct slice data);
+        void (*text)(void *user, enum blob_status s, char *text, size_t len);
         void (*status)(void *user, enum blob_status s);
         void (*page)(void *user, const char *const *ids, size_t n, bool last);
     } done;
     int fd;
     uint64_t bytes;
-    size_t max;
-    char *data;
+    size_t max, len;
+    char *data; /* what was read */
+    char prefix[BLOB_PREFIX_BYTES];
     struct join *join;
     struct list *list;
 };
@@ -118,8 +121,10 @@ static struct blob_op *op_new(struct blobs *b, const char *name, const char *id,
     o->name = name;
     o->answer = answer;
     o->fd = -1;
-    if (id != NULL && disk_id_ok(id)) memcpy(o->id, id, strlen(id) + 1);
-    else if (id != NULL) o->err = ENOENT;
+    if (id != NULL && disk_id_ok(id))
+        memcpy(o->id, id, strlen(id) + 1);
+    else if (id != NULL)
+        o->err = ENOENT;
     b->active++;
     return o;
 }
@@ -174,9 +179,12 @@ static void read_run(struct blob_job *j) {
     struct blob_op *o = (struct blob_op *)j;
     o->err = disk_open(&j->b->disk, o->id, &o->fd, &o->bytes);
     if (o->err != 0) return;
-    if (o->bytes > o->max) o->err = E2BIG; /* the caller's limit */
-    else if ((o->data = malloc((size_t)o->bytes + 1)) == NULL) o->err = ENOMEM;
-    else o->err = read_all(o->fd, o->data, (size_t)o->bytes);
+    if (o->bytes > o->max)
+        o->err = E2BIG; /* the caller's limit */
+    else if ((o->data = malloc((size_t)o->bytes + 1)) == NULL)
+        o->err = ENOMEM;
+    else
+        o->err = read_all(o->fd, o->data, (size_t)o->bytes);
     close(o->fd);
 }
 
@@ -190,6 +198,58 @@ void blob_read(struct blobs *b, const char *id, size_t max,
     o->done.data = done;
     o->user = user;
     o->max = max;
+    op_give(o);
+}
+
+/* --- read as base64: piece by piece, so that the bytes are never there twice */
+
+#define ENCODE_BYTES 24576U /* of a piece: a multiple of 3, so that only the last one is padded */
+
+static int encode(struct blob_op *o) {
+    unsigned char piece[ENCODE_BYTES];
+    size_t prefix = strlen(o->prefix);
+    memcpy(o->data, o->prefix, prefix);
+    o->len = prefix;
+    for (uint64_t left = o->bytes; left > 0;) {
+        size_t n = left < sizeof piece ? (size_t)left : sizeof piece;
+        int err = read_all(o->fd, (char *)piece, n);
+        if (err != 0) return err;
+        o->len += (size_t)EVP_EncodeBlock((unsigned char *)o->data + o->len, piece, (int)n);
+        left -= n;
+    }
+    return 0;
+}
+
+static void encode_run(struct blob_job *j) {
+    struct blob_op *o = (struct blob_op *)j;
+    o->err = disk_open(&j->b->disk, o->id, &o->fd, &o->bytes);
+    if (o->err != 0) return;
+    if (o->bytes > o->max)
+        o->err = E2BIG;
+    else if ((o->data = malloc(sizeof o->prefix + (size_t)(o->bytes + 2) / 3 * 4 + 1)) == NULL)
+        o->err = ENOMEM;
+    else
+        o->err = encode(o);
+    close(o->fd);
+}
+
+static void encode_answer(struct blob_op *o, enum blob_status s) {
+    char *text = s == BLOB_OK ? o->data : NULL;
+    if (s == BLOB_OK) o->data = NULL;
+    o->done.text(o->user, s, text, text != NULL ? o->len : 0);
+}
+
+void blob_read_base64(struct blobs *b, const char *id, size_t max, struct slice prefix,
+                      void (*done)(void *user, enum blob_status s, char *text, size_t len),
+                      void *user) {
+    struct blob_op *o = op_new(b, "read", id, encode_run, encode_answer);
+    o->done.text = done;
+    o->user = user;
+    o->max = max;
+    if (prefix.len < sizeof o->prefix)
+        memcpy(o->prefix, prefix.ptr, prefix.len);
+    else
+        o->err = EINVAL;
     op_give(o);
 }
 
@@ -272,8 +332,10 @@ static struct join *join_new(const char *const *parts, size_t nparts, int *err) 
     x->nparts = nparts;
     x->from = x->temp.fd = -1;
     for (size_t i = 0; i < nparts; i++) {
-        if (disk_id_ok(parts[i])) memcpy(x->ids[i], parts[i], strlen(parts[i]) + 1);
-        else *err = ENOENT;
+        if (disk_id_ok(parts[i]))
+            memcpy(x->ids[i], parts[i], strlen(parts[i]) + 1);
+        else
+            *err = ENOENT;
     }
     return x;
 }
@@ -343,8 +405,10 @@ static void list_ended(struct blob_job *j) {
     for (size_t i = 0; x != NULL && i < x->n; i++) ids[i] = x->ids[i];
     bool last = x == NULL || x->last;
     o->done.page(o->user, ids, x != NULL ? x->n : 0, last);
-    if (last) op_free(o);
-    else blob_job_give(j->b, j);
+    if (last)
+        op_free(o);
+    else
+        blob_job_give(j->b, j);
 }
 
 void blob_list(struct blobs *b,

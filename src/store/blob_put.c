@@ -59,8 +59,10 @@ static void put_free(struct blob_put *p) {
     net_defer_cancel(b->loop, &p->tell);
     free_pieces(p->first);
     free_pieces(p->flying);
-    if (p->prev != NULL) p->prev->next = p->next;
-    else b->puts = p->next;
+    if (p->prev != NULL)
+        p->prev->next = p->next;
+    else
+        b->puts = p->next;
     if (p->next != NULL) p->next->prev = p->prev;
     free(p);
     blob_ended(b);
@@ -87,8 +89,10 @@ static void put_run(struct blob_job *j) {
     if (p->job_err == 0) p->job_err = write_flying(p);
     if (!p->commit) return;
     p->info.bytes = p->temp.bytes;
-    if (p->job_err == 0) p->job_err = disk_temp_commit(d, &p->temp, p->id, p->info.sha256);
-    else disk_temp_discard(d, &p->temp);
+    if (p->job_err == 0)
+        p->job_err = disk_temp_commit(d, &p->temp, p->id, p->info.sha256);
+    else
+        disk_temp_discard(d, &p->temp);
 }
 
 static void put_discard(struct blob_job *j) {
@@ -188,8 +192,10 @@ struct blob_put *blob_put_begin(struct blobs *b, const char *id, const struct bl
     p->last = &p->first;
     p->temp.fd = -1;
     p->tell.run = tell_failed;
-    if (disk_id_ok(id)) memcpy(p->id, id, strlen(id) + 1);
-    else p->err = EINVAL; /* told by the first job */
+    if (disk_id_ok(id))
+        memcpy(p->id, id, strlen(id) + 1);
+    else
+        p->err = EINVAL; /* told by the first job */
     p->next = b->puts;
     if (b->puts != NULL) b->puts->prev = p;
     b->puts = p;

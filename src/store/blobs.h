@@ -59,6 +59,10 @@ void blob_get(struct blobs *b, const char *id,
 /* The whole blob into memory, not more than max (else BLOB_FULL); data is valid during done. */
 void blob_read(struct blobs *b, const char *id, size_t max,
                void (*done)(void *user, enum blob_status s, struct slice data), void *user);
+/* The same as text: the prefix (copied) and the bytes in base64. `text` is malloc's and the receiver's; NULL unless BLOB_OK. */
+void blob_read_base64(struct blobs *b, const char *id, size_t max, struct slice prefix,
+                      void (*done)(void *user, enum blob_status s, char *text, size_t len),
+                      void *user);
 void blob_delete(struct blobs *b, const char *id, void (*done)(void *user, enum blob_status s),
                  void *user); /* done may be NULL */
 /* Every blob's id, in any order, in pages; last: no more come. For the look at the start. What cannot be read is logged and left

@@ -467,6 +467,42 @@ static void reads_whole_blobs_up_to_a_limit(void **state) {
     assert_int_equal(read_blob(f, "five", 3).status, BLOB_NOT_FOUND);
 }
 
+static void got_text(void *user, enum blob_status s, char *text, size_t len) {
+    struct looking *l = user;
+    *l = (struct looking){s, -1, l->times + 1, len, text};
+}
+
+static void reads_as_base64_behind_a_prefix(void **state) {
+    struct fixture *f = *state;
+    static const size_t sizes[] = {0, 1, 2, 3, 24575, 24576, 24577, 100000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct looking l = {0};
+        struct putting p = {.left = sizes[i], .piece = 5000};
+        unsigned char *want = malloc(sizes[i] / 3 * 4 + 5);
+        begin(f, &p, "text");
+        feed(&p);
+        net_loop_run(&f->loop);
+        blob_read_base64(f->blobs, "text", sizes[i], SLICE("data:a/b;base64,"), got_text, &l);
+        net_loop_run(&f->loop);
+        assert_int_equal(l.times, 1);
+        assert_int_equal(l.status, BLOB_OK);
+        char *bytes = malloc(sizes[i] + 1);
+        for (size_t k = 0; k < sizes[i]; k++) bytes[k] = byte_at(sizes[i] - k);
+        int n = EVP_EncodeBlock(want, (unsigned char *)bytes, (int)sizes[i]);
+        assert_int_equal(l.bytes, n + 16);
+        assert_memory_equal(l.data, "data:a/b;base64,", 16);
+        assert_memory_equal(l.data + 16, want, (size_t)n);
+        free(bytes);
+        free(want);
+        free(l.data);
+    }
+    struct looking l = {0};
+    blob_read_base64(f->blobs, "text", 99999, SLICE(""), got_text, &l);
+    net_loop_run(&f->loop);
+    assert_int_equal(l.status, BLOB_FULL);
+    assert_null(l.data);
+}
+
 static struct putting join(struct fixture *f, const char *id, const char *const *parts, size_t n) {
     struct putting p = {.in_call = true};
     blob_join(f->blobs, id, parts, n, put_done, &p);
@@ -919,6 +955,7 @@ int main(void) {
         T(drops_begun_and_finishes_given_when_closed),
         T(removes_at_start_what_was_left_unfinished),
         T(reads_whole_blobs_up_to_a_limit),
+        T(reads_as_base64_behind_a_prefix),
         T(joins_in_the_order_given_and_removes_the_parts),
         T(joins_more_than_one_step),
         T(keeps_the_parts_when_one_is_missing),
