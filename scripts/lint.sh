@@ -102,10 +102,12 @@ check_options() {
         grep -qwE -- "$key" docs/configuration.md 2>/dev/null || echo "docs/configuration.md: the key $key is not documented"
         [ "$use" = USE_FILE ] || in_man_page "$(printf %s "$key" | tr _ -)"
     done <"$TMP/options"
-    # The client commands' options: {"name", "VALUE" or NULL, the commands …
-    sed -n 's/^ *{"\([a-z-]*\)", \(NULL\|"[^"]*"\), [A-Z_| ]*,.*/\1/p' src/cli/client_common.c >"$TMP/options"
-    [ -s "$TMP/options" ] || echo 'src/cli/client_common.c: no option table found'
-    while read -r flag; do in_man_page "$flag"; done <"$TMP/options"
+    # The client's and the operator's commands' options: {"name", "VALUE" or NULL, the commands …
+    for file in src/cli/client_common.c src/cli/admin_args.c; do
+        sed -n 's/^ *{"\([a-z-]*\)", \(NULL\|"[^"]*"\), [A-Z_| ]*,.*/\1/p' "$file" >"$TMP/options"
+        [ -s "$TMP/options" ] || echo "$file: no option table found"
+        while read -r flag; do in_man_page "$flag"; done <"$TMP/options"
+    done
 }
 
 in_man_page() {

@@ -94,6 +94,28 @@ static struct files_stats files_stats_of(const struct api *a) {
     return s;
 }
 
+static size_t usable_keys(const struct api *a) {
+    size_t n = 0;
+    for (size_t i = 0; i < keyring_count(a->keys); i++)
+        n += keyring_is_usable(a->keys, keyring_key(a->keys, i));
+    return n;
+}
+
+static size_t refusals(const struct api *a) {
+    return 3;
+}
+
+/* malformed: told by its form or its checksum, without a look at the keys. */
+static struct slice refusal_label(const struct api *a, size_t i) {
+    static const char *const names[] = {"malformed", "unknown", "ended"};
+    return slice_of(names[i]);
+}
+
+static uint64_t refused_keys(const struct api *a, size_t i) {
+    const struct keyring_stats *s = keyring_get_stats(a->keys);
+    return i == 0 ? s->malformed : i == 1 ? s->unknown : s->ended;
+}
+
 #define METRIC(fn, expr)                              \
     static double fn(const struct api *a, size_t i) { \
         return (double)(expr);                        \
@@ -104,6 +126,9 @@ METRIC(m_requests, a->requests[i])
 METRIC(m_errors, a->errors[i])
 METRIC(m_calls_running, limits_all_calls(a->limits))
 METRIC(m_limited, limits_counted(a->limits, (enum limit)(i + 1)))
+METRIC(m_keys, usable_keys(a))
+METRIC(m_key_lookups, keyring_get_stats(a->keys)->lookups)
+METRIC(m_keys_refused, refused_keys(a, i))
 METRIC(m_connections, net_server_get_stats(a->server)->connections)
 METRIC(m_accepted, net_server_get_stats(a->server)->accepted)
 METRIC(m_refused, net_server_get_stats(a->server)->refused)
@@ -145,6 +170,10 @@ static const struct metric metrics[] = {
     {"anyllm_calls", "gauge", "direct calls in progress", NULL, one, NULL, m_calls_running},
     {"anyllm_limited_total", "counter", "requests over a limit, answered 429", "limit", limit_kinds,
      limit_label, m_limited},
+    {"anyllm_keys", "gauge", "keys that open something", NULL, one, NULL, m_keys},
+    {"anyllm_key_lookups_total", "counter", "keys looked for", NULL, one, NULL, m_key_lookups},
+    {"anyllm_keys_refused_total", "counter", "keys refused", "reason", refusals, refusal_label,
+     m_keys_refused},
     {"anyllm_connections", "gauge", "open connections", NULL, one, NULL, m_connections},
     {"anyllm_connections_accepted_total", "counter", "connections accepted", NULL, one, NULL,
      m_accepted},

@@ -54,11 +54,6 @@ void admin_add_query(struct buf *path, const char *name, const char *value);
 /* With --json: prints the answer as it is and returns true. */
 bool admin_print_json(const struct admin_args *args, const yyjson_doc *answer);
 
-/* --- admin_serve.c */
-/* The small server, in a process of its own that holds the folder's lock. Listens on `socket_name` in the data folder, then
- * writes one byte to ready_fd; ends with SIGTERM. Returns the exit code. */
-int admin_serve(const struct config *c, const char *socket_name, int ready_fd);
-
 /* --- columns.c: columns for people */
 #define COLUMNS_MAX 12
 struct columns {

@@ -123,7 +123,7 @@ static int run_helper(struct admin *a, int ready_fd, pid_t parent) {
         return CLI_FAILED;
     }
     log_set_level(LOG_ERROR);
-    return admin_serve(a->config, OWN_SOCKET, ready_fd);
+    return serve_operator(a->config, OWN_SOCKET, ready_fd);
 }
 
 /* The helper says why it could not start. */

@@ -46,4 +46,9 @@ bool serve_may_hold_keys(const char *data_dir);
 /* "localhost:8787" gives 127.0.0.1, "[::1]:8787" gives ::1. False for what is no address with a port. */
 bool serve_split_address(const char *text, char host[SERVE_HOST_BYTES], uint16_t *port);
 
+/* --- serve_operator.c: the small server of an operator's command where no other runs, in a process of its own that holds the
+ * folder's lock. Listens on `socket_name` in the data folder, then writes one byte to ready_fd; ends with SIGTERM. Returns 0, or
+ * 1 when it has said why it cannot. */
+int serve_operator(const struct config *c, const char *socket_name, int ready_fd);
+
 #endif

@@ -1,12 +1,12 @@
 /* The small server of an operator's command: the store and the operator's routes, on one Unix socket. No model is called, no
  * request run, no webhook delivered. */
-#include "cli/admin.h"
-
 #include "api/api.h"
 #include "cli/serve.h"
 #include "store/desk.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,7 +25,7 @@ struct small {
 
 static int refuse(struct small *s, const char *what) {
     fprintf(stderr, "anyllm: %s\n", what);
-    return s->code = CLI_FAILED;
+    return s->code = 1;
 }
 
 /* --- the end: callers, then the store, then the loop */
@@ -102,7 +102,7 @@ static int open_rooms(struct small *s) {
     return 0;
 }
 
-int admin_serve(const struct config *c, const char *socket_name, int ready_fd) {
+int serve_operator(const struct config *c, const char *socket_name, int ready_fd) {
     struct small s = {.config = c,
                       .socket_name = socket_name,
                       .ready_fd = ready_fd,
