@@ -185,7 +185,7 @@ static void add_call(struct call *c, const struct llm_result *r, unsigned http_s
                      const struct store_usage *u) {
     int64_t now = clock_wall_ms(c->api->clock);
     struct store_charge row = {.kind = kind_of(c),
-                               .owner = c->who.owner,
+                               .owner = identity_owner(&c->who),
                                .key_id = c->who.key_id,
                                .endpoint = endpoint_of(c),
                                .started_ms = now - (int64_t)r->took_ms,

@@ -127,6 +127,18 @@ static void tokens_are_those_that_the_upstream_told_well(void **state) {
     assert_int_equal(fill(&any, plain, u, false).completion_tokens, 0);
 }
 
+static void dollars_have_six_decimals(void **state) {
+    struct buf b;
+    buf_init(&b, 64);
+    billing_add_usd(&b, 0);
+    buf_addc(&b, ' ');
+    billing_add_usd(&b, 560);
+    buf_addc(&b, ' ');
+    billing_add_usd(&b, 1234567890);
+    assert_true(slice_is(buf_slice(&b), "0.000000 0.000560 1234.567890"));
+    buf_free(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(any_llm_is_charged_by_request, set_up),
@@ -135,6 +147,7 @@ int main(void) {
         cmocka_unit_test_setup(what_failed_is_charged_0_and_keeps_its_cost, set_up),
         cmocka_unit_test_setup(nobody_pays_premium_for_the_fallback, set_up),
         cmocka_unit_test_setup(absurd_amounts_do_not_overflow, set_up),
+        cmocka_unit_test(dollars_have_six_decimals),
         cmocka_unit_test_setup(tokens_are_those_that_the_upstream_told_well, set_up),
     };
     return cmocka_run_group_tests_name("api_billing", tests, NULL, NULL);
