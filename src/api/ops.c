@@ -1,5 +1,5 @@
 /* For operators: health, readiness, metrics from one table. */
-#include "api/call.h"
+#include "api/ledger.h"
 #include "api/files.h"
 #include "api/webhooks.h"
 
@@ -153,6 +153,9 @@ METRIC(m_failures, upstream_stats(a, i).failures)
 METRIC(m_in_flight, upstream_stats(a, i).in_flight)
 METRIC(m_slot_waiting, upstream_stats(a, i).waiting)
 METRIC(m_able, upstream_stats(a, i).able)
+METRIC(m_ledger_waiting, ledger_get_stats(a).waiting)
+METRIC(m_ledger_written, ledger_get_stats(a).written)
+METRIC(m_ledger_lost, ledger_get_stats(a).lost)
 METRIC(m_log_dropped, log_dropped())
 METRIC(m_files, files_stats_of(a).files)
 METRIC(m_file_bytes, files_stats_of(a).bytes)
@@ -223,6 +226,12 @@ static const struct metric metrics[] = {
     {"anyllm_uploads", "gauge", "uploads whose bytes come now", NULL, one, NULL, m_uploads},
     {"anyllm_uploads_in_parts", "gauge", "uploads in parts that were begun and not completed", NULL,
      one, NULL, m_multipart},
+    {"anyllm_ledger_rows_waiting", "gauge", "direct calls not yet in the ledger", NULL, one, NULL,
+     m_ledger_waiting},
+    {"anyllm_ledger_rows_written_total", "counter", "direct calls written to the ledger", NULL, one,
+     NULL, m_ledger_written},
+    {"anyllm_ledger_rows_lost_total", "counter", "of direct calls, given up: the store did not write",
+     NULL, one, NULL, m_ledger_lost},
     {"anyllm_log_lines_dropped_total", "counter", "log lines that could not be written", NULL, one,
      NULL, m_log_dropped},
 };
