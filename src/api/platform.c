@@ -88,7 +88,10 @@ static void add_key(struct buf *b, const struct keyring_key *k, bool creator) {
     buf_puts(b, ",\"alias\":");
     json_add_string(b, k->alias, true);
     buf_printf(b, ",\"scope\":\"%s\",", k->scope == SCOPE_ADMIN ? "ADMIN" : "API");
-    platform_add_time(b, "created_at", k->created_ms);
+    if (k->created_ms != 0)
+        platform_add_time(b, "created_at", k->created_ms);
+    else /* it stands in the configuration */
+        buf_puts(b, "\"created_at\":null");
     if (creator) {
         buf_puts(b, ",\"creator_nickname\":");
         json_add_string(b, k->owner, true);

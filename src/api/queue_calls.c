@@ -187,6 +187,7 @@ static struct queue_submit submit_of(struct call *c) {
     const struct config_limits *limits = c->who.limits;
     return (struct queue_submit){.endpoint = c->app,
                                  .owner = c->who.owner,
+                                 .key_id = c->who.key_id,
                                  .input = net_body(c->x).len > 0 ? net_body(c->x) : SLICE("{}"),
                                  .priority = o->low_priority ? 1 : 0,
                                  .no_retry = o->no_retry,
@@ -270,6 +271,11 @@ static void result_done(void *user, uint64_t ticket, const struct queue_reply *r
     if (c == NULL) return;
     if (r->code != QUEUE_OK) {
         call_queue_refusal(c, r->code);
+        return;
+    }
+    if (r->row->body.len == 0) { /* no result is empty: by the platform API's deletion */
+        call_error(c, 410, "payload_deleted",
+                   SLICE("The input and the result of this request were deleted."));
         return;
     }
     replay_headers(c, r->row->headers);
