@@ -170,8 +170,7 @@ enum statement {
     ST_READ_WEBHOOK,
     ST_READ_KEYS,
     ST_READER, /* the reader's end here */
-    ST_LEDGER_AT = ST_READER,
-    ST_LEDGER_ALL,
+    ST_LEDGER_ALL = ST_READER,
     ST_LEDGER_OF_OWNER,
     ST_LEDGER_OF_ID,
     ST_SUMS_ALL,
@@ -235,6 +234,7 @@ struct sqlite_store {
 
     /* The writer's alone. */
     uint64_t next_seq;
+    uint32_t next_charge; /* tells apart rows of the ledger of one millisecond */
     int wal_frames; /* as the last COMMIT left the WAL */
     int checkpoint_pages, checkpoint_at;
     bool can_write;

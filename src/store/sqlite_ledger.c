@@ -36,9 +36,22 @@ static void put_usage(struct binder *b, const struct store_usage *u) {
     put_count(b, u->reasoning_tokens);
 }
 
-int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
-                          int64_t at_ms, unsigned http_status, const struct store_usage *u) {
-    if (!u->present) return SQLITE_OK;
+/* A row's n: when, and a number that tells apart. Times are positive and below 2 to the power of 43 (the year 2248). */
+#define NUMBER_BITS 20
+#define NUMBER_MAX ((1LL << NUMBER_BITS) - 1)
+#define TIME_MAX ((1LL << (63 - NUMBER_BITS)) - 1)
+
+static int64_t place(int64_t at_ms, int64_t number) {
+    int64_t t = at_ms < 0 ? 0 : at_ms > TIME_MAX ? TIME_MAX : at_ms;
+    return t << NUMBER_BITS | (number & NUMBER_MAX);
+}
+
+static void put_place(struct binder *b, struct sqlite_store *s, int64_t at_ms) {
+    put_int(b, place(at_ms, s->next_charge++));
+}
+
+static int add_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
+                       int64_t at_ms, unsigned http_status, const struct store_usage *u) {
     struct binder b = start(s, ST_ATTEMPT_CHARGE);
     put_int(&b, seq);
     put_int(&b, attempt);
@@ -46,6 +59,7 @@ int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt,
     put_int(&b, at_ms);
     put_int(&b, http_status);
     put_usage(&b, u);
+    put_place(&b, s, at_ms);
     return run(&b);
 }
 
@@ -61,13 +75,39 @@ static int add(struct sqlite_store *s, const struct store_charge *c) {
     put_int(&b, c->at_ms);
     put_int(&b, c->http_status);
     put_usage(&b, &c->usage);
+    put_place(&b, s, c->at_ms);
     return run(&b);
+}
+
+/* A clock that was set back can find its place taken: the next one is free, or one soon after. */
+static bool is_taken(int rc) {
+    return rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_ROWID;
+}
+
+int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
+                          int64_t at_ms, unsigned http_status, const struct store_usage *u) {
+    int rc = SQLITE_OK;
+    if (!u->present) return rc;
+    for (int64_t tries = 0; tries <= NUMBER_MAX; tries++) {
+        rc = add_attempt(s, seq, attempt, started_ms, at_ms, http_status, u);
+        if (!is_taken(rc)) break;
+    }
+    return rc;
+}
+
+static int add_somewhere(struct sqlite_store *s, const struct store_charge *c) {
+    int rc = SQLITE_OK;
+    for (int64_t tries = 0; tries <= NUMBER_MAX; tries++) {
+        rc = add(s, c);
+        if (!is_taken(rc)) break;
+    }
+    return rc;
 }
 
 int sqlite_ledger_add(struct sqlite_store *s, struct op *op) {
     int rc = SQLITE_OK;
     for (size_t i = 0; i < op->in.charges.n && rc == SQLITE_OK; i++)
-        rc = add(s, &op->in.charges.rows[i]);
+        rc = add_somewhere(s, &op->in.charges.rows[i]);
     return rc;
 }
 
@@ -98,16 +138,22 @@ static bool chosen(const struct store_ledger_query *q, struct slice endpoint) {
     return q->nendpoints == 0;
 }
 
-static int64_t last_ms(int64_t to_ms) {
-    return to_ms > 0 ? to_ms - 1 : INT64_MAX;
+/* Of from_ms <= t < to_ms, where 0 is open: as places. */
+static int64_t first_place(int64_t from_ms) {
+    return place(from_ms, 0);
 }
 
-static void put_query(struct binder *b, const struct store_ledger_query *q, int64_t to_ms) {
+static int64_t last_place(int64_t to_ms) {
+    return place(to_ms > 0 ? to_ms - 1 : INT64_MAX, NUMBER_MAX);
+}
+
+static void put_query(struct binder *b, const struct store_ledger_query *q) {
+    int64_t last = last_place(q->to_ms);
     put_text(b, q->owner);
     put_text(b, q->key_id);
     put_text(b, q->id);
-    put_int(b, q->from_ms > 0 ? q->from_ms : INT64_MIN);
-    put_int(b, to_ms);
+    put_int(b, first_place(q->from_ms));
+    put_int(b, q->after != 0 && (int64_t)q->after <= last ? (int64_t)q->after - 1 : last);
 }
 
 static void take_usage(struct op *op, sqlite3_stmt *st, int column, struct store_usage *u) {
@@ -145,16 +191,6 @@ static struct slice borrow_text(sqlite3_stmt *st, int column) {
     return slice_make(text, (size_t)sqlite3_column_bytes(st, column));
 }
 
-/* When the row with this number ended: the next page begins below it. SQLITE_DONE: there is none. */
-static int ended_at(struct sqlite_store *s, uint64_t n, int64_t *at_ms) {
-    struct binder b = start(s, ST_LEDGER_AT);
-    put_int(&b, (int64_t)n);
-    int rc = next(&b);
-    if (rc == SQLITE_ROW) *at_ms = sqlite3_column_int64(b.st, 0);
-    finish(&b);
-    return rc;
-}
-
 /* One more than the page tells that there is another. */
 static int take_charges(struct op *op, struct binder *b) {
     const struct store_ledger_query *q = &op->in.ledger;
@@ -181,18 +217,10 @@ static int take_charges(struct op *op, struct binder *b) {
 
 int sqlite_ledger(struct sqlite_store *s, struct op *op) {
     const struct store_ledger_query *q = &op->in.ledger;
-    int64_t to_ms = last_ms(q->to_ms), after_ms = INT64_MAX;
-    if (q->after != 0) {
-        int rc = ended_at(s, q->after, &after_ms);
-        if (rc != SQLITE_ROW) return rc;
-        if (after_ms < to_ms) to_ms = after_ms;
-    }
     struct binder b = start(s, q->id.len > 0      ? ST_LEDGER_OF_ID
                                : q->owner.len > 0 ? ST_LEDGER_OF_OWNER
                                                   : ST_LEDGER_ALL);
-    put_query(&b, q, to_ms);
-    put_int(&b, after_ms);
-    put_int(&b, q->after != 0 ? (int64_t)q->after : INT64_MAX);
+    put_query(&b, q);
     int rc = take_charges(op, &b);
     finish(&b);
     return rc;
@@ -240,7 +268,7 @@ static int take_sums(struct op *op, struct binder *b) {
 int sqlite_ledger_sums(struct sqlite_store *s, struct op *op) {
     const struct store_ledger_query *q = &op->in.ledger;
     struct binder b = start(s, q->owner.len > 0 ? ST_SUMS_OF_OWNER : ST_SUMS_ALL);
-    put_query(&b, q, last_ms(q->to_ms));
+    put_query(&b, q);
     put_int(&b, q->bucket_ms > 0 ? q->bucket_ms : INT64_MAX);
     int rc = take_sums(op, &b);
     finish(&b);
@@ -264,8 +292,8 @@ static void put_requests(struct binder *b, const struct store_request_query *q) 
     put_text(b, q->owner);
     put_text(b, q->endpoint);
     put_text(b, q->id);
-    put_int(b, q->from_ms > 0 ? q->from_ms : INT64_MIN);
-    put_int(b, last_ms(q->to_ms));
+    put_int(b, first_place(q->from_ms));
+    put_int(b, last_place(q->to_ms));
     put_int(b, statuses[q->status][0]);
     put_int(b, statuses[q->status][1]);
     put_int(b, (int64_t)page(q->limit) + 1);
@@ -285,14 +313,15 @@ static int take_part(struct sqlite_store *s, struct op *op, enum statement n, in
 static int take_request(struct sqlite_store *s, struct op *op, sqlite3_stmt *st,
                         struct store_request *r) {
     unsigned parts = op->in.requests.parts;
-    int64_t seq = sqlite3_column_int64(st, 1);
-    *r = (struct store_request){.created_ms = sqlite3_column_int64(st, 4)};
-    take_id(r->id, st, 2);
-    r->endpoint = take_text(op, st, 3);
-    r->started_ms = sqlite3_column_int64(st, 5);
-    r->ended_ms = sqlite3_column_int64(st, 6);
-    r->http_status = (unsigned)sqlite3_column_int64(st, 7);
-    if (sqlite3_column_int(st, 0) != 0) return SQLITE_OK; /* a direct call */
+    bool direct = sqlite3_column_int(st, 1) != 0;
+    int64_t seq = sqlite3_column_int64(st, 2);
+    *r = (struct store_request){.created_ms = sqlite3_column_int64(st, 5)};
+    take_id(r->id, st, 3);
+    r->endpoint = take_text(op, st, 4);
+    r->started_ms = sqlite3_column_int64(st, 6);
+    r->ended_ms = sqlite3_column_int64(st, 7);
+    r->http_status = (unsigned)sqlite3_column_int64(st, 8);
+    if (direct) return SQLITE_OK;
     int rc = parts & STORE_INPUT ? take_part(s, op, ST_INPUT, seq, &r->input) : SQLITE_OK;
     if (rc == SQLITE_OK && parts & STORE_RESULT) rc = take_part(s, op, ST_BODY, seq, &r->output);
     return rc;

@@ -138,14 +138,16 @@ static int prepare(struct opening *o, sqlite3 *db, enum statement from, enum sta
 }
 
 /* The webhooks outlive requests: their seq must not be given again. */
-static int take_seq(struct opening *o, sqlite3 *db) {
-    int64_t last = 0;
+static int take_numbers(struct opening *o, sqlite3 *db) {
+    int64_t seq = 0, charge = 0;
     int rc = read_int(db,
                       "SELECT max(ifnull((SELECT max(seq) FROM request), 0),"
                       " ifnull((SELECT max(seq) FROM webhook_outbox), 0))",
-                      &last);
+                      &seq);
+    if (rc == SQLITE_OK) rc = read_int(db, "SELECT ifnull(max(n), 0) FROM ledger", &charge);
     if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
-    o->store->next_seq = (uint64_t)last + 1;
+    o->store->next_seq = (uint64_t)seq + 1;
+    o->store->next_charge = (uint32_t)charge + 1;
     return 0;
 }
 
@@ -154,7 +156,7 @@ static int open_writer(struct opening *o) {
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
-    if (migrate(o, *db, version) != 0 || take_seq(o, *db) != 0) return -1;
+    if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
     return prepare(o, *db, 0, ST_WRITER);
 }
 

@@ -89,12 +89,15 @@ static int to_2(sqlite3 *db) {
 
 /* The ledger tells of direct calls too, webhooks have an end, files and keys are kept.
  * request.attempt_ms is when its present attempt began. request.forget_ms below 0: it is to be forgotten then, but not
- * while its webhook waits. ledger.attempt is NULL for a direct call, so that only those of the queue are unique. */
+ * while its webhook waits. ledger.attempt is NULL for a direct call, so that only those of the queue are unique; ledger.n
+ * is at_ms << 20 and a number that tells apart, so that the table itself is in order of time; request_ended has the same
+ * for when a request ended, so that both can be merged. */
 static const char schema_3[] =
     "ALTER TABLE request ADD COLUMN key_id TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE request ADD COLUMN attempt_ms INTEGER NOT NULL DEFAULT 0;"
     "UPDATE request SET attempt_ms = started_ms WHERE state = 1;"
-    "CREATE INDEX request_ended ON request(owner, completed_ms) WHERE state = 2;"
+    "CREATE INDEX request_ended ON request(owner, (completed_ms << 20 | (seq & 1048575)))"
+    "  WHERE state = 2;"
     "CREATE TABLE ledger("
     "  n INTEGER PRIMARY KEY,"
     "  id TEXT NOT NULL,"
@@ -117,7 +120,9 @@ static const char schema_3[] =
     "  completion_tokens INTEGER NOT NULL,"
     "  cached_tokens INTEGER NOT NULL,"
     "  reasoning_tokens INTEGER NOT NULL) STRICT;"
-    "INSERT INTO ledger SELECT NULL, id, attempt, 0, owner, '', endpoint,"
+    "INSERT INTO ledger SELECT at_ms << 20"
+    "  | (row_number() OVER (ORDER BY at_ms, seq, attempt) & 1048575), id, attempt, 0, owner, '',"
+    "  endpoint,"
     "  coalesce((SELECT at_ms FROM usage b WHERE b.seq = u.seq AND b.attempt = u.attempt - 1),"
     "    (SELECT started_ms FROM request r WHERE r.seq = u.seq AND u.attempt = 1), at_ms),"
     "  at_ms,"
@@ -127,8 +132,7 @@ static const char schema_3[] =
     "  FROM usage u ORDER BY at_ms, seq, attempt;"
     "DROP TABLE usage;"
     "CREATE UNIQUE INDEX ledger_id ON ledger(id, attempt);"
-    "CREATE INDEX ledger_owner ON ledger(owner, at_ms);"
-    "CREATE INDEX ledger_at ON ledger(at_ms);"
+    "CREATE INDEX ledger_owner ON ledger(owner);" /* and n */
     "ALTER TABLE webhook_outbox RENAME TO old_outbox;"
     "CREATE TABLE webhook_outbox("
     "  seq INTEGER PRIMARY KEY,"

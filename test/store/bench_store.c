@@ -1,5 +1,6 @@
 /* How many cycles (submit, claim, complete) a second the store makes with so many of them under way at once, next to
- * what the same folder's disk syncs. Not a test: bench_store [FOLDER [SECONDS]]. */
+ * what the same folder's disk syncs; then rows of the ledger, and reads of one file, beside that. Not a test:
+ * bench_store [FOLDER [SECONDS]]. */
 #include "base/clock.h"
 #include "store/store.h"
 
@@ -16,6 +17,8 @@ struct bench {
     uint64_t cycles, submits;
     double until;
     bool submits_only;
+    void (*answered)(struct bench *b); /* instead of the next step of a cycle */
+    size_t rows;                       /* in one operation */
 };
 
 static double now(void) {
@@ -70,6 +73,11 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
         fprintf(stderr, "operation failed: %s\n", store_status_name(r->status));
         exit(1);
     }
+    if (b->answered != NULL) {
+        b->cycles++;
+        if (now() < b->until) b->answered(b);
+        return;
+    }
     id_text(n, id);
     if (ticket % 4 == 0) b->submits++;
     if (ticket % 4 == 0 && !b->submits_only) {
@@ -88,36 +96,123 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
 static void on_closed(void *user) {
 }
 
-static double measure(const char *dir, unsigned batch, double seconds, bool submits_only) {
-    struct bench *b = calloc(1, sizeof *b);
-    char path[4096], reason[256];
+static void empty(const char *dir) {
+    char path[4096];
     static const char *const ends[] = {"", "-wal", "-shm"};
     for (unsigned i = 0; i < 3; i++) {
         snprintf(path, sizeof path, "%s/bench.db%s", dir, ends[i]);
         unlink(path);
     }
+}
+
+static struct bench *begin(const char *dir) {
+    struct bench *b = calloc(1, sizeof *b);
+    char reason[256];
+    empty(dir);
     if (b == NULL || net_loop_init(&b->loop) != 0) exit(1);
-    b->submits_only = submits_only;
     struct store_options o = {.url = "sqlite:bench.db",
                               .dir = dir,
                               .loop = &b->loop,
                               .hooks = {on_done, NULL},
                               .user = b};
     b->store = store_open(&o, reason, sizeof reason);
-    if (b->store == NULL) {
-        fprintf(stderr, "%s\n", reason);
-        exit(1);
-    }
-    double from = now();
-    b->until = from + seconds;
-    for (unsigned i = 0; i < batch; i++) submit(b);
-    net_loop_run(&b->loop);
-    double rate = (double)b->cycles / (now() - from);
+    if (b->store != NULL) return b;
+    fprintf(stderr, "%s\n", reason);
+    exit(1);
+}
+
+static void end(struct bench *b) {
     b->store->backend->close(b->store, on_closed, b);
     net_loop_run(&b->loop);
     net_loop_close(&b->loop);
     free(b);
+}
+
+static double measure(const char *dir, unsigned batch, double seconds, bool submits_only) {
+    struct bench *b = begin(dir);
+    double from = now();
+    b->submits_only = submits_only;
+    b->until = from + seconds;
+    for (unsigned i = 0; i < batch; i++) submit(b);
+    net_loop_run(&b->loop);
+    double rate = (double)b->cycles / (now() - from);
+    end(b);
     return rate;
+}
+
+/* --- the ledger, and one file */
+
+static void add_rows(struct bench *b) {
+    static struct store_charge rows[1000];
+    for (size_t i = 0; i < b->rows; i++) {
+        unsigned n = b->next_id++;
+        rows[i] = (struct store_charge){.kind = STORE_CALL_RUN,
+                                        .owner = SLICE("app1"),
+                                        .key_id = SLICE("4c6d8e0a"),
+                                        .endpoint = SLICE("fal-ai/any-llm"),
+                                        .started_ms = 1700000000000 + n,
+                                        .at_ms = 1700000000900 + n,
+                                        .http_status = 200,
+                                        .usage = {.present = true,
+                                                  .upstream = SLICE("openrouter"),
+                                                  .model = SLICE("google/gemini-flash-1.5"),
+                                                  .has_charge = true,
+                                                  .charge_microusd = 1000,
+                                                  .prompt_tokens = 12,
+                                                  .completion_tokens = 60}};
+        id_text(n, rows[i].id);
+    }
+    b->store->backend->ledger_add(b->store, 1, rows, b->rows);
+}
+
+static void get_file(struct bench *b) {
+    char id[STORE_ID_BYTES];
+    id_text(b->next_id++ * 7919U % 1000, id);
+    b->store->backend->file_get(b->store, 1, id);
+}
+
+static void do_nothing(struct bench *b) {
+}
+
+/* So many operations under way. */
+static double repeat(struct bench *b, void (*op)(struct bench *b), unsigned at_once,
+                     double seconds) {
+    double from = now();
+    b->cycles = 0;
+    b->answered = op;
+    b->until = from + seconds;
+    for (unsigned i = 0; i < at_once; i++) op(b);
+    net_loop_run(&b->loop);
+    return (double)b->cycles / (now() - from);
+}
+
+static void measure_ledger(const char *dir, double seconds) {
+    static const size_t sizes[] = {1, 10, 100, 1000};
+    printf("\nrows in one ledger_add   rows/s\n");
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct bench *b = begin(dir);
+        b->rows = sizes[i];
+        printf("%22zu   %6.0f\n", sizes[i], repeat(b, add_rows, 1, seconds) * (double)sizes[i]);
+        end(b);
+    }
+}
+
+static void measure_files(const char *dir, double seconds) {
+    struct bench *b = begin(dir);
+    b->answered = do_nothing;
+    for (unsigned n = 0; n < 1000; n++) {
+        struct store_file f = {.state = STORE_FILE_WHOLE,
+                               .owner = SLICE("app1"),
+                               .name = SLICE("picture.png"),
+                               .content_type = SLICE("image/png")};
+        id_text(n, f.id);
+        b->store->backend->file_add(b->store, 1, &f);
+    }
+    net_loop_run(&b->loop);
+    printf("\nfile_get under way   reads/s\n");
+    for (unsigned at_once = 1; at_once <= 100; at_once *= 10)
+        printf("%18u   %7.0f\n", at_once, repeat(b, get_file, at_once, seconds));
+    end(b);
 }
 
 static double syncs(const char *dir, double seconds) {
@@ -151,5 +246,8 @@ int main(int argc, char **argv) {
                measure(dir, batches[i], seconds, true));
         fflush(stdout);
     }
+    measure_ledger(dir, seconds);
+    measure_files(dir, seconds);
+    empty(dir);
     return 0;
 }
