@@ -2,53 +2,24 @@
  * newest only when the caller reads slowly or the text is long. */
 #include "api/events.h"
 #include "api/ledger.h"
+#include "api/telling.h"
 
-#define STREAM_TEXT_MAX_BYTES (16U << 20)
 #define STREAM_PAUSE_BYTES (256U << 10)
-/* Each event repeats all of the text: told in small steps, an answer would cost the square of its length. While it is
- * shorter than this every delta is an event; then the next one waits until the text has grown by a fourteenth. With
- * the last event, which is whole again, an answer of 100 KB stays under 18 times its length: 15 for the sum of the
- * series, 1 for the end, 2 for the beginning in steps of 50 bytes. */
-#define STREAM_EVERY_DELTA_BYTES 4096U
-#define STREAM_GROWTH 14U
 
 struct stream {
     struct events events;
-    struct buf text, reasoning; /* escaped, without quotes: what every event repeats */
+    struct telling telling;
     struct buf event;
-    size_t told; /* how much of both the last event held */
-    bool dirty, paused;
+    bool paused;
 };
-
-static size_t stream_length(const struct stream *s) {
-    return buf_len(&s->text) + buf_len(&s->reasoning);
-}
-
-static bool stream_is_due(const struct stream *s) {
-    size_t now = stream_length(s);
-    return s->dirty && !s->events.blocked &&
-           (now < STREAM_EVERY_DELTA_BYTES || now - s->told >= s->told / STREAM_GROWTH);
-}
 
 static bool stream_event(struct stream *s, bool partial, const struct llm_usage *usage,
                          const struct llm_error *err) {
     struct buf *b = &s->event;
     buf_reset(b, SIZE_MAX);
-    buf_puts(b, "data: {\"output\":\"");
-    buf_add(b, buf_slice(&s->text));
-    if (s->events.call->request.reasoning) {
-        buf_puts(b, "\",\"reasoning\":\"");
-        buf_add(b, buf_slice(&s->reasoning));
-    }
-    buf_puts(b, partial ? "\",\"partial\":true,\"error\":" : "\",\"partial\":false,\"error\":");
-    if (err != NULL)
-        json_add_string(b, err->message, true);
-    else
-        buf_puts(b, "null");
-    if (usage != NULL && usage->known) output_usage(b, usage);
+    buf_puts(b, "data: ");
+    telling_open(&s->telling, b, s->events.call->request.reasoning, partial, usage, err);
     buf_puts(b, "}\n\n");
-    s->dirty = false;
-    s->told = stream_length(s);
     if (!b->failed) events_write(&s->events, buf_slice(b));
     return !b->failed;
 }
@@ -88,17 +59,16 @@ static void stream_delta(void *user, struct slice text, struct slice reasoning) 
     struct stream *s = c->own;
     if (!c->request.reasoning) reasoning = SLICE("");
     if (text.len == 0 && reasoning.len == 0) return;
-    if (!output_add_escaped(&s->text, text) || !output_add_escaped(&s->reasoning, reasoning)) {
+    if (!telling_add(&s->telling, text, reasoning)) {
         ledger_left(c, llm_fault_info(too_large.fault)->http_status);
         llm_cancel(c->llm);
         c->llm = NULL;
         stream_finish(s, NULL, &too_large);
         return;
     }
-    s->dirty = true;
-    if (stream_is_due(s)) {
+    if (!s->events.blocked && telling_is_due(&s->telling)) {
         stream_event(s, true, NULL, NULL);
-    } else if (s->events.blocked && !s->paused && buf_len(&s->text) > STREAM_PAUSE_BYTES) {
+    } else if (s->events.blocked && !s->paused && buf_len(&s->telling.text) > STREAM_PAUSE_BYTES) {
         s->paused = true;
         llm_pause(c->llm);
     }
@@ -107,7 +77,7 @@ static void stream_delta(void *user, struct slice text, struct slice reasoning) 
 static void stream_drained(struct call *c) {
     struct stream *s = c->own;
     s->events.blocked = false;
-    if (stream_is_due(s)) stream_event(s, true, NULL, NULL);
+    if (telling_is_due(&s->telling)) stream_event(s, true, NULL, NULL);
     if (!s->paused || s->events.blocked || c->llm == NULL) return;
     s->paused = false;
     llm_resume(c->llm);
@@ -133,8 +103,7 @@ static void stream_end(void *user, const struct llm_result *r, const struct llm_
 static void stream_gone(struct call *c) {
     struct stream *s = c->own;
     events_stop(&s->events);
-    buf_free(&s->text);
-    buf_free(&s->reasoning);
+    telling_free(&s->telling);
     buf_free(&s->event);
 }
 
@@ -155,9 +124,8 @@ void handle_stream(struct call *c) {
         return;
     }
     if (!call_read_input(c)) return;
-    buf_init(&s->text, STREAM_TEXT_MAX_BYTES);
-    buf_init(&s->reasoning, STREAM_TEXT_MAX_BYTES);
-    buf_init(&s->event, 3 * STREAM_TEXT_MAX_BYTES);
+    telling_init(&s->telling);
+    buf_init(&s->event, 3 * TELLING_MAX_BYTES);
     events_start(&s->events, c);
     c->own = s;
     c->hooks = &hooks;
