@@ -10,8 +10,7 @@
 #include <unistd.h>
 
 #define NEWEST 3
-#define COLUMNS_1 18
-#define COLUMNS_NEWEST 30
+static const unsigned columns[] = {0, 18, 28, 30}; /* of request, by version */
 
 /* The schema as version 1 wrote it. Never to be changed: such files are out there. */
 static const char schema_1[] =
@@ -100,6 +99,35 @@ static const char rows_1[] =
     "  (4, 2, 2300, 'INFO', 'three');"
     "PRAGMA user_version = 1;";
 
+/* What version 2 added to it. Never to be changed either. */
+static const char schema_2[] =
+    "ALTER TABLE request ADD COLUMN start_timeout_ms INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN no_store INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN no_fallback INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN retries_server_error INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN retries_timeout INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN retries_connection_error INTEGER NOT NULL DEFAULT -1;"
+    "ALTER TABLE request ADD COLUMN owner_concurrency INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE request ADD COLUMN hint TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN tags TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN forget_ms INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX request_forget ON request(forget_ms) WHERE forget_ms > 0;"
+    "PRAGMA user_version = 2;";
+
+/* Of version 2: one to be forgotten whose webhook waits (3), and what is left of one that was forgotten (6). */
+static const char rows_2[] =
+    "INSERT INTO request(seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, endpoint,"
+    "  owner, webhook, created_ms, started_ms, completed_ms, node, boot, token, lease_ms, no_store,"
+    "  forget_ms) VALUES"
+    "  (3, '00000000-0000-4000-8000-000000000003', 2, 1, 0, 0, 0, 0, 'fal-ai/any-llm', 'app3',"
+    "   'http://h/3', 1000, 2000, 2900, 'node', 'boot-0', 17, 32000, 1, 5);"
+    "INSERT INTO result VALUES(3, 500, 'it failed', 'server_error', 40, x'', x'7b7d');"
+    "INSERT INTO usage VALUES(3, 1, '00000000-0000-4000-8000-000000000003', 'app3', 'e', 'up', 'm',"
+    "  x'', 0, 2900),"
+    "  (6, 1, '00000000-0000-4000-8000-000000000006', 'app3', 'e', 'up', 'm', x'', 7, 2900);"
+    "INSERT INTO webhook_outbox VALUES(3, 'http://h/3', 0, 2900, 2900, 0),"
+    "  (6, 'http://h/6', 0, 2900, 2900, 0);";
+
 static void run_sql(sqlite3 *db, const char *text) {
     char *why = NULL;
     if (sqlite3_exec(db, text, NULL, NULL, &why) != SQLITE_OK) fail_msg("%s", why);
@@ -113,18 +141,25 @@ static sqlite3 *open_file(struct fixture *f) {
     return db;
 }
 
-static void write_version_1(struct fixture *f) {
+static void write_rows(sqlite3 *db, int64_t version) {
+    run_sql(db, schema_1);
+    run_sql(db, rows_1);
+    if (version < 2) return;
+    run_sql(db, schema_2);
+    run_sql(db, rows_2);
+}
+
+static void write_closed(struct fixture *f, int64_t version) {
     sqlite3 *db = open_file(f);
     run_sql(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                 "PRAGMA wal_autocheckpoint = 0; BEGIN");
-    run_sql(db, schema_1);
-    run_sql(db, rows_1);
+    write_rows(db, version);
     run_sql(db, "COMMIT");
     sqlite3_close(db);
 }
 
 /* In a process that dies before it closes: all of it is in the write-ahead log. */
-static void leave_version_1_unclosed(struct fixture *f) {
+static void write_unclosed(struct fixture *f, int64_t version) {
     int status;
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -132,8 +167,7 @@ static void leave_version_1_unclosed(struct fixture *f) {
         sqlite3 *db = open_file(f);
         run_sql(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                     "PRAGMA wal_autocheckpoint = 0");
-        run_sql(db, schema_1);
-        run_sql(db, rows_1);
+        write_rows(db, version);
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -153,20 +187,23 @@ static int64_t number(struct fixture *f, const char *query) {
 
 /* --- what must be there, at each version */
 
-static void is_whole(struct fixture *f, int64_t version) {
+/* A file that stands at `version` and was first written by `origin`. */
+static void is_whole(struct fixture *f, int64_t origin, int64_t version) {
     assert_int_equal(number(f, "SELECT count(*) FROM pragma_integrity_check"
                                " WHERE integrity_check = 'ok'"),
                      1);
     assert_int_equal(number(f, "SELECT count(*) FROM pragma_table_info('request')"),
-                     version == 1 ? COLUMNS_1 : COLUMNS_NEWEST);
+                     columns[version]);
     assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name = 'request_forget'"),
                      version > 1);
-    assert_int_equal(number(f, "SELECT count(*) FROM request"), 5);
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name = 'usage'"),
+                     version < 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM request"), origin == 1 ? 5 : 6);
     assert_int_equal(number(f, "SELECT sum(length(input)) FROM payload"), 300026);
     assert_int_equal(number(f, version < 3 ? "SELECT count(*) FROM usage"
                                            : "SELECT count(*) FROM ledger"),
-                     2);
-    assert_int_equal(number(f, "SELECT count(*) FROM webhook_outbox"), 1);
+                     origin == 1 ? 2 : 4);
+    assert_int_equal(number(f, "SELECT count(*) FROM webhook_outbox"), origin == 1 ? 1 : 3);
 }
 
 static void wishes_nothing(const struct store_wishes *w) {
@@ -198,8 +235,64 @@ static void answers_as_before(struct fixture *f) {
     assert_true(slice_is(f->row.error_type, "client_cancelled"));
 }
 
-/* What version 1 began goes on: the lost one is claimed, its old token is worth nothing. */
-static void goes_on(struct fixture *f) {
+static const struct store_charge *old_charge(struct fixture *f, const char *id, uint32_t attempt) {
+    struct store_ledger_query q = {.id = slice_of(id)};
+    assert_int_equal(status_of(f, ask_ledger(f, &q)), STORE_OK);
+    for (size_t i = 0; i < f->ncharges; i++) {
+        const struct store_charge *c = &f->charges[i];
+        assert_int_equal(c->kind, STORE_CALL_QUEUE);
+        assert_false(c->usage.has_charge || c->usage.partial);
+        if (c->attempt == attempt) return c;
+    }
+    fail_msg("no attempt %u of %s", attempt, id);
+    return NULL;
+}
+
+/* What was spent before: the charge is not known, an unknown cost stays unknown. */
+static void the_ledger_tells_what_usage_told(struct fixture *f, int64_t origin) {
+    const struct store_charge *c = old_charge(f, "i", 1);
+    assert_true(!c->usage.has_cost && c->started_ms == 2000 && c->at_ms == 2500);
+    assert_int_equal(c->http_status, 0);
+    c = old_charge(f, "i", 2);
+    assert_true(c->usage.has_cost && c->usage.cost_microusd == 12);
+    assert_true(c->started_ms == 2500 && c->at_ms == 3000 && c->http_status == 200);
+    assert_true(slice_is(c->owner, "app1") && slice_is(c->endpoint, "e") && c->key_id.len == 0);
+    assert_true(slice_is(c->usage.upstream, "up") && slice_is(c->usage.raw, "{}"));
+    if (origin == 1) return;
+    c = old_charge(f, id_of(3), 1);
+    assert_true(c->usage.has_cost && c->usage.cost_microusd == 0 && c->http_status == 500);
+    c = old_charge(f, id_of(6), 1);
+    assert_true(c->usage.cost_microusd == 7 && c->http_status == 0 && c->started_ms == 2900);
+}
+
+/* What waited in the outbox is due at once; what there is nothing left of is dead. */
+static void webhooks_wait(struct fixture *f, int64_t origin) {
+    assert_int_equal(status_of(f, ask_waiting(f)), STORE_OK);
+    assert_int_equal(f->nwebhooks, origin == 1 ? 1 : 2);
+    const struct store_webhook *w = &f->webhooks[f->nwebhooks - 1];
+    assert_string_equal(w->id, id_of(1));
+    assert_true(slice_is(w->url, "http://h/") && slice_is(w->owner, "app1") &&
+                slice_is(w->endpoint, "fal-ai/any-llm"));
+    assert_true(w->due_ms == 3000 && w->created_ms == 3000 && w->attempt == 0 && w->ended_ms == 0);
+    struct store_webhook_query dead = {.state = STORE_WEBHOOK_DEAD};
+    assert_int_equal(status_of(f, ask_webhooks(f, &dead)), STORE_OK);
+    assert_int_equal(f->nwebhooks, origin == 1 ? 0 : 1);
+    if (origin == 1) return;
+    assert_int_equal(f->webhooks[0].seq, 6);
+    assert_true(f->webhooks[0].last_error.len > 0 && f->webhooks[0].ended_ms > 0);
+    assert_int_equal(status_of(f, ask_webhook(f, id_of(3))), STORE_OK);
+    assert_true(f->has_row && f->row.forget_ms == 5);
+}
+
+static void sweeps(struct fixture *f, size_t n) {
+    uint64_t t = give_sweep(f, 10, 10);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].swept, n);
+}
+
+/* What was begun goes on: the lost one is claimed, its old token is worth nothing; what was to be forgotten is, once
+ * its webhook has ended. */
+static void goes_on(struct fixture *f, int64_t origin) {
     assert_int_equal(status_of(f, give_claim(f, id_of(4), 3, "boot-1", 99)), STORE_OK);
     assert_int_equal(f->row.attempt, 4);
     struct store_complete c = completion(id_of(4), 3, (uint64_t)-5);
@@ -210,9 +303,11 @@ static void goes_on(struct fixture *f) {
     uint64_t t = give_id(f, id_of(8));
     assert_int_equal(status_of(f, t), STORE_OK);
     assert_int_equal(f->answers[t].seq, 8);
-    t = give_sweep(f, 10, 10);
-    assert_int_equal(status_of(f, t), STORE_OK);
-    assert_int_equal(f->answers[t].swept, 1);
+    sweeps(f, 1);
+    if (origin == 1) return;
+    struct store_webhook_note n = {.id = id_of(3), .state = STORE_WEBHOOK_GONE};
+    assert_int_equal(status_of(f, give_note(f, &n)), STORE_OK);
+    sweeps(f, 1);
 }
 
 /* --- the tests */
@@ -227,18 +322,27 @@ static void empty(struct fixture *f) {
     }
 }
 
-static void version_1_is_brought_to_the_newest(void **state) {
+static void write_old(struct fixture *f, unsigned round) {
+    empty(f);
+    if (round % 2 == 0)
+        write_closed(f, 1 + round / 2);
+    else
+        write_unclosed(f, 1 + round / 2);
+}
+
+#define ROUNDS 4U /* versions 1 and 2, closed and not */
+
+static void older_versions_are_brought_to_the_newest(void **state) {
     struct fixture *f = *state;
-    for (unsigned round = 0; round < 2; round++) {
-        empty(f);
-        if (round == 0)
-            write_version_1(f);
-        else
-            leave_version_1_unclosed(f);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        int64_t origin = 1 + round / 2;
+        write_old(f, round);
         fixture_open(f);
         answers_as_before(f);
-        is_whole(f, NEWEST);
-        goes_on(f);
+        the_ledger_tells_what_usage_told(f, origin);
+        webhooks_wait(f, origin);
+        is_whole(f, origin, NEWEST);
+        goes_on(f, origin);
         fixture_close(f);
         assert_int_equal(number(f, "PRAGMA user_version"), NEWEST);
         fixture_open(f);
@@ -266,26 +370,24 @@ static bool killed(struct fixture *f, uint64_t k) {
 static void killed_in_the_migration_it_is_old_or_new(void **state) {
     struct fixture *f = *state;
     unsigned kills = 0, old = 0;
-    for (unsigned round = 0; round < 2; round++) {
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        int64_t origin = 1 + round / 2;
         bool more = true;
         for (uint64_t k = 1; more; k++) {
-            empty(f);
-            if (round == 0)
-                write_version_1(f);
-            else
-                leave_version_1_unclosed(f);
+            write_old(f, round);
             more = killed(f, k);
             kills += more;
             int64_t version = number(f, "PRAGMA user_version");
-            assert_in_range(version, 1, NEWEST);
-            old += version == 1;
-            is_whole(f, version);
+            assert_true(version == origin || version == NEWEST);
+            old += version == origin;
+            is_whole(f, origin, version);
             fixture_open(f);
             answers_as_before(f);
+            webhooks_wait(f, origin);
         }
     }
     print_message("%u kills, %u left the old version\n", kills, old);
-    assert_true(kills >= 50 && old > 0 && old < kills);
+    assert_true(kills >= 100 && old > 0 && old < kills);
 }
 
 static int teardown(void **state) {
@@ -298,7 +400,7 @@ static int teardown(void **state) {
 int main(void) {
     static const struct suite_backend sqlite = {"sqlite migrate", "sqlite:anyllm.db", NULL};
     struct CMUnitTest tests[] = {
-        T(version_1_is_brought_to_the_newest),
+        T(older_versions_are_brought_to_the_newest),
         T(killed_in_the_migration_it_is_old_or_new),
     };
     fault_vfs_install();
