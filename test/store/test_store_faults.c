@@ -8,10 +8,41 @@
 
 #define COUNT 12U
 
+#define ROWS 3U /* in one ledger_add */
+
 /* A scripted piece of work whose every answer is checked against the database afterwards. */
 struct work {
     uint64_t submit[COUNT], claim[COUNT], complete[COUNT], cancel[COUNT];
+    uint64_t charges[COUNT], note[COUNT], add[COUNT], finish[COUNT], key[COUNT], drop[COUNT];
 };
+
+static uint64_t give_rows(struct fixture *f) {
+    struct store_charge rows[ROWS];
+    for (unsigned i = 0; i < ROWS; i++)
+        rows[i] = (struct store_charge){.kind = STORE_CALL_RUN, .owner = SLICE("app1"), .at_ms = i};
+    return give_charges(f, rows, ROWS);
+}
+
+static struct store_file file(unsigned n) {
+    struct store_file file = {.owner = SLICE("app1"), .bytes = 1};
+    snprintf(file.id, sizeof file.id, "%s", id_of(n));
+    return file;
+}
+
+/* What stands beside the queue. */
+static void do_more(struct fixture *f, struct work *w, unsigned i) {
+    struct store_webhook_note n = {.id = id_of(i), .state = STORE_WEBHOOK_GONE};
+    struct store_file one = file(i), whole = one;
+    struct store_key key = {.id = slice_of(one.id)};
+    whole.bytes = 2;
+    w->charges[i] = give_rows(f);
+    w->note[i] = give_note(f, &n);
+    w->add[i] = give_file(f, &one);
+    if (i % 3 == 2) fixture_settle(f);
+    w->finish[i] = give_whole(f, &whole);
+    w->key[i] = give_key(f, &key);
+    w->drop[i] = give_drop(f, one.id, SLICE_NONE);
+}
 
 static void do_work(struct fixture *f, struct work *w) {
     static char input[6000];
@@ -29,6 +60,7 @@ static void do_work(struct fixture *f, struct work *w) {
         c.usage = (struct store_usage){.present = true, .raw = SLICE("{}")};
         w->complete[i] = give_complete(f, &c);
         w->cancel[i] = give_cancel(f, id_of(i));
+        do_more(f, w, i);
     }
     fixture_settle(f);
 }
@@ -51,6 +83,33 @@ static bool ok(struct fixture *f, uint64_t ticket) {
     return f->answers[ticket].status == STORE_OK;
 }
 
+static unsigned oks(struct fixture *f, const uint64_t *tickets) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < COUNT; i++) n += ok(f, tickets[i]);
+    return n;
+}
+
+static void check_more(struct fixture *f, const struct work *w) {
+    for (unsigned i = 0; i < COUNT; i++) {
+        assert_int_equal(status_of(f, ask_file(f, id_of(i))),
+                         ok(f, w->add[i]) ? STORE_OK : STORE_NOT_FOUND);
+        if (f->nfiles > 0) {
+            assert_int_equal(f->files[0].state, ok(f, w->finish[i]));
+            assert_int_equal(f->files[0].bytes, 1 + ok(f, w->finish[i]));
+        }
+        if (!ok(f, w->add[i])) assert_false(ok(f, w->finish[i]));
+        if (!ok(f, w->complete[i])) assert_false(ok(f, w->note[i]) || ok(f, w->drop[i]));
+    }
+    assert_int_equal(count(f, "SELECT count(*) FROM ledger"),
+                     oks(f, w->complete) + ROWS * oks(f, w->charges));
+    assert_int_equal(count(f, "SELECT count(*) FROM api_key"), oks(f, w->key));
+    assert_int_equal(count(f, "SELECT count(*) FROM webhook_outbox WHERE state = 3"),
+                     oks(f, w->note));
+    assert_int_equal(count(f, "SELECT count(*) FROM webhook_outbox WHERE attempt = 1"),
+                     oks(f, w->note));
+    assert_int_equal(count(f, "SELECT count(*) FROM result WHERE body = x''"), oks(f, w->drop));
+}
+
 /* What was answered OK is there, what was not has left nothing. */
 static void check_work(struct fixture *f, const struct work *w) {
     unsigned completed = 0, submitted = 0;
@@ -69,10 +128,10 @@ static void check_work(struct fixture *f, const struct work *w) {
         completed += ok(f, w->complete[i]);
     }
     assert_int_equal(count(f, "SELECT count(*) FROM request"), submitted);
-    assert_int_equal(count(f, "SELECT count(*) FROM payload"), submitted);
+    assert_int_equal(count(f, "SELECT count(*) FROM payload"), submitted - oks(f, w->drop));
     assert_int_equal(count(f, "SELECT count(*) FROM result"), completed);
-    assert_int_equal(count(f, "SELECT count(*) FROM ledger"), completed);
     assert_int_equal(count(f, "SELECT count(*) FROM webhook_outbox"), completed);
+    check_more(f, w);
     assert_int_equal(
         count(f, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
 }
