@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A file is not to be had from its own time on; its row and bytes go within this. */
+/* A file is not to be had from its own time on; its row and bytes go soon after, at the latest after SWEEP_MS. While some
+ * go more may be due. */
 #define SWEEP_MS 30000U
+#define SWEEP_SOON_MS 1000U
 #define SWEEP_ROWS 200U
 #define LOAD_ROWS 5000U
 
@@ -111,8 +113,22 @@ void files_remove(struct api *a, const struct store_file *f,
 
 /* --- the sweeper */
 
+static uint64_t until_due_ms(const struct files *f) {
+    int64_t left_ms = f->due_ms - now_ms(f->api);
+    return f->due_ms == 0 ? UINT64_MAX : left_ms > 0 ? (uint64_t)left_ms + NET_TICK_MS : NET_TICK_MS;
+}
+
 static void sweep_again(struct files *f, uint64_t after_ms) {
-    if (!f->closed) net_timer_start(f->api->loop, &f->sweep, after_ms);
+    uint64_t due = until_due_ms(f);
+    if (!f->closed) net_timer_start(f->api->loop, &f->sweep, due < after_ms ? due : after_ms);
+}
+
+void files_due(struct files *f, int64_t at_ms) {
+    if (at_ms == 0 || (f->due_ms > 0 && f->due_ms <= at_ms)) return;
+    f->due_ms = at_ms;
+    if (net_timer_armed(&f->sweep) &&
+        net_now_ms(f->api->loop) + until_due_ms(f) < f->sweep.due_ms)
+        sweep_again(f, SWEEP_MS);
 }
 
 /* Uploads that run keep their row: what they become has another time. */
@@ -126,13 +142,14 @@ static void swept(void *user, uint64_t arg, const struct store_reply *r) {
         n++;
     }
     if (n > 0) log_line(LOG_INFO, "files_expired", "files=%zu", n);
-    sweep_again(f, r->more && n > 0 ? NET_TICK_MS : SWEEP_MS);
+    sweep_again(f, n == 0 ? SWEEP_MS : r->more ? NET_TICK_MS : SWEEP_SOON_MS);
 }
 
 static void sweep(struct net_timer *t) {
     struct files *f = (struct files *)(void *)((char *)t - offsetof(struct files, sweep));
     struct api *a = f->api;
     struct store_file_query q = {.expires_before_ms = now_ms(a) + 1, .limit = SWEEP_ROWS};
+    f->due_ms = 0;
     multiparts_sweep(f, now_ms(a));
     uint64_t ticket = desk_ask(a->desk, swept, f, 0);
     if (ticket != 0)

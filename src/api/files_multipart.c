@@ -136,6 +136,7 @@ static struct multipart *begin(struct call *c, struct file_facts *facts, uint64_
     *place_of(f, slice_of(m->id)) = m;
     owner->multipart++;
     f->nmultiparts++;
+    files_due(f, m->expires_ms);
     return m;
 }
 
@@ -341,6 +342,7 @@ static void recorded(void *user, uint64_t arg, const struct store_reply *r) {
     f->nmultiparts--;
     f->stored++;
     files_quota_count(f->quota, m->owner, 1);
+    files_due(f, m->row.expires_ms);
     log_line(LOG_DEBUG, "file_stored", "file=%s bytes=%llu", m->id,
              (unsigned long long)m->row.bytes);
     answer_done(m);

@@ -29,6 +29,7 @@ struct files {
     size_t nmultiparts;
     uint64_t stored, removed;
     struct net_timer sweep;
+    int64_t due_ms; /* what expires first of what came since the last sweep; 0: nothing */
     bool closed; /* the store takes nothing any more */
 };
 
@@ -140,6 +141,8 @@ void multiparts_sweep(struct files *f, int64_t now_ms);
 void multiparts_free(struct files *f);
 
 /* --- files.c */
+/* Something expires then (wall clock); 0: never. */
+void files_due(struct files *f, int64_t at_ms);
 /* The row goes, then the blob; the quota is given back. `done` may be NULL. */
 void files_remove(struct api *a, const struct store_file *f,
                   void (*done)(struct api *a, uint64_t arg, enum store_status s), uint64_t arg);

@@ -50,6 +50,7 @@ static void added(void *user, uint64_t arg, const struct store_reply *r) {
         files_quota_count(f->quota, g->owner, 1);
     else
         files_quota_give(f->quota, g->owner, promised(g->size));
+    if (r->status == STORE_OK) files_due(f, g->exp_ms);
     if (c != NULL && r->status == STORE_OK)
         answer_begun(c, g);
     else if (c != NULL)
@@ -156,6 +157,7 @@ static void count_stored(struct intake *t) {
     if (t->covered > t->info.bytes)
         files_quota_give(f->quota, t->owner, t->covered - t->info.bytes);
     f->stored++;
+    if (t->facts->lifetime_ms > 0) files_due(f, now_ms(t->api) + t->facts->lifetime_ms);
     log_line(LOG_DEBUG, "file_stored", "file=%s bytes=%llu", t->id,
              (unsigned long long)t->info.bytes);
 }

@@ -8,7 +8,6 @@
 static const struct {
     const char *id, *reason;
 } waiting[] = {
-    {"H44", "Range on a file: no files are served yet"},
     {"K5",
      "revoked or expired keys: keys come from the configuration alone, there is no revoking yet"},
     {"K9", "admin routes: none yet"},
