@@ -22,10 +22,10 @@ bool admin_query(struct call *c, const char *name, struct slice *out) {
     *out = SLICE("");
     if (count == 0) return true;
     char *text = arena_alloc(net_arena(c->x), raw.len + 1);
-    const char *why = count > 1                              ? "given twice"
-                      : text == NULL                         ? "out of memory"
+    const char *why = count > 1                             ? "given twice"
+                      : text == NULL                        ? "out of memory"
                       : !h1_unescape(raw, true, text, &len) ? "invalid percent-encoding"
-                                                             : NULL;
+                                                            : NULL;
     if (why == NULL)
         *out = slice_make(text, len);
     else

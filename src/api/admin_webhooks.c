@@ -52,8 +52,7 @@ static bool read_state(struct call *c, int *out) {
     for (*out = 0; *out < NSTATES; ++*out)
         if (slice_is(text, states[*out])) return true;
     *out = -1;
-    if (text.len > 0)
-        admin_refuse(c, "query", "state", "wants waiting, delivered, dead or gone");
+    if (text.len > 0) admin_refuse(c, "query", "state", "wants waiting, delivered, dead or gone");
     return text.len == 0;
 }
 

@@ -24,8 +24,8 @@ struct keyring {
     struct held **keys;
     size_t n, size; /* of keys; the tables have four times as many places */
     struct held **by_hash;
-    uint32_t *by_id; /* index + 1, 0: free */
-    size_t local;    /* the account of callers without a key */
+    uint32_t *by_id;          /* index + 1, 0: free */
+    size_t local;             /* the account of callers without a key */
     const struct held *guest; /* of proxy.key; NULL: none */
     struct keyring_stats stats;
 };

@@ -16,9 +16,9 @@ struct keyring;
 struct keyring_key {
     struct slice id, alias, owner; /* alias: a label, may be empty */
     enum config_scope scope;
-    bool configured;                             /* by the file or the environment: stays until the restart */
+    bool configured; /* by the file or the environment: stays until the restart */
     int64_t created_ms, expires_ms, revoked_ms; /* wall clock, 0: never; created 0: configured */
-    unsigned char sha256[SECRET_HASH_BYTES];     /* of "id:secret" */
+    unsigned char sha256[SECRET_HASH_BYTES];    /* of "id:secret" */
 };
 
 /* All borrowed for life. NULL when out of memory. */
@@ -45,7 +45,8 @@ const struct keyring_stats *keyring_get_stats(const struct keyring *k);
 enum auth_verdict { AUTH_OK, AUTH_MISSING, AUTH_INVALID, AUTH_REPEATED, AUTH_HOST, AUTH_ORIGIN };
 
 struct identity {
-    struct slice owner; /* empty: everybody's things may be seen (the admin socket). Slices live as long as the keyring */
+    struct slice
+        owner; /* empty: everybody's things may be seen (the admin socket). Slices live as long as the keyring */
     struct slice key_id;
     size_t account; /* of the owner, in the limits */
     enum config_scope scope;

@@ -29,8 +29,9 @@ struct keys_new {
 struct keys_made {
     enum keys_result result;
     const struct keyring_key *key; /* NULL unless KEYS_OK; lives as long as the api */
-    struct slice credential;       /* create: "id:secret", until `done` returns; this once and never again */
-    struct slice secret;           /* its part behind the colon */
+    struct slice
+        credential;      /* create: "id:secret", until `done` returns; this once and never again */
+    struct slice secret; /* its part behind the colon */
 };
 
 /* NULL, or what is wrong: "alias: longer than 200 bytes". To be asked before keys_create. */

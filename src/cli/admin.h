@@ -23,7 +23,8 @@ struct admin_args {
     const char *command;
     enum admin_action action;
     const char *data, *config; /* NULL when not given, as all of these */
-    const char *alias, *owner, *scope, *expires, *since, *until, *key, *endpoint, *by, *state, *after, *limit;
+    const char *alias, *owner, *scope, *expires, *since, *until, *key, *endpoint, *by, *state,
+        *after, *limit;
     bool json, all;
     const char *operand; /* an id */
 };
@@ -62,7 +63,8 @@ struct columns {
     struct buf text;       /* NUL-terminated cells one after the other */
 };
 void columns_begin(struct columns *t, const char *const *heads, size_t n, unsigned right);
-void columns_add(struct columns *t, const char *text); /* control characters become '?'; NULL or empty: - */
+void columns_add(struct columns *t,
+                 const char *text); /* control characters become '?'; NULL or empty: - */
 /* The first `n` bytes: "2026-11-23T12:00:00.000000Z" is more than a reader wants. */
 void columns_add_cut(struct columns *t, const char *text, size_t n);
 void columns_print(struct columns *t, FILE *out); /* and frees it */

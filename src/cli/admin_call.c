@@ -17,15 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OWN_SOCKET "command.sock" /* nobody else looks for it: two commands never meet in one small server */
-#define PATIENCE_MS 10000         /* for a server that starts or ends, and for another command */
+#define OWN_SOCKET \
+    "command.sock" /* nobody else looks for it: two commands never meet in one small server */
+#define PATIENCE_MS 10000 /* for a server that starts or ends, and for another command */
 #define LOOK_MS 50
 #define CALL_TIMEOUT_S 60L
 #define ANSWER_MAX_BYTES ((size_t)64 << 20)
 
 struct admin {
     const struct admin_args *args;
-    const char *data; /* the folder */
+    const char *data;      /* the folder */
     struct config *config; /* NULL: not needed so far */
     char socket[SERVE_SOCKET_BYTES];
     int folder; /* what a long socket path goes through, else -1 */
@@ -34,7 +35,7 @@ struct admin {
 };
 
 __attribute__((format(printf, 3, 4))) static int say(const struct admin *a, int code,
-                                                    const char *fmt, ...) {
+                                                     const char *fmt, ...) {
     va_list args;
     fprintf(stderr, "anyllm %s: ", a->args->command);
     va_start(args, fmt);
@@ -170,15 +171,17 @@ static int find_or_lock(struct admin *a) {
             return say(a, CLI_FAILED, "data folder %s: %s", a->data, strerror(-locked));
         }
         if (waited >= PATIENCE_MS) {
-            return say(a, CLI_TRANSPORT,
-                       "data folder %s is in use: a server that starts or ends, or another command, "
-                       "holds its lock; try again",
-                       a->data);
+            return say(
+                a, CLI_TRANSPORT,
+                "data folder %s is in use: a server that starts or ends, or another command, "
+                "holds its lock; try again",
+                a->data);
         }
         pause_ms(LOOK_MS);
         e = find_server(a);
     }
-    return e == 0 ? 0 : say(a, CLI_TRANSPORT, "%s/" SERVE_ADMIN_SOCKET ": %s", a->data, strerror(e));
+    return e == 0 ? 0
+                  : say(a, CLI_TRANSPORT, "%s/" SERVE_ADMIN_SOCKET ": %s", a->data, strerror(e));
 }
 
 static int reach(struct admin *a) {

@@ -47,12 +47,14 @@ static void print_created(yyjson_val *key) {
     cli_print_text(stderr, text_of(key, "owner"), false);
     fprintf(stderr, ", scope %s, ", text_of(key, "scope"));
     fprintf(stderr, expires[0] != '\0' ? "until %.19sZ.\n" : "for good.\n", expires);
-    fputs("The line above is the key. It is shown this once: the server keeps only its hash. Use it as\n"
-          "FAL_KEY for fal's clients, as ANYLLM_KEY for anyllm, or in a header:\n"
-          "Authorization: Key ID:SECRET\n",
-          stderr);
+    fputs(
+        "The line above is the key. It is shown this once: the server keeps only its hash. Use it as\n"
+        "FAL_KEY for fal's clients, as ANYLLM_KEY for anyllm, or in a header:\n"
+        "Authorization: Key ID:SECRET\n",
+        stderr);
     if (yyjson_is_true(yyjson_obj_get(key, "first"))) {
-        fputs("This is the server's first key: from now on it serves nobody without one.\n", stderr);
+        fputs("This is the server's first key: from now on it serves nobody without one.\n",
+              stderr);
     }
 }
 
@@ -81,8 +83,8 @@ static int create(const struct admin_args *args, struct admin *a) {
 /* ---- list ---- */
 
 static void print_list(const struct admin_args *args, yyjson_val *keys) {
-    static const char *const heads[] = {"KEY ID",  "ALIAS",   "OWNER", "SCOPE", "STATE",
-                                        "CREATED", "EXPIRES", "SOURCE"};
+    static const char *const heads[] = {"KEY ID", "ALIAS",   "OWNER",   "SCOPE",
+                                        "STATE",  "CREATED", "EXPIRES", "SOURCE"};
     struct columns t;
     yyjson_val *key;
     size_t i, n;
@@ -121,7 +123,8 @@ static int revoke(const struct admin_args *args, struct admin *a) {
     char path[512];
     int code, n = snprintf(path, sizeof(path), "/admin/keys/%s", args->operand);
     if (strspn(args->operand, letters) != strlen(args->operand) || n >= (int)sizeof(path)) {
-        return cli_usage_error(args->command, "that is no id of a key: anyllm keys list shows them");
+        return cli_usage_error(args->command,
+                               "that is no id of a key: anyllm keys list shows them");
     }
     yyjson_doc *answer = admin_ask(a, "DELETE", path, NULL, &code);
     if (answer != NULL && !admin_print_json(args, answer)) {

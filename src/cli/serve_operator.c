@@ -82,10 +82,8 @@ static int open_rooms(struct small *s) {
     char reason[512];
     struct net_server_limits limits = NET_SERVER_LIMITS_DEFAULT;
     struct net_server_hooks hooks = api_hooks();
-    struct api_options api = {.loop = s->loop,
-                              .clock = &clock_system,
-                              .random = &random_system,
-                              .config = s->config};
+    struct api_options api = {
+        .loop = s->loop, .clock = &clock_system, .random = &random_system, .config = s->config};
     struct store_options store = {.url = s->config->store_url,
                                   .dir = s->config->data_dir,
                                   .loop = s->loop,

@@ -48,8 +48,8 @@ static const struct {
               {"owner", "owner", "OWNER"}};
 
 static void print_usage(const char *by, yyjson_val *rows) {
-    const char *heads[] = {"",           "CALLS",           "ERRORS",      "REFUSED",
-                           "TOKENS IN",  "TOKENS OUT", "COST $", "CHARGE $"};
+    const char *heads[] = {"",          "CALLS",      "ERRORS", "REFUSED",
+                           "TOKENS IN", "TOKENS OUT", "COST $", "CHARGE $"};
     const char *member = "";
     struct columns t;
     yyjson_val *row;
@@ -74,8 +74,7 @@ static void print_usage(const char *by, yyjson_val *rows) {
     columns_print(&t, stdout);
 }
 
-static int usage(const struct admin_args *args, struct admin *a, const char *path,
-                 const char *by) {
+static int usage(const struct admin_args *args, struct admin *a, const char *path, const char *by) {
     int code;
     yyjson_doc *answer = admin_ask(a, "GET", path, NULL, &code);
     if (answer != NULL && !admin_print_json(args, answer)) {

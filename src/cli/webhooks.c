@@ -20,8 +20,8 @@ static void add_number(struct columns *t, yyjson_val *v) {
 }
 
 static void print_list(yyjson_val *root) {
-    static const char *const heads[] = {"REQUEST ID", "STATE", "TRIES", "STATUS",
-                                        "NEXT TRY",   "ENDED", "OWNER", "URL", "ERROR"};
+    static const char *const heads[] = {"REQUEST ID", "STATE", "TRIES", "STATUS", "NEXT TRY",
+                                        "ENDED",      "OWNER", "URL",   "ERROR"};
     struct columns t;
     yyjson_val *w, *next = yyjson_obj_get(root, "next");
     size_t i, n;

@@ -14,6 +14,7 @@ static struct mock mock;
 #define ID "00000000-0000-4000-8000-000000000000"
 #define APP1 "Authorization: Key app1:" CANARY_CLIENT "\r\n"
 #define APP2 "Authorization: Bearer app2:" CANARY_OTHER "\r\n"
+#define ADMIN "Authorization: Key chief:chief-secret\r\n"
 #define MATE "Authorization: Key mate:mate-secret\r\n" /* of app1's owner */
 
 static void expect_status(const char *what, const struct answer *a, unsigned status) {
@@ -234,6 +235,264 @@ static void K6_a_key_elsewhere_opens_nothing(void **state) {
     assert_true(a.status == 401 || a.status == 404);
     answer_free(&a);
     expect_nothing_done();
+}
+
+/* --- keys that are made while the server runs */
+
+#define KEY_BYTES 93U
+
+struct made {
+    char id[37], key[KEY_BYTES + 1], header[KEY_BYTES + 24];
+};
+
+static struct answer admin_post(const char *path, const char *headers, const char *body) {
+    return post(keyed.port, path, headers, body, strlen(body));
+}
+
+static struct made make_key(const char *body) {
+    struct made m;
+    struct answer a = admin_post("/admin/keys", ADMIN, body);
+    expect_status("a new key", &a, 201);
+    yyjson_doc *doc = answer_json("a new key", &a);
+    const char *key = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "key"));
+    if (key == NULL || strlen(key) != KEY_BYTES) fail_msg("a new key: %s", a.body.p);
+    memcpy(m.key, key, sizeof m.key);
+    snprintf(m.id, sizeof m.id, "%.36s", m.key);
+    snprintf(m.header, sizeof m.header, "Authorization: Key %s\r\n", m.key);
+    yyjson_doc_free(doc);
+    answer_free(&a);
+    return m;
+}
+
+static unsigned revoke_key(const char *id, const char *headers) {
+    char path[128];
+    snprintf(path, sizeof path, "/admin/keys/%s", id);
+    struct answer a = call(keyed.port, "DELETE", path, headers);
+    unsigned status = a.status;
+    answer_free(&a);
+    return status;
+}
+
+/* As the server writes it: CRC-32 in six digits of base 62. */
+static void mend_checksum(char key[KEY_BYTES + 1]) {
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    uint32_t crc = 0xffffffff;
+    for (size_t i = 0; i < KEY_BYTES - 6; i++) {
+        crc ^= (unsigned char)key[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >> 1 ^ 0xedb88320 : crc >> 1;
+    }
+    crc = ~crc;
+    for (size_t i = KEY_BYTES; i-- > KEY_BYTES - 6; crc /= 62) key[i] = digits[crc % 62];
+}
+
+static void expect_wrong(const char *key) {
+    char credential[256];
+    snprintf(credential, sizeof credential, "Key %s", key);
+    expect_invalid(credential, strlen(credential));
+}
+
+/* Asking is a look for a key, too. */
+static unsigned long keyed_number(const char *name) {
+    struct answer a = call(keyed.port, "GET", "/metrics", APP1);
+    char line[128];
+    expect_status("metrics", &a, 200);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(a.body.p, line);
+    assert_non_null(at);
+    unsigned long n = strtoul(at + strlen(line), NULL, 10);
+    answer_free(&a);
+    return n;
+}
+
+static void K2_a_wrong_checksum_is_looked_for_nowhere(void **state) {
+    struct made m = make_key("{}");
+    unsigned long before, malformed;
+    struct answer a = call(keyed.port, "POST", RUN, m.header);
+    expect_status("as it was given out", &a, 200);
+    answer_free(&a);
+    before = keyed_number("anyllm_key_lookups_total");
+    malformed = keyed_number("anyllm_keys_refused_total{reason=\"malformed\"}");
+    for (size_t at = 0; at < KEY_BYTES; at += at == 35 ? 9 : 1) {
+        char key[KEY_BYTES + 1];
+        memcpy(key, m.key, sizeof key);
+        key[at] = key[at] == 'x' ? 'y' : 'x';
+        expect_wrong(key);
+    }
+    char cut[KEY_BYTES + 1];
+    snprintf(cut, sizeof cut, "%.*s", (int)KEY_BYTES - 1, m.key);
+    expect_wrong(cut);
+    assert_int_equal(keyed_number("anyllm_key_lookups_total"), before + 2); /* for asking */
+    assert_int_equal(keyed_number("anyllm_keys_refused_total{reason=\"malformed\"}"),
+                     malformed + KEY_BYTES - 8 + 1);
+}
+
+static void K3_a_wrong_key_of_our_form_looks_like_any_other(void **state) {
+    struct made m = make_key("{}"), other = make_key("{}");
+    char key[KEY_BYTES + 1];
+    memcpy(key, m.key, sizeof key);
+    memcpy(key + 44, other.key + 44, KEY_BYTES - 44); /* the right id, another's secret */
+    mend_checksum(key);
+    unsigned long before = keyed_number("anyllm_key_lookups_total");
+    expect_wrong(key);
+    memcpy(key, "00000000", 8); /* an id that nobody has */
+    mend_checksum(key);
+    expect_wrong(key);
+    assert_int_equal(keyed_number("anyllm_key_lookups_total"),
+                     before + 3); /* one of them for asking */
+}
+
+static void expect_closed_everywhere(const struct made *m) {
+    for (size_t i = 0; i < NROUTES; i++) {
+        struct answer a = call(keyed.port, routes[i].method, routes[i].path, m->header);
+        expect_401(routes[i].path, &a, "\"detail\":\"Invalid API key\"");
+        answer_free(&a);
+    }
+}
+
+static void K5_a_revoked_key_is_401_from_then_on(void **state) {
+    struct made m = make_key("{\"alias\":\"gone soon\"}"), other = make_key("{}");
+    struct answer a = call(keyed.port, "POST", RUN, m.header);
+    expect_status("before", &a, 200);
+    answer_free(&a);
+    assert_int_equal(revoke_key(m.id, ADMIN), 200);
+    expect_closed_everywhere(&m);
+    a = call(keyed.port, "POST", RUN, other.header);
+    expect_status("another one", &a, 200);
+    answer_free(&a);
+    assert_int_equal(revoke_key(m.id, ADMIN), 200); /* once more */
+    assert_int_equal(revoke_key(ID, ADMIN), 404);
+}
+
+static void K5_an_expired_key_is_401_from_then_on(void **state) {
+    struct made m = make_key("{\"expires_in\":1}");
+    unsigned status = 200;
+    for (uint64_t until = now_ms() + PATIENCE_MS; status == 200; sleep_ms(20)) {
+        struct answer a = call(keyed.port, "POST", RUN, m.header);
+        status = a.status;
+        assert_true(now_ms() < until);
+        answer_free(&a);
+    }
+    assert_int_equal(status, 401);
+    expect_closed_everywhere(&m);
+}
+
+/* --- K9, K11 */
+
+static const struct {
+    const char *method, *path;
+} admin_routes[] = {
+    {"GET", "/admin/keys"},
+    {"POST", "/admin/keys"},
+    {"DELETE", "/admin/keys/" ID},
+    {"GET", "/admin/usage"},
+    {"GET", "/admin/webhooks"},
+    {"POST", "/admin/webhooks/replay"},
+    {"GET", "/platform/v1/keys"},
+    {"POST", "/platform/v1/keys"},
+    {"DELETE", "/platform/v1/keys/" ID},
+    {"GET", "/platform/v1/models/usage"},
+    {"GET", "/platform/v1/models/billing-events"},
+    {"DELETE", "/platform/v1/models/requests/" ID "/payloads"},
+    {"GET", "/platform/v1/account/billing"},
+};
+#define NADMIN (sizeof admin_routes / sizeof *admin_routes)
+
+static void K9_a_users_key_on_an_operators_route_is_403(void **state) {
+    struct made user = make_key("{\"scope\":\"API\"}");
+    const char *const keys[] = {APP1, user.header};
+    unsigned long before = keyed_number("anyllm_keys");
+    for (size_t i = 0; i < NADMIN; i++) {
+        struct answer a = call(keyed.port, admin_routes[i].method, admin_routes[i].path, "");
+        expect_status(admin_routes[i].path, &a, 401);
+        answer_free(&a);
+        for (size_t k = 0; k < 2; k++) {
+            a = call(keyed.port, admin_routes[i].method, admin_routes[i].path, keys[k]);
+            expect_status(admin_routes[i].path, &a, 403);
+            bool platform = strncmp(admin_routes[i].path, "/platform", 9) == 0;
+            assert_true(
+                answer_says(&a, platform ? "\"type\":\"authorization_error\"" : "\"detail\":"));
+            answer_free(&a);
+        }
+    }
+    assert_int_equal(revoke_key(user.id, user.header), 403); /* not even its own */
+    assert_int_equal(keyed_number("anyllm_keys"), before);
+}
+
+static void K9_a_form_on_an_operators_route_is_403(void **state) {
+    static const char *const types[] = {"application/x-www-form-urlencoded",
+                                        "multipart/form-data; boundary=x", "text/plain",
+                                        "Text/Plain;charset=utf-8"};
+    unsigned long before = keyed_number("anyllm_keys");
+    for (size_t i = 0; i < NADMIN; i++)
+        for (size_t t = 0; t < 8; t++) {
+            struct text headers = {0};
+            if (strcmp(admin_routes[i].method, "POST") != 0) continue;
+            text_printf(&headers, "%sContent-Type: %s\r\n", t < 4 ? ADMIN : APP1, types[t % 4]);
+            struct answer a = call(keyed.port, "POST", admin_routes[i].path, headers.p);
+            expect_status(admin_routes[i].path, &a, 403);
+            answer_free(&a);
+            text_free(&headers);
+        }
+    assert_int_equal(keyed_number("anyllm_keys"), before);
+}
+
+/* On a server without keys every caller on the machine is the operator; the first key is for the socket's owner. */
+static void K9_the_first_key_is_not_made_by_a_caller(void **state) {
+    static const char *const paths[] = {"/admin/keys", "/platform/v1/keys"};
+    for (size_t i = 0; i < 2; i++) {
+        struct answer a = post(open_to_all.port, paths[i], "", "{\"alias\":\"x\"}", 13);
+        expect_status(paths[i], &a, 403);
+        answer_free(&a);
+    }
+    struct answer a = call(open_to_all.port, "POST", RUN, "");
+    expect_status("still open", &a, 200);
+    answer_free(&a);
+}
+
+/* There are no budgets (K12 waits): a budget is ignored as every other member that is not known. */
+static void K11_members_that_are_no_ones_are_ignored(void **state) {
+    struct made m = make_key(
+        "{\"alias\":\"a\",\"budget\":-1,\"user_id\":\"app2\",\"is_admin\":true,\"status\":\"x\","
+        "\"key_id\":\"mine\",\"key_secret\":\"mine\",\"created_at\":0,\"revoked_at\":1}");
+    struct answer a = call(keyed.port, "GET", "/admin/keys", m.header);
+    expect_status("scope", &a, 403);
+    answer_free(&a);
+    a = call(keyed.port, "POST", RUN, m.header);
+    expect_status("usable", &a, 200);
+    answer_free(&a);
+}
+
+static void a_key_that_cannot_be_is_422(void **state) {
+    static const char *const bodies[] = {"{\"alias\":1}",
+                                         "{\"owner\":[]}",
+                                         "{\"scope\":\"ROOT\"}",
+                                         "{\"scope\":\"admin\"}",
+                                         "{\"scope\":true}",
+                                         "{\"expires_in\":0}",
+                                         "{\"expires_in\":-5}",
+                                         "{\"expires_in\":1e30}",
+                                         "{\"expires_in\":1.5}",
+                                         "{\"expires_in\":\"1d\"}",
+                                         "{\"alias\":\"a\\u0000b\"}",
+                                         "{\"owner\":\"a\\nb\"}",
+                                         "[]",
+                                         "{\"alias\":",
+                                         "{\"expires_in\":18446744073709551615}"};
+    unsigned long before = keyed_number("anyllm_keys");
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct answer a = admin_post("/admin/keys", ADMIN, bodies[i]);
+        expect_status(bodies[i], &a, 422);
+        answer_free(&a);
+    }
+    struct text longest = {0};
+    text_puts(&longest, "{\"alias\":\"");
+    text_fill(&longest, 'a', 201);
+    text_puts(&longest, "\"}");
+    struct answer a = admin_post("/admin/keys", ADMIN, longest.p);
+    expect_status("a long label", &a, 422);
+    answer_free(&a);
+    text_free(&longest);
+    assert_int_equal(keyed_number("anyllm_keys"), before);
 }
 
 /* --- K7, K8 */
@@ -515,8 +774,9 @@ static int start(void **state) {
         &config,
         "upstreams:\n  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s }\n",
         mock.port, CANARY_UPSTREAM);
-    text_puts(&config,
-              "allowed_hosts: [llm.example.org]\nallowed_origins: [\"https://app.example.org\"]\n");
+    text_puts(
+        &config,
+        "max_wrong_keys_per_minute: 0\nallowed_hosts: [llm.example.org]\nallowed_origins: [\"https://app.example.org\"]\n");
     server_start_with(&open_to_all, config.p);
     text_puts(
         &config,
@@ -524,6 +784,7 @@ static int start(void **state) {
         "  - { id: app1, secret: " CANARY_CLIENT ", owner: team-a }\n"
         "  - { id: mate, secret: mate-secret, owner: team-a }\n"
         "  - { id: app2, secret: " CANARY_OTHER " }\n"
+        "  - { id: chief, secret: chief-secret, scope: ADMIN }\n"
         /* printf %s hashed:hashed-secret | sha256sum */
         "  - { id: hashed, sha256: 799291be200e5d155790914b37fdde17919c69768db7e7390a22fbe84930ac8e }\n");
     server_start_with(&keyed, config.p);
@@ -549,6 +810,15 @@ int main(int argc, char **argv) {
         cmocka_unit_test(K3_wrong_secret_and_unknown_id_look_the_same),
         cmocka_unit_test(K4_SQL_in_a_key_is_401),
         cmocka_unit_test(K6_two_Authorization_headers_are_400),
+        cmocka_unit_test(K2_a_wrong_checksum_is_looked_for_nowhere),
+        cmocka_unit_test(K3_a_wrong_key_of_our_form_looks_like_any_other),
+        cmocka_unit_test(K5_a_revoked_key_is_401_from_then_on),
+        cmocka_unit_test(K5_an_expired_key_is_401_from_then_on),
+        cmocka_unit_test(K9_a_users_key_on_an_operators_route_is_403),
+        cmocka_unit_test(K9_a_form_on_an_operators_route_is_403),
+        cmocka_unit_test(K9_the_first_key_is_not_made_by_a_caller),
+        cmocka_unit_test(K11_members_that_are_no_ones_are_ignored),
+        cmocka_unit_test(a_key_that_cannot_be_is_422),
         cmocka_unit_test(K7_another_owners_request_is_404),
         cmocka_unit_test(K8_ids_that_are_none),
         cmocka_unit_test(K8_an_id_of_10_KB_is_414),

@@ -8,9 +8,6 @@
 static const struct {
     const char *id, *reason;
 } waiting[] = {
-    {"K5",
-     "revoked or expired keys: keys come from the configuration alone, there is no revoking yet"},
-    {"K9", "admin routes: none yet"},
     {"K12", "budgets of keys: no budgets yet"},
     {"U22", "an own count of tokens where usage is missing or absurd: not counted yet"},
     {"U25", "an upstream's key rotated under running streams: keys are read at the start alone"},
