@@ -148,6 +148,8 @@ http {
         proxy_set_header Connection "";
         location / { proxy_pass http://mock; proxy_buffering off; }
         location /v1/ { proxy_pass http://mock; }
+        location /dav/ { root $TMP/nginx; dav_methods PUT; client_max_body_size 0; sendfile on; }
+        location = /hook { access_log $TMP/nginx/hooks.log; return 200; }
     }
     ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_cache shared:bench:10m;

@@ -13,7 +13,7 @@ BUILD='gcc libc6-dev make meson ninja-build pkgconf ca-certificates libgomp1
     libwslay-dev libmsgpack-dev'   # on Debian 13 libmsgpack-dev brings libmsgpack-c-dev
 TEST='libcmocka-dev g++'
 LINT='clang-format-19'
-BENCH='nginx-light wrk'
+BENCH='nginx-light wrk curl'
 ENGINE='g++ cmake'
 BACKPORTED='libyyjson0 libyyjson-dev libllhttp9.2 libllhttp-dev'   # on Debian 12, from 13
 MODULES='libuv yyjson libllhttp openssl sqlite3 libcurl libfyaml'  # what pkg-config must find
