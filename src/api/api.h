@@ -40,6 +40,8 @@ void api_set_queue(struct api *a, struct queue *q);
 void api_set_server(struct api *a, struct net_server *s);
 struct net_server_hooks api_hooks(void); /* their user is the api */
 struct queue_runner api_runner(struct api *a);
+/* The operator has changed something in the data folder (SIGHUP): the signing keys are read again. */
+void api_reload(struct api *a);
 /* From now on /readyz says 503. */
 void api_set_draining(struct api *a);
 void api_set_store_ok(struct api *a, bool can_write);

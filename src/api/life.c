@@ -115,6 +115,16 @@ void api_set_draining(struct api *a) {
         if (parts[i].drain != NULL) parts[i].drain(a);
 }
 
+void api_reload(struct api *a) {
+    char reason[512], text[LOG_QUOTE_BYTES];
+    if (a == NULL || a->signer == NULL) return;
+    if (signer_reload(a->signer, reason, sizeof reason))
+        log_line(LOG_INFO, "reloaded", "what=signing_keys");
+    else
+        log_line(LOG_ERROR, "reload_failed", "what=signing_keys reason=%s",
+                 log_quote(text, slice_of(reason)));
+}
+
 void api_set_store_ok(struct api *a, bool can_write) {
     a->store_ok = can_write;
 }

@@ -6,6 +6,7 @@
 #include "api/platform.h"
 #include "api/realtime.h"
 #include "api/tokens.h"
+#include "api/webhooks.h"
 
 /* On any host: these stand before what a prefix or the Host decides. */
 #define EVERY ON_EVERY_HOST
@@ -58,6 +59,7 @@ static const struct route routes[] = {
     {H1_POST, REST, "/tokens", SERVED_TOKENS, 0, handle_token, NULL},
     {H1_POST, REST, "/tokens/realtime", SERVED_TOKENS, 0, handle_token_realtime, NULL},
     {H1_GET, REST, "/.well-known/jwks.json", SERVED_TOKENS, OPEN, handle_jwks, NULL},
+    {H1_GET, REST, "/webhooks/secret", SERVED_TOKENS, 0, handle_webhook_secret, NULL},
     {H1_POST, REST, "/storage/upload/initiate", SERVED_FILES, 0, handle_upload_initiate, NULL},
     {H1_POST, REST, "/storage/upload/initiate-multipart", SERVED_FILES, 0, handle_upload_initiate,
      NULL},

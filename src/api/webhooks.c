@@ -1,5 +1,7 @@
+#include "api/webhooks_body.h"
 #include "api/webhooks_inner.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -110,6 +112,18 @@ void webhooks_due(void *api, const char *id) {
         a->store->backend->webhook_get(a->store, t, id);
     else
         webhooks_reread_later(w);
+}
+
+void handle_webhook_secret(struct call *c) {
+    unsigned char secret[WEBHOOK_SECRET_BYTES], text[(WEBHOOK_SECRET_BYTES + 2) / 3 * 4 + 1];
+    struct buf *b = call_scratch(c);
+    webhook_secret(c->api->signer, c->who.owner, secret);
+    EVP_EncodeBlock(text, secret, sizeof secret);
+    buf_printf(b, "{\"secret\":\"whsec_%s\"}", (const char *)text);
+    net_header(c->x, SLICE("cache-control"), SLICE("no-store"));
+    call_scratch_json(c, 200);
+    secret_wipe(secret, sizeof secret);
+    secret_wipe(text, sizeof text);
 }
 
 /* --- a part of the api */

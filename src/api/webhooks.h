@@ -14,6 +14,9 @@ void webhooks_drain(struct api *a); /* no new tries; those that run go on until 
 void webhooks_close(struct api *a); /* what still runs is cut and waits for the next start */
 void webhooks_free(struct api *a);
 
+/* GET /rest/webhooks/secret: what the caller verifies its deliveries with, where HMAC alone is known. */
+void handle_webhook_secret(struct call *c);
+
 /* The queue says that a request with a webhook has ended: its row is durable. */
 void webhooks_due(void *api, const char *id);
 /* The store has put some back to WAITING: they are read again. */

@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/secret.h"
 
-#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 
 #define MAX_MESSAGE_BYTES (WEBHOOK_MAX_DELIVERY_BYTES + 256U)
@@ -74,24 +74,49 @@ static bool sign_as_fal(struct buf *b, const struct signer *s, const struct webh
     return buf_puts(b, "\r\n");
 }
 
-/* Whoever has one of the published keys by heart finds his signature among them. */
+void webhook_secret(const struct signer *s, struct slice owner,
+                    unsigned char secret[WEBHOOK_SECRET_BYTES]) {
+    struct buf b;
+    buf_init(&b, 65536 + 32);
+    buf_puts(&b, "webhook secret of ");
+    buf_add(&b, owner);
+    signer_mac(s, buf_slice(&b), secret);
+    buf_free(&b);
+}
+
+/* v1 by the owner's secret; v1a by each of the published keys: whoever has one of them by heart finds his signature. */
+static void add_signatures(struct buf *b, const struct signer *s, struct slice owner,
+                           struct slice message) {
+    unsigned char signatures[SIGNER_MAX_KEYS][SIGNER_SIGNATURE_BYTES], mac[SIGNER_MAC_BYTES],
+        secret[WEBHOOK_SECRET_BYTES], text[(SIGNER_SIGNATURE_BYTES + 2) / 3 * 4 + 1];
+    size_t n = signer_sign_all(s, message, signatures);
+    webhook_secret(s, owner, secret);
+    if (n == 0 || HMAC(EVP_sha256(), secret, sizeof secret, (const unsigned char *)message.ptr,
+                       message.len, mac, NULL) == NULL)
+        b->failed = true;
+    secret_wipe(secret, sizeof secret);
+    for (size_t i = 0; i < n; i++) {
+        EVP_EncodeBlock(text, signatures[i], SIGNER_SIGNATURE_BYTES);
+        buf_printf(b, "v1a,%s ", (const char *)text);
+    }
+    EVP_EncodeBlock(text, mac, sizeof mac);
+    buf_printf(b, "v1,%s\r\n", (const char *)text);
+}
+
 static bool sign_as_standard(struct buf *b, const struct signer *s,
                              const struct webhook_delivery *d) {
-    unsigned char signatures[SIGNER_MAX_KEYS][SIGNER_SIGNATURE_BYTES],
-        text[(SIGNER_SIGNATURE_BYTES + 2) / 3 * 4 + 1];
     struct buf message;
     buf_init(&message, MAX_MESSAGE_BYTES);
     buf_printf(&message, "%s.%lld.", d->id, (long long)d->at_s);
     buf_add(&message, d->body);
-    size_t n = message.failed ? 0 : signer_sign_all(s, buf_slice(&message), signatures);
-    buf_free(&message);
-    buf_printf(b, "webhook-id: %s\r\nwebhook-timestamp: %lld\r\nwebhook-signature:", d->id,
+    buf_printf(b, "webhook-id: %s\r\nwebhook-timestamp: %lld\r\nwebhook-signature: ", d->id,
                (long long)d->at_s);
-    for (size_t i = 0; i < n; i++) {
-        EVP_EncodeBlock(text, signatures[i], SIGNER_SIGNATURE_BYTES);
-        buf_printf(b, " v1a,%s", (const char *)text);
-    }
-    return buf_puts(b, "\r\n") && n > 0;
+    if (message.failed)
+        b->failed = true;
+    else
+        add_signatures(b, s, d->user, buf_slice(&message));
+    buf_free(&message);
+    return !b->failed;
 }
 
 bool webhook_headers(struct buf *b, const struct signer *s, const struct webhook_delivery *d) {

@@ -20,6 +20,11 @@ struct webhook_delivery {
     struct slice body;
 };
 
+/* What Standard Webhooks call a secret, of one owner: for its libraries that know HMAC alone. */
+#define WEBHOOK_SECRET_BYTES SIGNER_MAC_BYTES
+void webhook_secret(const struct signer *s, struct slice owner,
+                    unsigned char secret[WEBHOOK_SECRET_BYTES]);
+
 /* Lines of headers: fal's signature and that of Standard Webhooks. False when it cannot be signed. */
 bool webhook_headers(struct buf *b, const struct signer *s, const struct webhook_delivery *d);
 

@@ -142,13 +142,13 @@ static void on_signal(uv_signal_t *h, int number) {
     drain(s);
 }
 
-/* The certificate and its key are read again; connections keep what they began with. */
+/* The certificate and the keys are read again; connections keep what they began with. */
 static void on_hangup(uv_signal_t *h, int number) {
     struct server *s = h->data;
     char reason[512], text[LOG_QUOTE_BYTES];
-    if (s->tls == NULL)
-        log_line(LOG_INFO, "reloaded", "what=nothing");
-    else if (net_tls_server_reload(s->tls, reason, sizeof reason))
+    if (s->ending == RUNNING) api_reload(s->api);
+    if (s->tls == NULL) return;
+    if (net_tls_server_reload(s->tls, reason, sizeof reason))
         log_line(LOG_INFO, "reloaded", "what=tls");
     else
         log_line(LOG_ERROR, "reload_failed", "what=tls reason=%s",

@@ -156,7 +156,11 @@ static void say_endlessly(struct guest *g) {
     char bytes[1000];
     memset(bytes, 'x', sizeof bytes);
     say(g, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-    while (send(g->fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0) continue;
+    while (send(g->fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0) {
+        pthread_mutex_lock(&g->r->lock);
+        g->r->endless_bytes += sizeof bytes;
+        pthread_mutex_unlock(&g->r->lock);
+    }
 }
 
 static void reset(struct guest *g) {
