@@ -3,12 +3,14 @@
 #
 #   scripts/wire-setup.sh node      into test/wire/node_modules; a Node of version 22 or later
 #   scripts/wire-setup.sh python    into .deps/venv; its Python
+#   scripts/wire-setup.sh schema    into .deps/schema; its schemathesis
 #
 # Silent and without the network when everything is there.
 set -eu
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 WIRE=$ROOT/test/wire
 VENV=$ROOT/.deps/venv
+SCHEMA=$ROOT/.deps/schema
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -41,15 +43,19 @@ set_up_node() {
     fi
 }
 
+# set_up_venv FOLDER REQUIREMENTS WHAT
+set_up_venv() {
+    [ -e "$1/.complete" ] && [ ! "$2" -nt "$1/.complete" ] && return
+    say "fetching $3 into ${1#"$ROOT/"}"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip --disable-pip-version-check install -q --require-hashes --only-binary=:all: -r "$2" >&2
+    touch "$1/.complete"
+}
+
 set_up_python() {
     [ -e "$WIRE/requirements.txt" ] || return 0
-    [ -e "$VENV/.complete" ] && [ ! "$WIRE/requirements.txt" -nt "$VENV/.complete" ] && return
-    say "fetching the Python clients into .deps/venv"
-    rm -rf "$VENV"
-    python3 -m venv "$VENV"
-    "$VENV/bin/python" -m pip --disable-pip-version-check install -q --require-hashes --only-binary=:all: \
-        -r "$WIRE/requirements.txt" >&2
-    touch "$VENV/.complete"
+    set_up_venv "$VENV" "$WIRE/requirements.txt" 'the Python clients'
 }
 
 case ${1:-} in
@@ -59,5 +65,8 @@ node)
 python)
     set_up_python
     if [ -e "$VENV/.complete" ]; then echo "$VENV/bin/python"; else command -v python3; fi ;;
-*) say 'usage: wire-setup.sh node|python'; exit 2 ;;
+schema)
+    set_up_venv "$SCHEMA" "$WIRE/requirements-schema.txt" schemathesis
+    echo "$SCHEMA/bin/schemathesis" ;;
+*) say 'usage: wire-setup.sh node|python|schema'; exit 2 ;;
 esac

@@ -29,7 +29,7 @@ static size_t put_word(struct call *c, struct buf *b, struct slice frame) {
     }
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         if (slice_starts(frame, slice_of(tables[i]->name))) {
-            platform_params_json(b, tables[i]);
+            platform_params_json(b, c->api->config, tables[i]);
             return strlen(tables[i]->name);
         }
     return 0;

@@ -280,7 +280,24 @@ static void add_values_json(struct buf *b, const struct param *p) {
     buf_puts(b, "]}");
 }
 
-static void add_schema(struct buf *b, const struct param *p) {
+static void add_list(struct buf *b) {
+    buf_printf(b,
+               "{\"type\":\"array\",\"minItems\":1,\"maxItems\":%u,\"items\":", PLATFORM_MAX_IDS);
+}
+
+static void add_endpoints_json(struct buf *b, const struct config *cfg) {
+    buf_puts(b, "{\"type\":\"string\",\"enum\":[");
+    for (size_t i = 0; i < endpoint_count() + cfg->naliases; i++) {
+        if (i > 0) buf_addc(b, ',');
+        json_add_string(b,
+                        i < endpoint_count() ? slice_of(endpoint_at(i)->id)
+                                             : cfg->aliases[i - endpoint_count()].name,
+                        true);
+    }
+    buf_puts(b, "]}");
+}
+
+static void add_schema(struct buf *b, const struct config *cfg, const struct param *p) {
     switch (p->kind) {
     case PARAM_TEXT:
         buf_printf(b, "{\"type\":\"string\",\"maxLength\":%u}", PLATFORM_MAX_TEXT);
@@ -295,16 +312,15 @@ static void add_schema(struct buf *b, const struct param *p) {
         return;
     case PARAM_CHOICE: add_values_json(b, p); return;
     case PARAM_CHOICES:
-        buf_puts(b, "{\"type\":\"array\",\"minItems\":1,\"maxItems\":10,\"items\":");
+        add_list(b);
         add_values_json(b, p);
         buf_addc(b, '}');
         return;
-    case PARAM_ENDPOINT: buf_puts(b, "{\"type\":\"string\",\"minLength\":1}"); return;
+    case PARAM_ENDPOINT: add_endpoints_json(b, cfg); return;
     case PARAM_ENDPOINTS:
-        buf_printf(b,
-                   "{\"type\":\"array\",\"minItems\":1,\"maxItems\":%u,"
-                   "\"items\":{\"type\":\"string\",\"minLength\":1}}",
-                   PLATFORM_MAX_IDS);
+        add_list(b);
+        add_endpoints_json(b, cfg);
+        buf_addc(b, '}');
         return;
     case PARAM_CURSOR:
         buf_printf(b, "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{%u}$\"}", CURSOR_BYTES);
@@ -312,7 +328,7 @@ static void add_schema(struct buf *b, const struct param *p) {
     }
 }
 
-void platform_params_json(struct buf *b, const struct params *p) {
+void platform_params_json(struct buf *b, const struct config *cfg, const struct params *p) {
     buf_addc(b, '[');
     for (size_t i = 0; i < p->n; i++) {
         const struct param *row = &p->rows[i];
@@ -320,7 +336,7 @@ void platform_params_json(struct buf *b, const struct params *p) {
                    i > 0 ? "," : "", row->name, row->required ? "true" : "false");
         json_add_string(b, slice_of(row->description), true);
         buf_puts(b, ",\"schema\":");
-        add_schema(b, row);
+        add_schema(b, cfg, row);
         buf_addc(b, '}');
     }
     buf_addc(b, ']');

@@ -77,6 +77,6 @@ uint64_t platform_ask(struct call *c, struct platform_state *s, platform_done *d
 void *platform_alloc(struct call *c, size_t bytes);
 
 /* The parameters as OpenAPI has them, an array. */
-void platform_params_json(struct buf *b, const struct params *p);
+void platform_params_json(struct buf *b, const struct config *cfg, const struct params *p);
 
 #endif
