@@ -186,7 +186,7 @@ static struct queue_submit submit_of(struct call *c) {
     const struct call_options *o = &c->options;
     const struct config_limits *limits = c->who.limits;
     return (struct queue_submit){.endpoint = c->app,
-                                 .owner = c->who.owner,
+                                 .owner = identity_owner(&c->who),
                                  .key_id = c->who.key_id,
                                  .input = net_body(c->x).len > 0 ? net_body(c->x) : SLICE("{}"),
                                  .priority = o->low_priority ? 1 : 0,
@@ -220,7 +220,7 @@ void handle_submit(struct call *c) {
 
 struct queue_find call_find(struct call *c) {
     if (c->id.len == UUID_BYTES - 1) memcpy(c->request_id, c->id.ptr, c->id.len);
-    return (struct queue_find){.id = c->id, .owner = c->who.owner, .endpoint = c->app};
+    return (struct queue_find){.id = c->id, .owner = identity_owner(&c->who), .endpoint = c->app};
 }
 
 bool call_reads_logs(struct call *c) {

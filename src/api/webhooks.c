@@ -117,7 +117,7 @@ void webhooks_due(void *api, const char *id) {
 void handle_webhook_secret(struct call *c) {
     unsigned char secret[WEBHOOK_SECRET_BYTES], text[(WEBHOOK_SECRET_BYTES + 2) / 3 * 4 + 1];
     struct buf *b = call_scratch(c);
-    webhook_secret(c->api->signer, c->who.owner, secret);
+    webhook_secret(c->api->signer, identity_owner(&c->who), secret);
     EVP_EncodeBlock(text, secret, sizeof secret);
     buf_printf(b, "{\"secret\":\"whsec_%s\"}", (const char *)text);
     net_header(c->x, SLICE("cache-control"), SLICE("no-store"));

@@ -509,11 +509,8 @@ static char *submit_as(const char *key) {
 
 static const struct {
     const char *method, *tail;
-} of_request[] = {{"GET", "/status"},
-                  {"GET", "/status?logs=1"},
-                  {"GET", ""},
-                  {"GET", "/response"},
-                  {"PUT", "/cancel"}};
+} of_request[] = {{"GET", "/status"}, {"GET", "/status?logs=1"}, {"GET", "/status/stream"},
+                  {"GET", ""},        {"GET", "/response"},      {"PUT", "/cancel"}};
 
 static struct answer about(const char *id, size_t i, const char *app, const char *key) {
     struct text t = {0};
@@ -548,10 +545,58 @@ static void K7_another_owners_request_is_404(void **state) {
         answer_free(&a);
     }
     expect_foreign(id); /* completed, too */
-    struct answer a = about(id, 2, "fal-ai/any-llm", MATE);
+    struct answer a = about(id, 3, "fal-ai/any-llm", MATE);
     expect_status("the same owner's other key", &a, 200);
     answer_free(&a);
     free(id);
+}
+
+static struct text listed_by(const char *key, const char *path) {
+    struct text t = {0};
+    struct answer a = call(keyed.port, "GET", path, key);
+    expect_status(path, &a, 200);
+    text_add(&t, a.body.p, a.body.len);
+    answer_free(&a);
+    return t;
+}
+
+/* Lists name nothing of another owner's: neither when asked for all, nor when asked for its id. */
+static void K7_another_owners_usage_is_not_listed(void **state) {
+    struct made mine = make_key("{\"owner\":\"lister\"}"),
+                mate = make_key("{\"owner\":\"lister\"}");
+    char *id = submit_as(mine.header), path[256];
+    const char *base = "/platform/v1/models/requests/by-endpoint?endpoint_id=fal-ai/any-llm";
+    for (uint64_t until = now_ms() + PATIENCE_MS;; sleep_ms(20)) {
+        struct text t = listed_by(mate.header, base); /* the same owner's other key sees it */
+        bool there = strstr(t.p, id) != NULL;
+        text_free(&t);
+        if (there) break;
+        assert_true(now_ms() < until);
+    }
+    struct text all = listed_by(APP2, base);
+    assert_null(strstr(all.p, id));
+    snprintf(path, sizeof path, "%s&request_id=%s", base, id);
+    struct text by_id = listed_by(APP2, path);
+    snprintf(path, sizeof path, "%s&request_id=" ID, base);
+    struct text unknown = listed_by(APP2, path);
+    assert_string_equal(by_id.p, unknown.p);
+    text_free(&all);
+    text_free(&by_id);
+    text_free(&unknown);
+    free(id);
+}
+
+/* Deliveries are the operator's to see. */
+static void K7_deliveries_are_not_for_users(void **state) {
+    struct answer a = call(keyed.port, "GET", "/admin/webhooks?owner=team-a", APP2);
+    expect_status("list", &a, 403);
+    answer_free(&a);
+    a = post(keyed.port, "/admin/webhooks/replay", APP2, "{\"id\":\"" ID "\"}", 45);
+    expect_status("replay", &a, 403);
+    answer_free(&a);
+    a = post(keyed.port, "/admin/webhooks/replay", ADMIN, "{\"id\":\"" ID "\"}", 45);
+    expect_status("unknown", &a, 404);
+    answer_free(&a);
 }
 
 static void K8_ids_that_are_none(void **state) {
@@ -820,6 +865,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(K11_members_that_are_no_ones_are_ignored),
         cmocka_unit_test(a_key_that_cannot_be_is_422),
         cmocka_unit_test(K7_another_owners_request_is_404),
+        cmocka_unit_test(K7_another_owners_usage_is_not_listed),
+        cmocka_unit_test(K7_deliveries_are_not_for_users),
         cmocka_unit_test(K8_ids_that_are_none),
         cmocka_unit_test(K8_an_id_of_10_KB_is_414),
         cmocka_unit_test(K8_upper_case_and_another_app_are_404),

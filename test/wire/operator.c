@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -320,6 +322,44 @@ static void a_long_data_folder_has_a_socket_too(void **state) {
     assert_int_equal(status_with(key), 200);
 }
 
+static struct answer over_the_socket(const char *request) {
+    struct sockaddr_un sa = {.sun_family = AF_UNIX};
+    struct peer p = {.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%.90s/admin.sock", data);
+    assert_int_equal(connect(p.fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    assert_true(peer_puts(&p, request));
+    const struct answer *a = peer_answer(&p);
+    assert_non_null(a);
+    struct answer out = *a;
+    p.answer = (struct answer){0};
+    peer_close(&p);
+    return out;
+}
+
+/* Whatever Host and key it brings: and what it makes is local's. */
+static void the_socket_opens_every_surface(void **state) {
+    char key[KEY_BYTES + 1], header[KEY_BYTES + 32], path[128];
+    serve();
+    create(key);
+    struct answer a = over_the_socket("POST /queue/fal-ai/any-llm HTTP/1.1\r\nHost: x.example\r\n"
+                                      "Authorization: Key a:b\r\nContent-Length: 14\r\n\r\n" BODY);
+    assert_int_equal(a.status, 200);
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    snprintf(path, sizeof path, "/queue/fal-ai/any-llm/requests/%s/status", id);
+    snprintf(header, sizeof header, "Authorization: Key %s\r\n", key);
+    struct text request = {0};
+    text_printf(&request, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
+    a = over_the_socket(request.p);
+    assert_true(a.status == 200 || a.status == 202);
+    answer_free(&a);
+    a = result_of(server.port, "/queue/fal-ai/any-llm", header, id);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    text_free(&request);
+    free(id);
+}
+
 /* 10.1.2.3 is no address of this machine: 69 says that the keys were enough to listen there. */
 static void stored_keys_let_a_server_listen_elsewhere(void **state) {
     char err[MAX_ERR], key[KEY_BYTES + 1];
@@ -479,6 +519,7 @@ int main(int argc, char **argv) {
         TEST(a_held_lock_is_waited_for),
         TEST(only_a_new_key_makes_a_folder),
         TEST(the_socket_is_its_owners_alone),
+        TEST(the_socket_opens_every_surface),
         TEST(a_long_data_folder_has_a_socket_too),
         TEST(stored_keys_let_a_server_listen_elsewhere),
         TEST(usage_adds_up),
