@@ -51,6 +51,7 @@ static const struct {
     L(503, "Service Unavailable"),
     L(504, "Gateway Timeout"),
     L(505, "HTTP Version Not Supported"),
+    L(507, "Insufficient Storage"),
 #undef L
 };
 

@@ -152,12 +152,12 @@ static bool is_given(const struct net_exchange *x) {
     return x->id != 0 && ((x->streams && x->answer == ANSWER_NONE) || x->answer == ANSWER_TUNNEL);
 }
 
+/* What the next read brings is kept; then, or behind what is being given now, reading stops. */
 void net_body_pause(struct net_exchange *x) {
     struct session *s = session_of(x);
     if (!is_given(x) || x->held) return;
     x->held = true;
     x->held_ms = net_now_ms(s->server->loop);
-    if (!s->running) session_throttle(s);
 }
 
 void net_body_resume(struct net_exchange *x) {

@@ -16,7 +16,6 @@ void session_answering(struct session *s) {
                    !s->x.head->expect_continue;
     if (!b->done && !certain) s->x.keep = false;
     if (s->server->draining) s->x.keep = false;
-    s->x.held = false;
     s->state = ANSWER;
 }
 
@@ -174,7 +173,7 @@ static void session_run(struct session *s) {
 
 /* A client that sends ahead is read from up to a bound, one whose body is held not at all; while nothing is read, only
  * its leaving is heard. */
-void session_throttle(struct session *s) {
+static void throttle(struct session *s) {
     if (s->state == LINGER || s->state == CLOSED || s->half_closed) return;
     size_t ahead = buf_len(&s->in);
     if (ahead == 0) buf_reset(&s->in, 2048);
@@ -192,7 +191,7 @@ static void resume(struct session *s) {
     session_run(s);
     if (s->state == LINGER || s->state == CLOSED) return;
     buf_consume(&s->in, before - s->view.len);
-    session_throttle(s);
+    throttle(s);
 }
 
 static void on_data(struct net_conn *c, const char *data, size_t len) {
@@ -215,7 +214,7 @@ static void on_data(struct net_conn *c, const char *data, size_t len) {
     if (s->view.len > 0 && !buf_add(&s->in, s->view))
         session_close(s);
     else
-        session_throttle(s);
+        throttle(s);
 }
 
 /* FIN from a client whose answer is already made only says that no further request comes. Otherwise it has left:

@@ -164,8 +164,6 @@ void session_answered(struct session *s);
 void session_guard(struct session *s);
 /* The connection is kept: waits for the next request. */
 void session_next(struct session *s);
-/* Reads on, or only waits for the peer's leaving, as the state wants it. */
-void session_throttle(struct session *s);
 
 /* body.c; each step is true when the state may have changed and the next is due */
 /* The head was not answered: what is there of the body, and whether there will be more. */

@@ -36,7 +36,7 @@ static void on_body(struct net_exchange *x, struct slice data, void *user) {
     assert_true(data.len > 0);
     a->given += data.len;
     a->pieces++;
-    a->sum = app_sum(a->sum, data);
+    if (!a->count_only) a->sum = app_sum(a->sum, data);
     if (a->hold) net_body_pause(x);
     if (a->echo) net_stream_write(x, data);
     if (a->end != NULL) a->end(x);
@@ -68,6 +68,7 @@ static void on_request(struct net_exchange *x, void *user) {
         snprintf(text, sizeof text, "%llu bytes", (unsigned long long)a->given);
         net_reply(x, 201, SLICE("text/plain"), slice_of(text));
     } else if (slice_is(path, "/file")) {
+        a->waiting = net_exchange_id(x);
         int fd = open(a->path, O_RDONLY | O_CLOEXEC);
         assert_true(fd >= 0);
         net_reply_file(x, a->offset > 0 ? 206 : 200, SLICE("text/plain"), fd, a->offset, a->length);
@@ -216,4 +217,13 @@ int app_ask(struct app *a, const char *text, const char *expected) {
     buf_reset(&a->in, SIZE_MAX);
     wire_expect(&a->loop, fd, &a->in, expected);
     return fd;
+}
+
+size_t app_resident(void) {
+    size_t all = 0, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%zu %zu", &all, &pages), 2);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
 }

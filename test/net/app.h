@@ -34,8 +34,8 @@ struct app {
     uint64_t max_stream, given, answer_at; /* answer_at: refused with 409 once so much came */
     uint64_t sum;                          /* of the bytes given, by app_sum */
     size_t pieces;
-    bool hold; /* on_body pauses, each time */
-    bool hold_head, echo;
+    bool hold;                           /* on_body pauses, each time */
+    bool hold_head, echo, count_only;    /* count_only: no sum */
     void (*end)(struct net_exchange *x); /* called by on_body */
     /* files */
     const char *path;
@@ -51,6 +51,14 @@ int app_tear_down(void **state); /* fails when an exchange was begun and not end
 /* Another server with these limits in place of the first. */
 void app_restart(struct app *a, const struct net_server_limits *limits);
 struct net_exchange *app_waiting(struct app *a);
+/* What this process holds in memory. Tests may ask for it where app_counts_memory: not with a sanitizer, which keeps what
+ * was freed. */
+size_t app_resident(void);
+#ifdef __SANITIZE_ADDRESS__
+#define app_counts_memory false
+#else
+#define app_counts_memory true
+#endif
 /* Depends on the bytes and their order, not on how they were cut. */
 uint64_t app_sum(uint64_t sum, struct slice bytes);
 /* A connection on which `text` was sent. */

@@ -1,4 +1,5 @@
-/* Bodies that are not kept: net_stream_body, on_body, net_body_pause. */
+/* Bodies that are not kept: net_stream_body, on_body, net_body_pause. Arguments: "tls" or "plain", and how many MiB the
+ * largest one has. */
 #include "app.h"
 #include "wire_tls.h"
 
@@ -12,6 +13,7 @@
 #define CHUNKED "PUT /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 static char block[65536];
+static unsigned mebibytes = 256;
 
 static void again(struct app *a, int fd, const char *text, const char *expected) {
     buf_reset(&a->in, SIZE_MAX);
@@ -107,6 +109,16 @@ static void a_body_over_its_limit_is_413(void **state) {
     expect_answer_and_close(a, fd, "413 ");
     assert_int_equal(a->given, 10);
     assert_int_equal(a->requests, 2);
+}
+
+/* One that lies whole behind its head too. */
+static void a_limit_below_the_servers_counts(void **state) {
+    struct app *a = *state;
+    a->max_stream = 10;
+    int fd = app_send(a, PUT("11", "") "0123456789a");
+    expect_answer_and_close(a, fd, "413 ");
+    assert_int_equal(a->pieces, 0);
+    assert_int_equal(a->requests, 0);
 }
 
 static void broken_framing_ends_it(void **state) {
@@ -271,6 +283,36 @@ static void idle_words_are_harmless(void **state) {
     close(fd);
 }
 
+/* However large, and with a reader that stops now and then. */
+static void a_large_body_moves_memory_little(void **state) {
+    struct app *a = *state;
+    const uint64_t all = (uint64_t)mebibytes << 20;
+    size_t first = 0, most = 0;
+    char head[128];
+    snprintf(head, sizeof head, "PUT /put HTTP/1.1\r\nHost: h\r\nContent-Length: %llu\r\n\r\n",
+             (unsigned long long)all);
+    a->count_only = true;
+    int fd = app_send(a, head);
+    uint64_t sent = 0;
+    for (unsigned turn = 0; a->requests == 0; turn++) {
+        for (ssize_t n = 1; n > 0 && sent < all; sent += n > 0 ? (uint64_t)n : 0)
+            n = send(fd, block, all - sent < sizeof block ? (size_t)(all - sent) : sizeof block,
+                     MSG_NOSIGNAL | MSG_DONTWAIT);
+        a->hold = turn % 4 == 0;
+        uv_run(&a->loop.uv, UV_RUN_NOWAIT);
+        if (wire_pump != NULL) wire_pump();
+        if (app_waiting(a) != NULL) net_body_resume(app_waiting(a));
+        size_t now = app_resident();
+        if (a->given < 16U << 20) first = now;
+        if (now > most) most = now;
+    }
+    assert_int_equal(a->given, all);
+    if (mebibytes > 1000)
+        print_message("%u MiB moved memory by %zu KiB\n", mebibytes, (most - first) >> 10);
+    if (app_counts_memory) assert_true(most < first + (8U << 20));
+    close(fd);
+}
+
 /* --- time --- */
 
 static void the_clock_stands_while_a_body_is_held(void **state) {
@@ -296,12 +338,14 @@ static void the_clock_stands_while_a_body_is_held(void **state) {
 
 int main(int argc, char **argv) {
     app_over_tls(argc > 1 && strcmp(argv[1], "tls") == 0);
+    if (argc > 2) mebibytes = (unsigned)strtoul(argv[2], NULL, 10);
     const struct CMUnitTest tests[] = {
         APP_TEST(a_body_is_given_however_it_comes),
         APP_TEST(an_empty_body_is_a_request_and_no_piece),
         APP_TEST(expect_continue_is_answered),
         APP_TEST(a_get_body_is_dropped_all_the_same),
         APP_TEST(a_body_over_its_limit_is_413),
+        APP_TEST(a_limit_below_the_servers_counts),
         APP_TEST(broken_framing_ends_it),
         APP_TEST(an_answer_in_the_middle_drops_a_small_rest),
         APP_TEST(an_answer_in_the_middle_ends_the_connection_when_the_rest_is_large),
@@ -310,6 +354,7 @@ int main(int argc, char **argv) {
         APP_TEST(a_held_body_stops_the_peer),
         APP_TEST(a_body_may_be_held_before_it_begins_and_at_every_piece),
         APP_TEST(idle_words_are_harmless),
+        APP_TEST(a_large_body_moves_memory_little),
         APP_TEST(the_clock_stands_while_a_body_is_held),
     };
     return cmocka_run_group_tests_name("server_body", tests, NULL, NULL);
