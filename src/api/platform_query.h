@@ -3,6 +3,7 @@
 #define ANYLLM_API_PLATFORM_QUERY_H
 
 #include "api/call.h"
+#include "api/platform_time.h"
 
 #define PLATFORM_MAX_IDS 50U
 #define PLATFORM_MAX_TEXT 200U
@@ -52,11 +53,6 @@ struct param_value {
 struct param_value *platform_read(struct call *c, const struct params *p);
 /* The endpoint that this id, or the operator's alias, names; NULL: none. */
 const struct endpoint *platform_endpoint(const struct api *a, struct slice id);
-
-/* RFC 3339, also with a space for T, or without a time: that of UTC. */
-bool platform_time(struct slice text, int64_t *ms);
-/* "UTC", "GMT", "Z", "+02:00" */
-bool platform_zone(struct slice text, int64_t *ms);
 
 /* ,"next_cursor":…,"has_more":… ; next NULL: the last page. */
 void platform_add_page(struct buf *b, const struct cursor *next);

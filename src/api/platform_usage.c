@@ -9,7 +9,6 @@
 #define MAX_SPANS \
     100000 /* that the store is asked for: eleven years of hours, ten weeks of minutes */
 
-enum frame { MINUTE, HOUR, DAY, WEEK, MONTH };
 static const char *const frames[] = {"minute", "hour", "day", "week", "month", NULL},
                          *const booleans[] = {"true", "false", NULL},
                          *const usage_expands[] = {"time_series", "summary", "auth_method", NULL},
@@ -71,7 +70,7 @@ const struct params analytics_params = PARAMS("@analytics@", analytics_rows);
 struct ask {
     struct platform_state base;
     struct cursor span;
-    enum frame frame;
+    enum platform_frame frame;
     int64_t from_bucket; /* of this page */
     int64_t east_ms;     /* of UTC */
     size_t limit;
@@ -81,51 +80,30 @@ struct ask {
                 const struct store_sum *s);
 };
 
-/* --- buckets, in the zone's own time */
+/* --- buckets */
 
-static int64_t floor_div(int64_t a, int64_t b) {
-    return a / b - (a % b < 0);
-}
-
-/* The first day of the month of a day, both counted from 1970; plus some months. */
-static int64_t month_start(int64_t day, int64_t months) {
-    int64_t z = day + 719468, era = floor_div(z, 146097), of_era = z - era * 146097;
-    int64_t year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
-    int64_t of_year = of_era - (365 * year + year / 4 - year / 100), m = (5 * of_year + 2) / 153;
-    int64_t count = (year + era * 400) * 12 + m + months; /* months since March of year 0 */
-    int64_t y = floor_div(count, 12), e = floor_div(y, 400), in_era = y - e * 400;
-    return e * 146097 + in_era * 365 + in_era / 4 - in_era / 100 +
-           (153 * (count - y * 12) + 2) / 5 - 719468;
-}
-
-/* Where the bucket begins in which `at_ms` lies; later: the one behind it. */
 static int64_t bucket_of(const struct ask *a, int64_t at_ms, int64_t later) {
-    static const int64_t lengths[] = {60000, HOUR_MS, PLATFORM_DAY_MS, 7 * PLATFORM_DAY_MS};
-    int64_t local = at_ms + a->east_ms;
-    if (a->frame == MONTH)
-        return month_start(floor_div(local, PLATFORM_DAY_MS), later) * PLATFORM_DAY_MS - a->east_ms;
-    int64_t length = lengths[a->frame], first = a->frame == WEEK ? 4 * PLATFORM_DAY_MS : 0;
-    return (floor_div(local - first, length) + later) * length + first - a->east_ms;
+    return platform_bucket(a->frame, a->east_ms, at_ms, later);
 }
 
 /* What the store sums over. */
 static int64_t span_ms(const struct ask *a) {
-    if (a->frame == MINUTE) return 60000;
-    if (a->frame >= DAY && a->east_ms == 0) return PLATFORM_DAY_MS;
+    if (a->frame == FRAME_MINUTE) return 60000;
+    if (a->frame >= FRAME_DAY && a->east_ms == 0) return PLATFORM_DAY_MS;
     return a->east_ms % HOUR_MS == 0 ? HOUR_MS : QUARTER_MS;
 }
 
-static enum frame frame_for(int64_t ms) {
+static enum platform_frame frame_for(int64_t ms) {
     static const struct {
         int64_t below_ms;
-        enum frame frame;
-    } rows[] = {{2 * HOUR_MS, MINUTE},
-                {3 * PLATFORM_DAY_MS, HOUR},
-                {64 * PLATFORM_DAY_MS, DAY},
-                {183 * PLATFORM_DAY_MS, WEEK}};
+        enum platform_frame frame;
+    } rows[] = {{2 * HOUR_MS, FRAME_MINUTE},
+                {3 * PLATFORM_DAY_MS, FRAME_HOUR},
+                {64 * PLATFORM_DAY_MS, FRAME_DAY},
+                {183 * PLATFORM_DAY_MS, FRAME_WEEK}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (ms <= rows[i].below_ms) return rows[i].frame;
-    return MONTH;
+    return FRAME_MONTH;
 }
 
 /* --- sums of one bucket, put together by endpoint (and key) */
@@ -223,11 +201,12 @@ static bool read_ask(struct call *c, const struct param_value *v, struct ask *a)
     a->east_ms = v[P_ZONE].number;
     a->limit = v[P_LIMIT].n > 0 ? (size_t)v[P_LIMIT].number : 100;
     a->frame = frame_for(a->span.to_ms - a->span.from_ms);
-    for (unsigned f = MINUTE; f <= MONTH; f++)
-        if ((v[P_FRAME].choices & 1U << f) != 0) a->frame = (enum frame)f;
+    for (unsigned f = FRAME_MINUTE; f <= FRAME_MONTH; f++)
+        if ((v[P_FRAME].choices & 1U << f) != 0) a->frame = (enum platform_frame)f;
     if (v[P_CURSOR].n > 0) {
         a->from_bucket = a->span.at / 8;
-        a->frame = a->span.at % 8 < MONTH ? (enum frame)(a->span.at % 8) : MONTH;
+        a->frame = a->span.at % 8 < FRAME_MONTH ? (enum platform_frame)(a->span.at % 8)
+                                                : FRAME_MONTH;
     } else if ((v[P_BOUND].choices & 2) == 0) {
         a->span.from_ms = bucket_of(a, a->span.from_ms, 0);
         a->span.to_ms = bucket_of(a, a->span.to_ms - 1, 1);
