@@ -71,13 +71,32 @@ static size_t queued_calls(const struct call *c) {
     return queue_owner_running(c->api->queue, c->who.owner);
 }
 
+static enum limit call_begin(struct call *c) {
+    enum limit over = limits_call_begin(c->api->limits, c->who.account,
+                                        c->who.limits->concurrent_calls, queued_calls(c));
+    c->counted = over == LIMIT_NONE;
+    return over;
+}
+
 bool admit_call(struct call *c) {
     if (!counted[c->route->kind].call || !is_post(c)) return true;
-    enum limit over = limits_call_begin(c->api->limits, c->who.account, c->who.limits->concurrent_calls,
-                                        queued_calls(c));
-    c->counted = over == LIMIT_NONE;
+    enum limit over = call_begin(c);
     if (over != LIMIT_NONE) refuse_limit(c, over, 0);
     return c->counted;
+}
+
+enum limit admit_input(struct call *c, uint64_t *wait_ms) {
+    const struct config_limits *mine = c->who.limits;
+    *wait_ms = 0;
+    if (mine->requests_per_minute != 0)
+        *wait_ms = limits_request(c->api->limits, c->who.account, mine->requests_per_minute,
+                                  clock_mono_ms(c->api->clock));
+    return *wait_ms > 0 ? LIMIT_REQUESTS : call_begin(c);
+}
+
+void admit_refusal(enum limit kind, const char **type, const char **detail) {
+    *type = refusals[kind].type;
+    *detail = refusals[kind].detail;
 }
 
 void admit_gone(struct call *c) {
@@ -107,15 +126,17 @@ static void refuse_missing(struct call *c) {
         call_error(c, 401, NULL, SLICE("Authentication is required to access this application."));
 }
 
-/* Guessing is slowed down; the right key opens from the same address at any time. */
-static void refuse_wrong(struct call *c, struct slice why) {
+/* Guessing is slowed down; the right key opens from the same address at any time. False: answered, too many. */
+static bool may_guess(struct call *c) {
     unsigned char address[LIMITS_ADDRESS_BYTES];
     limits_address(reach_peer(c->x), address);
     uint64_t wait = limits_wrong_key(c->api->limits, address, clock_mono_ms(c->api->clock));
-    if (wait > 0) {
-        refuse_limit(c, LIMIT_WRONG_KEYS, wait);
-        return;
-    }
+    if (wait > 0) refuse_limit(c, LIMIT_WRONG_KEYS, wait);
+    return wait == 0;
+}
+
+static void refuse_wrong(struct call *c, struct slice why) {
+    if (!may_guess(c)) return;
     net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
     call_error(c, 401, NULL, why);
 }
@@ -129,10 +150,14 @@ static bool brings_token(struct call *c, struct slice *token) {
     return token->ptr != NULL;
 }
 
+/* fal's clients cannot read the answer to a handshake: a WebSocket is told in its first message, and let in as nobody. */
 static bool token_ok(struct call *c, struct slice token) {
     const char *why = token_identity(c, token, &c->who);
-    if (why != NULL) refuse_wrong(c, slice_of(why));
-    return why == NULL;
+    if (why == NULL) return true;
+    c->who = (struct identity){0};
+    if ((c->route->flags & ROUTE_UPGRADE) != 0) return may_guess(c);
+    refuse_wrong(c, slice_of(why));
+    return false;
 }
 
 static bool key_ok(struct call *c) {
@@ -182,7 +207,7 @@ static bool scope_ok(struct call *c) {
 }
 
 bool admit(struct call *c) {
-    return key_ok(c) && scope_ok(c) && rates_ok(c);
+    return key_ok(c) && (c->who.limits == NULL || (scope_ok(c) && rates_ok(c)));
 }
 
 /* The star stands for every header but Authorization, so OpenAI's x-stainless-* need no names here; browsers that do not

@@ -4,11 +4,17 @@
 
 #include "api/call.h"
 
-/* With the head: the key, then the rates of its owner. False: answered. */
+/* With the head: the key, then the rates of its owner. False: answered. A WebSocket is let in with a token that opens nothing, as
+ * nobody (c->who.limits NULL): what fal's clients can read is a message. */
 bool admit(struct call *c);
 /* With the body: a direct call is counted among those at once, until admit_gone. False: answered. */
 bool admit_call(struct call *c);
 void admit_gone(struct call *c);
+/* One input of a WebSocket counts as a request and as a call at once, until admit_gone. Nothing is answered; *wait_ms: when there
+ * is room again, 0: not known. */
+enum limit admit_input(struct call *c, uint64_t *wait_ms);
+/* fal's type and the text of a refusal by this limit. */
+void admit_refusal(enum limit kind, const char **type, const char **detail);
 /* OPTIONS, which carries no key: a browser asks before it may send one. */
 void admit_preflight(struct call *c);
 

@@ -47,6 +47,7 @@ struct api {
     struct forwarder *forwarder; /* NULL: the proxy dispatches inside */
     struct run *runs;            /* jobs of the queue that run now */
     struct follower *followers;  /* status streams */
+    struct socket *sockets;      /* realtime connections */
     struct buf scratch;  /* for an answer being built; nothing lives in it between two calls */
     struct store *store; /* with the desk NULL until api_open */
     struct desk *desk;

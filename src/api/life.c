@@ -3,6 +3,7 @@
 #include "api/files.h"
 #include "api/keys.h"
 #include "api/ledger.h"
+#include "api/realtime_socket.h"
 #include "api/webhooks.h"
 
 #include <stdlib.h>
@@ -111,6 +112,7 @@ void api_set_server(struct api *a, struct net_server *s) {
 void api_set_draining(struct api *a) {
     a->draining = true;
     followers_end(a);
+    sockets_end(a);
     for (size_t i = 0; i < NPARTS; i++)
         if (parts[i].drain != NULL) parts[i].drain(a);
 }

@@ -12,6 +12,7 @@ static const struct {
     enum config_surface surface;
 } hosts[] = {
     {"fal.run", SURFACE_RUN},
+    {"ws.fal.run", SURFACE_RUN},
     {"queue.fal.run", SURFACE_QUEUE},
     {"queue.*", SURFACE_QUEUE},
     {"rest.fal.ai", SURFACE_REST},

@@ -1,3 +1,5 @@
+/* WebSockets to models: fal's realtime protocol, where inputs come and cumulative outputs go (realtime.c), and HTTP over
+ * WebSocket, where each message is a request (realtime_http.c). docs/realtime.md has both. */
 #ifndef ANYLLM_API_REALTIME_H
 #define ANYLLM_API_REALTIME_H
 
