@@ -8,6 +8,9 @@
 /* A page has no more rows than this, whatever is asked for. */
 #define PAGE_MAX 10000U
 
+/* One with inputs and results ends early when it is as large as this; the last of it may be as large as one result. */
+#define PAGE_BYTES (32U << 20)
+
 static unsigned page(unsigned limit) {
     return limit == 0 || limit > PAGE_MAX ? PAGE_MAX : limit;
 }
@@ -64,9 +67,9 @@ static int add_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, in
 }
 
 static int add(struct sqlite_store *s, const struct store_charge *c) {
-    struct binder b = start(s, ST_CHARGE);
+    struct binder b = start(s, c->kind == STORE_CALL_QUEUE ? ST_CHARGE_QUEUED : ST_CHARGE);
     put_text(&b, slice_of(c->id));
-    put_known(&b, c->attempt > 0, c->attempt);
+    put_int(&b, c->attempt);
     put_int(&b, c->kind);
     put_text(&b, c->owner);
     put_text(&b, c->key_id);
@@ -138,21 +141,37 @@ static bool chosen(const struct store_ledger_query *q, struct slice endpoint) {
     return q->nendpoints == 0;
 }
 
-/* Of from_ms <= t < to_ms, where 0 is open: as places. */
-static int64_t first_place(int64_t from_ms) {
-    return place(from_ms, 0);
+/* When the id was drawn, less what clocks are set by; 0 when it does not say (a UUID of version 7 does). */
+static int64_t drawn_ms(struct slice id) {
+    int64_t ms = 0;
+    if (id.len != 36 || id.ptr[14] != '7') return 0;
+    for (size_t i = 0; i < 13; i++) {
+        char c = id.ptr[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (i == 8 && c == '-') continue;
+        if (digit < 0) return 0;
+        ms = ms << 4 | digit;
+    }
+    return ms > 3600000 ? ms - 3600000 : 0;
+}
+
+/* Of from_ms <= t < to_ms, where 0 is open: as places. A direct call is in no index of ids: all are scanned that ended
+ * since the id was drawn. */
+static int64_t first_place(int64_t from_ms, struct slice scanned) {
+    int64_t drawn = drawn_ms(scanned);
+    return place(drawn > from_ms ? drawn : from_ms, 0);
 }
 
 static int64_t last_place(int64_t to_ms) {
     return place(to_ms > 0 ? to_ms - 1 : INT64_MAX, NUMBER_MAX);
 }
 
-static void put_query(struct binder *b, const struct store_ledger_query *q) {
+static void put_query(struct binder *b, const struct store_ledger_query *q, struct slice scanned) {
     int64_t last = last_place(q->to_ms);
     put_text(b, q->owner);
     put_text(b, q->key_id);
     put_text(b, q->id);
-    put_int(b, first_place(q->from_ms));
+    put_int(b, first_place(q->from_ms, scanned));
     put_int(b, q->after != 0 && (int64_t)q->after <= last ? (int64_t)q->after - 1 : last);
 }
 
@@ -215,14 +234,18 @@ static int take_charges(struct op *op, struct binder *b) {
     return rc;
 }
 
-int sqlite_ledger(struct sqlite_store *s, struct op *op) {
-    const struct store_ledger_query *q = &op->in.ledger;
-    struct binder b = start(s, q->id.len > 0      ? ST_LEDGER_OF_ID
-                               : q->owner.len > 0 ? ST_LEDGER_OF_OWNER
-                                                  : ST_LEDGER_ALL);
-    put_query(&b, q);
+static int list_charges(struct sqlite_store *s, struct op *op, enum statement n) {
+    struct binder b = start(s, n);
+    put_query(&b, &op->in.ledger, n == ST_LEDGER ? op->in.ledger.id : SLICE_NONE);
     int rc = take_charges(op, &b);
     finish(&b);
+    return rc;
+}
+
+int sqlite_ledger(struct sqlite_store *s, struct op *op) {
+    int rc = SQLITE_DONE;
+    if (op->in.ledger.id.len > 0) rc = list_charges(s, op, ST_LEDGER_QUEUED);
+    if (rc == SQLITE_DONE && op->reply.ncharges == 0) rc = list_charges(s, op, ST_LEDGER);
     return rc;
 }
 
@@ -267,8 +290,8 @@ static int take_sums(struct op *op, struct binder *b) {
 /* All in one: the bucket is longer than time. */
 int sqlite_ledger_sums(struct sqlite_store *s, struct op *op) {
     const struct store_ledger_query *q = &op->in.ledger;
-    struct binder b = start(s, q->owner.len > 0 ? ST_SUMS_OF_OWNER : ST_SUMS_ALL);
-    put_query(&b, q);
+    struct binder b = start(s, ST_SUMS);
+    put_query(&b, q, SLICE_NONE);
     put_int(&b, q->bucket_ms > 0 ? q->bucket_ms : INT64_MAX);
     int rc = take_sums(op, &b);
     finish(&b);
@@ -278,13 +301,12 @@ int sqlite_ledger_sums(struct sqlite_store *s, struct op *op) {
 /* --- requests */
 
 static enum statement requests_of(const struct store_request_query *q) {
-    static const enum statement by[2][3] = {
-        {ST_REQUESTS_ALL, ST_REQUESTS_OF_OWNER, ST_REQUESTS_OF_ID},
-        {ST_LONGEST_ALL, ST_LONGEST_OF_OWNER, ST_LONGEST_OF_ID}};
-    return by[q->by_duration][q->id.len > 0 ? 2 : q->owner.len > 0 ? 1 : 0];
+    if (q->owner.len == 0) return q->by_duration ? ST_LONGEST : ST_REQUESTS;
+    return q->by_duration ? ST_LONGEST_OF_OWNER : ST_REQUESTS_OF_OWNER;
 }
 
-static void put_requests(struct binder *b, const struct store_request_query *q) {
+static void put_requests(struct binder *b, const struct store_request_query *q,
+                         struct slice scanned) {
     static const int64_t statuses[][2] = {[STORE_ANY] = {0, INT64_MAX},
                                           [STORE_SUCCESS] = {0, 399},
                                           [STORE_ERROR] = {500, INT64_MAX},
@@ -292,7 +314,7 @@ static void put_requests(struct binder *b, const struct store_request_query *q) 
     put_text(b, q->owner);
     put_text(b, q->endpoint);
     put_text(b, q->id);
-    put_int(b, first_place(q->from_ms));
+    put_int(b, first_place(q->from_ms, scanned));
     put_int(b, last_place(q->to_ms));
     put_int(b, statuses[q->status][0]);
     put_int(b, statuses[q->status][1]);
@@ -327,13 +349,14 @@ static int take_request(struct sqlite_store *s, struct op *op, sqlite3_stmt *st,
     return rc;
 }
 
-int sqlite_requests(struct sqlite_store *s, struct op *op) {
-    struct binder b = start(s, requests_of(&op->in.requests));
+static int list_requests(struct sqlite_store *s, struct op *op, enum statement st) {
+    struct binder b = start(s, st);
     size_t n = 0, room = page(op->in.requests.limit);
-    put_requests(&b, &op->in.requests);
+    put_requests(&b, &op->in.requests,
+                 st == ST_REQUEST_DIRECT ? op->in.requests.id : SLICE_NONE);
     struct store_request *rows = arena_alloc(&op->mem, room * sizeof *rows);
     int rc = rows != NULL ? next(&b) : SQLITE_NOMEM;
-    while (rc == SQLITE_ROW && n < room) {
+    while (rc == SQLITE_ROW && n < room && op->mem.used_bytes < PAGE_BYTES) {
         rc = take_request(s, op, b.st, &rows[n++]);
         if (rc == SQLITE_OK) rc = next(&b);
     }
@@ -342,4 +365,12 @@ int sqlite_requests(struct sqlite_store *s, struct op *op) {
     op->reply.nrequests = n;
     finish(&b);
     return rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}
+
+int sqlite_requests(struct sqlite_store *s, struct op *op) {
+    if (op->in.requests.id.len == 0) return list_requests(s, op, requests_of(&op->in.requests));
+    int rc = list_requests(s, op, ST_REQUEST_QUEUED);
+    if (rc == SQLITE_DONE && op->reply.nrequests == 0)
+        rc = list_requests(s, op, ST_REQUEST_DIRECT);
+    return rc;
 }

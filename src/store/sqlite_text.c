@@ -19,38 +19,33 @@
     " completion_tokens, cached_tokens, reasoning_tokens"
 #define USAGE_VALUES "?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16"
 
-/* ?1 owner, ?2 key, ?3 id, n from ?4 to ?5. */
-#define LEDGER(chosen)                                         \
-    "SELECT " CHARGE " FROM ledger WHERE " chosen              \
-    " (?2 = '' OR key_id = ?2) AND n BETWEEN ?4 AND ?5"        \
-    " ORDER BY n DESC"
+#define NEW_CHARGE                                                                              \
+    "INSERT INTO ledger(" CHARGE ") VALUES(?21, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11," \
+    " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+/* A second row of the same attempt changes nothing: what it cost is told already. */
+#define ONCE "ON CONFLICT(id, attempt) WHERE kind = 0 DO NOTHING"
 
-/* As LEDGER; ?6 the bucket. An attempt that no caller got the answer of costs, but is no call. */
-#define SUMS(chosen)                                                                           \
-    "SELECT at_ms / ?6 * ?6, endpoint, key_id, owner, sum(http_status <> 0),"                  \
-    " sum(http_status >= 500), sum(http_status BETWEEN 400 AND 499),"                          \
-    " sum(max(at_ms - started_ms, 0)), max(max(at_ms - started_ms, 0)), sum(prompt_tokens),"   \
-    " sum(completion_tokens), sum(cached_tokens), sum(reasoning_tokens),"                      \
-    " sum(cost_microusd IS NULL), sum(charge_microusd IS NULL), sum(cost_microusd),"           \
-    " sum(charge_microusd), sum(units_micro) FROM ledger WHERE " chosen                        \
-    " (?2 = '' OR key_id = ?2) AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"               \
-    " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+/* ?1 owner, ?2 key, ?3 id, n from ?4 to ?5. */
+#define OF_LEDGER                                                      \
+    " FROM ledger WHERE (?1 = '' OR owner = ?1) AND (?2 = '' OR key_id = ?2)" \
+    " AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"
 
 /* ?1 owner, ?2 endpoint, ?3 id, place from ?4 to ?5, status from ?6 to ?7; ?8 rows from ?9 on. Durations count from the
  * start; what never started has none. */
 #define PLACE "(completed_ms << 20 | (seq & 1048575))" /* as the index request_ended */
-#define REQUESTS(chosen, order)                                                                \
-    "SELECT " PLACE " AS place, 0, seq, id, endpoint, created_ms, started_ms, completed_ms,"   \
-    " http_status, iif(started_ms = 0, 0, completed_ms - started_ms) AS duration"              \
-    " FROM request JOIN result USING(seq) WHERE " chosen                                       \
-    " state = 2 AND (?2 = '' OR endpoint = ?2)"                                                \
-    " AND " PLACE " BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"                       \
-    " UNION ALL "                                                                              \
-    "SELECT n, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status,"                \
-    " at_ms - started_ms FROM ledger WHERE " chosen                                            \
-    " kind <> 0 AND (?2 = '' OR endpoint = ?2)"                                                \
-    " AND n BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"                               \
-    " ORDER BY " order " LIMIT ?8 OFFSET ?9"
+#define QUEUED(chosen)                                                                       \
+    "SELECT " PLACE " AS place, 0, seq, id, endpoint, created_ms, started_ms, completed_ms," \
+    " http_status, iif(started_ms = 0, 0, completed_ms - started_ms) AS duration"            \
+    " FROM request JOIN result USING(seq) WHERE " chosen                                     \
+    " AND state = 2 AND (?2 = '' OR endpoint = ?2)"                                          \
+    " AND " PLACE " BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
+#define DIRECT                                                                  \
+    "SELECT n AS place, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status," \
+    " at_ms - started_ms AS duration FROM ledger WHERE kind <> 0"                \
+    " AND (?1 = '' OR owner = ?1) AND (?2 = '' OR endpoint = ?2) AND (?3 = '' OR id = ?3)" \
+    " AND n BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
+#define BY_END " ORDER BY place DESC LIMIT ?8 OFFSET ?9"
+#define BY_DURATION " ORDER BY duration DESC, place DESC LIMIT ?8 OFFSET ?9"
 
 #define FILE_COLUMNS                                                                    \
     "id, state, owner, name, content_type, acl, bytes, sha256, created_ms, lifetime_ms," \
@@ -124,13 +119,11 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_LOG] = "INSERT INTO log(seq, n, at_ms, level, message) VALUES(?1, ?2, ?3, ?4, ?5)",
     [ST_PING] = "UPDATE meta SET value = ?1 WHERE key = 'ping'",
     [ST_PROBE] = "REPLACE INTO meta VALUES('probe', zeroblob(65536))",
-    /* A second row of the same attempt changes nothing: what it cost is told already. */
     [ST_ATTEMPT_CHARGE] = "INSERT INTO ledger(" CHARGE ") SELECT ?17, id, ?2, 0, owner, key_id,"
                           " endpoint, ?3, ?4, ?5, " USAGE_VALUES
-                          " FROM request WHERE seq = ?1 ON CONFLICT(id, attempt) DO NOTHING",
-    [ST_CHARGE] = "INSERT INTO ledger(" CHARGE ") VALUES(?21, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-                  " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
-                  " ON CONFLICT(id, attempt) DO NOTHING",
+                          " FROM request WHERE seq = ?1 " ONCE,
+    [ST_CHARGE_QUEUED] = NEW_CHARGE " " ONCE,
+    [ST_CHARGE] = NEW_CHARGE,
     [ST_DROP_FIND] = "SELECT seq, state, 0, 0 FROM request WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_DROP_RESULT] = "UPDATE result SET body = x'' WHERE seq = ?1",
     [ST_FILE_ADD] = "INSERT INTO file(" FILE_COLUMNS ")"
@@ -165,18 +158,22 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_READ_WAITING] = WEBHOOKS " WHERE state = 0 ORDER BY due_ms, seq",
     [ST_READ_WEBHOOK] = WEBHOOKS " WHERE id = ?1",
     [ST_READ_KEYS] = "SELECT " KEY_COLUMNS " FROM api_key ORDER BY created_ms, id",
-    [ST_LEDGER_ALL] = LEDGER(""),
-    [ST_LEDGER_OF_OWNER] = LEDGER("owner = ?1 AND"),
-    [ST_LEDGER_OF_ID] = LEDGER("id = ?3 AND (?1 = '' OR owner = ?1) AND"),
-    [ST_SUMS_ALL] = SUMS(""),
-    [ST_SUMS_OF_OWNER] = SUMS("owner = ?1 AND"),
-    [ST_REQUESTS_ALL] = REQUESTS("", "place DESC"),
-    [ST_REQUESTS_OF_OWNER] = REQUESTS("owner = ?1 AND", "place DESC"),
-    [ST_REQUESTS_OF_ID] = REQUESTS("id = ?3 AND (?1 = '' OR owner = ?1) AND", "place DESC"),
-    [ST_LONGEST_ALL] = REQUESTS("", "duration DESC, place DESC"),
-    [ST_LONGEST_OF_OWNER] = REQUESTS("owner = ?1 AND", "duration DESC, place DESC"),
-    [ST_LONGEST_OF_ID] =
-        REQUESTS("id = ?3 AND (?1 = '' OR owner = ?1) AND", "duration DESC, place DESC"),
+    [ST_LEDGER] = "SELECT " CHARGE OF_LEDGER " ORDER BY n DESC",
+    [ST_LEDGER_QUEUED] = "SELECT " CHARGE OF_LEDGER " AND id = ?3 AND kind = 0 ORDER BY n DESC",
+    /* ?6 the bucket. An attempt that no caller got the answer of costs, but is no call. */
+    [ST_SUMS] = "SELECT at_ms / ?6 * ?6, endpoint, key_id, owner, sum(http_status <> 0),"
+                " sum(http_status >= 500), sum(http_status BETWEEN 400 AND 499),"
+                " sum(max(at_ms - started_ms, 0)), max(max(at_ms - started_ms, 0)),"
+                " sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),"
+                " sum(reasoning_tokens), sum(cost_microusd IS NULL), sum(charge_microusd IS NULL),"
+                " sum(cost_microusd), sum(charge_microusd), sum(units_micro)" OF_LEDGER
+                " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+    [ST_REQUESTS] = QUEUED("(?1 = '' OR owner = ?1)") " UNION ALL " DIRECT BY_END,
+    [ST_REQUESTS_OF_OWNER] = QUEUED("owner = ?1") " UNION ALL " DIRECT BY_END,
+    [ST_LONGEST] = QUEUED("(?1 = '' OR owner = ?1)") " UNION ALL " DIRECT BY_DURATION,
+    [ST_LONGEST_OF_OWNER] = QUEUED("owner = ?1") " UNION ALL " DIRECT BY_DURATION,
+    [ST_REQUEST_QUEUED] = QUEUED("id = ?3 AND (?1 = '' OR owner = ?1)") BY_END,
+    [ST_REQUEST_DIRECT] = DIRECT BY_END,
     [ST_INPUT] = "SELECT input FROM payload WHERE seq = ?1",
     [ST_BODY] = "SELECT body FROM result WHERE seq = ?1",
     [ST_FILES_ALL] = FILES("", ""),

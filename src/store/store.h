@@ -109,11 +109,12 @@ struct store_charge {
     enum store_call_kind kind;
     struct slice owner, key_id, endpoint;
     int64_t started_ms, at_ms; /* wall clock */
-    unsigned http_status;      /* as the caller got it; 499: the caller left */
+    unsigned http_status;      /* as the caller got it; 499: the caller left; 0: no caller got it */
     struct store_usage usage;
 };
 
-/* Rows with from_ms <= at_ms < to_ms; what is empty or 0 does not choose. */
+/* Rows with from_ms <= at_ms < to_ms; what is empty or 0 does not choose. Here and in the other queries a page has no
+ * more than 10,000 rows, whatever `limit` is (0: so many). */
 struct store_ledger_query {
     struct slice owner, key_id, id;
     const struct slice *endpoints;
@@ -128,7 +129,7 @@ struct store_ledger_query {
 struct store_sum {
     int64_t bucket_ms; /* where it begins */
     struct slice owner, key_id, endpoint;
-    uint64_t calls, errors, user_errors; /* by http_status: 5xx; 4xx */
+    uint64_t calls, errors, user_errors; /* by http_status: not 0; 5xx; 4xx */
     uint64_t duration_ms, max_duration_ms;
     uint64_t prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens;
     uint64_t costs_unknown, charges_unknown; /* rows that say nothing of them */
@@ -142,7 +143,7 @@ struct store_request_query {
     enum { STORE_ANY, STORE_SUCCESS, STORE_ERROR, STORE_USER_ERROR } status;
     bool by_duration; /* longest first; else latest end first */
     unsigned parts;   /* STORE_INPUT, STORE_RESULT */
-    unsigned offset, limit;
+    unsigned offset, limit; /* a page with parts ends early when it is large: see store_reply.more */
 };
 
 struct store_request {

@@ -570,6 +570,49 @@ static void requests_have_the_parts_named(void **state) {
         assert_int_equal(f->requests[i].input.len > 0, number_of(&f->requests[i]) < 30);
 }
 
+/* What a page of large ones takes in memory is bounded; the next page begins where it ended. */
+static void a_page_of_large_requests_ends_early(void **state) {
+    struct fixture *f = *state;
+    size_t len = 12U << 20;
+    char *big = malloc(len);
+    memset(big, 'x', len);
+    for (unsigned n = 0; n < 5; n++) {
+        struct store_submit in = {
+            .id = id_of(n), .endpoint = SLICE("a/b"), .input = slice_make(big, len)};
+        give_submit(f, &in);
+        assert_int_equal(status_of(f, give_finish(f, in.id, 0, "boot-1")), STORE_OK);
+    }
+    struct store_request_query q = {.parts = STORE_INPUT, .limit = 100};
+    assert_int_equal(list(f, q), 3);
+    assert_true(f->answers[f->tickets].more);
+    assert_int_equal(f->requests[2].input.len, len);
+    q.offset = 3;
+    assert_int_equal(list(f, q), 2);
+    assert_false(f->answers[f->tickets].more);
+    q = (struct store_request_query){.limit = 100};
+    assert_int_equal(list(f, q), 5);
+    free(big);
+}
+
+/* Its id is in no index, but a version 7 tells when it was drawn; clocks may be set by a little. */
+static void a_direct_call_is_found_by_its_id(void **state) {
+    struct fixture *f = *state;
+    static const char *const ids[] = {"019aaf2b-5c00-7abc-8def-0123456789ab",
+                                      "c19aaf2b-5c00-4abc-8def-0123456789ab", "req-1",
+                                      "019aaf2b-5c0G-7abc-8def-0123456789ab"};
+    int64_t drawn_ms = 0x019aaf2b5c00;
+    for (unsigned i = 0; i < 4; i++) {
+        struct store_charge late = charge(i, drawn_ms + 86400000), early = late;
+        snprintf(late.id, sizeof late.id, "%s", ids[i]);
+        early = late;
+        early.at_ms = drawn_ms - 1800000;
+        add(f, &late, 1);
+        add(f, &early, 1);
+        assert_int_equal(rows_of(f, (struct store_ledger_query){.id = slice_of(ids[i])}), 2);
+        assert_int_equal(list(f, (struct store_request_query){.id = slice_of(ids[i])}), 2);
+    }
+}
+
 static void drop_payload_is_the_owners_and_leaves_the_row(void **state) {
     struct fixture *f = *state;
     give_requests(f);
@@ -636,6 +679,8 @@ int store_suite_ledger(const struct suite_backend *backend) {
         T(requests_choose_by_status_endpoint_id_and_time),
         T(requests_come_longest_first_when_asked),
         T(requests_have_the_parts_named),
+        T(a_page_of_large_requests_ends_early),
+        T(a_direct_call_is_found_by_its_id),
         T(drop_payload_is_the_owners_and_leaves_the_row),
         T(what_the_ledger_is_given_is_copied),
     };
