@@ -34,6 +34,8 @@ void api_load_operator(struct api *a, struct store *s, struct desk *d,
 bool api_is_open(const struct api *a);
 /* The queue's on_webhook: a request with a webhook has ended. */
 void webhooks_due(void *api, const char *id);
+/* While the server ends: no delivery runs, or those that do have had WEBHOOKS_QUIET_MS and would be cut. */
+bool webhooks_quiet(const struct api *a);
 /* The queue is made after the api (it takes the api's runner) and given here before the first request. */
 void api_set_queue(struct api *a, struct queue *q);
 /* NULL before the server is closed: answers of the queue that come later find nobody. */

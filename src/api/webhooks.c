@@ -170,10 +170,17 @@ void webhooks_load(struct api *a) {
 void webhooks_drain(struct api *a) {
     struct webhooks *w = a->webhooks;
     if (w == NULL) return;
+    if (!w->stopped) w->stopped_ms = clock_mono_ms(a->clock);
     w->stopped = true;
     outbox_stop(w->outbox);
     net_timer_stop(a->loop, &w->turn);
     net_timer_stop(a->loop, &w->reread);
+}
+
+bool webhooks_quiet(const struct api *a) {
+    const struct webhooks *w = a->webhooks;
+    return w == NULL || w->deliveries == NULL || !w->stopped ||
+           clock_mono_ms(a->clock) - w->stopped_ms >= WEBHOOKS_QUIET_MS;
 }
 
 void webhooks_close(struct api *a) {

@@ -51,7 +51,11 @@ static struct slice safe_user(struct slice user, char text[MAX_USER_BYTES]) {
 }
 
 static void add_hex(struct buf *b, const unsigned char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++) buf_printf(b, "%02x", bytes[i]);
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        buf_addc(b, digits[bytes[i] >> 4]);
+        buf_addc(b, digits[bytes[i] & 15]);
+    }
 }
 
 static bool sign_as_fal(struct buf *b, const struct signer *s, const struct webhook_delivery *d) {

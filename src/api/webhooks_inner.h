@@ -8,6 +8,7 @@
 #include "queue/slots.h"
 
 #define WEBHOOKS_AGAIN_MS 1000U /* while there is no memory, or the store does not answer */
+#define WEBHOOKS_QUIET_MS 1000U /* a try that is cut at the end may come twice */
 #define WEBHOOKS_MAX_RESPONSE_BYTES 65536U
 #define WEBHOOKS_MAX_ERROR_BYTES 64U
 
@@ -58,6 +59,7 @@ struct webhooks {
     struct net_tls *tls;
     struct net_timer turn, reread, sweep;
     const struct store_reply *at_hand; /* a row just read, while the outbox may start it */
+    uint64_t stopped_ms;               /* mono */
     uint64_t keys_due_ms;              /* when the signer looks at its folder again, mono */
     bool loading, stopped;
     struct webhooks_stats stats;

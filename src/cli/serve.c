@@ -97,7 +97,7 @@ static void close_rooms(struct server *s) {
 static void look(struct net_timer *t) {
     struct server *s = (struct server *)(void *)((char *)t - offsetof(struct server, look));
     bool callers = s->http != NULL && net_server_get_stats(s->http)->connections > 0;
-    if (s->queue_loaded && s->queue_idle && !callers)
+    if (s->queue_loaded && s->queue_idle && !callers && webhooks_quiet(s->api))
         close_rooms(s);
     else
         net_timer_start(s->loop, &s->look, LOOK_MS);

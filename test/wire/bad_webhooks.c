@@ -541,6 +541,26 @@ static void W20_no_delivery_is_lost_to_kills(void **state) {
     scratch_remove(data);
 }
 
+/* What is on its way at SIGTERM is let end and written down: it does not come twice. */
+static void what_runs_at_the_end_is_let_end(void **state) {
+    char data[MAX_PATH];
+    struct server s;
+    scratch_make(data);
+    start_on(&s, data);
+    struct answer a = try_submit(s.port, here("/wait/300/term"), "", "ok");
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    receiver_wait(&receiver, "/wait/300/term", 0);
+    server_stop(&s);
+    start_on(&s, data);
+    assert_int_equal(metric(s.port, "anyllm_webhooks_waiting"), 0);
+    assert_int_equal(metric(s.port, "anyllm_webhooks_running"), 0);
+    server_stop(&s);
+    assert_int_equal(receiver_count(&receiver, "/wait/300/term"), 1);
+    scratch_remove(data);
+    free(id);
+}
+
 /* The end of the server waits for no receiver; the next start delivers. */
 static void what_hangs_at_the_end_is_delivered_after_the_next_start(void **state) {
     char data[MAX_PATH];
@@ -612,6 +632,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(W19_what_a_caller_says_of_signatures_is_ignored),
         cmocka_unit_test(W17_a_dead_host_holds_nobody_else_up),
         cmocka_unit_test(W20_no_delivery_is_lost_to_kills),
+        cmocka_unit_test(what_runs_at_the_end_is_let_end),
         cmocka_unit_test(what_hangs_at_the_end_is_delivered_after_the_next_start),
     };
     return suite_main(argc, argv, "bad_webhooks", tests, sizeof tests / sizeof *tests, start, stop);
