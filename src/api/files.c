@@ -18,11 +18,15 @@ static int64_t now_ms(const struct api *a) {
 
 /* --- rows */
 
+bool files_is_over(const struct api *a, const struct store_file *f) {
+    return f->expires_ms > 0 && f->expires_ms <= now_ms(a);
+}
+
 const struct store_file *files_row_of(const struct api *a, const struct store_reply *r) {
     if (r->status != STORE_OK || r->nfiles != 1) return NULL;
     const struct store_file *f = r->files;
     if (f->state != STORE_FILE_WHOLE) return NULL;
-    return f->expires_ms > 0 && f->expires_ms <= now_ms(a) ? NULL : f;
+    return files_is_over(a, f) ? NULL : f;
 }
 
 static bool ask(struct api *a, struct slice id, desk_done *done, void *user, uint64_t arg) {
@@ -92,6 +96,7 @@ static void removed(void *user, uint64_t arg, const struct store_reply *r) {
         f->removed++;
         if (!f->closed) blob_delete(m->api->blobs, m->id, NULL, NULL);
     }
+    files_held_changed(f->held, slice_of(m->id));
     if (m->done != NULL) m->done(m->api, m->arg, r->status);
     free(m);
 }
@@ -108,6 +113,7 @@ void files_remove(struct api *a, const struct store_file *f,
     }
     *m = (struct removal){a, owner, f->bytes, arg, done, ""};
     snprintf(m->id, sizeof m->id, "%s", f->id);
+    files_held_changed(a->files->held, slice_of(f->id));
     a->store->backend->file_remove(a->store, ticket, f->id);
 }
 
@@ -176,7 +182,7 @@ static void load_end(struct load *l, bool ok) {
     for (size_t i = 0; i < l->n && ok && !closed; i++) {
         char id[FILE_ID_BYTES];
         if (l->kept[i]) continue;
-        for (size_t j = 0; j < sizeof l->ids[i]; j++) snprintf(id + 2 * j, 3, "%02x", l->ids[i][j]);
+        file_hex(l->ids[i], sizeof l->ids[i], id);
         blob_delete(a->blobs, id, NULL, NULL);
         l->orphans++;
     }
@@ -304,7 +310,8 @@ bool files_open(struct api *a, char *reason, size_t size) {
     snprintf(path, sizeof path, "%s/files", a->config->data_dir);
     a->files = calloc(1, sizeof *a->files);
     if (a->files != NULL) a->files->quota = files_quota_new(a->config->max_stored_bytes_per_key);
-    if (a->files == NULL || a->files->quota == NULL) {
+    if (a->files != NULL) a->files->held = files_held_new();
+    if (a->files == NULL || a->files->quota == NULL || a->files->held == NULL) {
         snprintf(reason, size, "out of memory");
         return false;
     }
@@ -330,6 +337,7 @@ void files_free(struct api *a) {
     if (a->files == NULL) return;
     multiparts_free(a->files);
     files_quota_free(a->files->quota);
+    files_held_free(a->files->held);
     free(a->files);
     a->files = NULL;
 }

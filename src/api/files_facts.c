@@ -115,27 +115,20 @@ bool files_room_for(struct call *c, uint64_t bytes) {
     return false;
 }
 
-static void add_hex(struct buf *b, const unsigned char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++) buf_printf(b, "%02x", bytes[i]);
-}
-
 void files_answer_stored(struct call *c, const struct store_file *f) {
     struct buf *b = call_scratch(c);
-    char type[FILE_TYPE_BYTES], label[FILE_LABEL_BYTES], etag[72];
+    char type[FILE_TYPE_BYTES], label[FILE_LABEL_BYTES], sha256[SECRET_HASH_BYTES * 2 + 1], etag[72];
     snprintf(type, sizeof type, "%.*s", SLICE_ARG(f->content_type));
     snprintf(label, sizeof label, "%.*s", SLICE_ARG(f->name));
-    add_hex(b, f->sha256, sizeof f->sha256);
-    snprintf(etag, sizeof etag, "\"%.*s\"", SLICE_ARG(buf_slice(b)));
+    file_hex(f->sha256, sizeof f->sha256, sha256);
+    snprintf(etag, sizeof etag, "\"%s\"", sha256);
     net_header(c->x, SLICE("etag"), slice_of(etag));
-    b = call_scratch(c);
     static const char *const names[] = {"{\"access_url\":\"", "\",\"file_url\":\""};
     for (size_t i = 0; i < 2; i++) {
         buf_puts(b, names[i]);
         files_address(b, c, f->id, label, type);
     }
-    buf_printf(b, "\",\"file_size\":%llu,\"content_type\":\"%s\",\"sha256\":\"",
-               (unsigned long long)f->bytes, type);
-    add_hex(b, f->sha256, sizeof f->sha256);
-    buf_puts(b, "\"}");
+    buf_printf(b, "\",\"file_size\":%llu,\"content_type\":\"%s\",\"sha256\":\"%s\"}",
+               (unsigned long long)f->bytes, type, sha256);
     call_scratch_json(c, 200);
 }

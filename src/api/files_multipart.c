@@ -242,8 +242,7 @@ static void part_stored(struct intake *t) {
     }
     *p = (struct part){.number = t->part, .bytes = t->info.bytes, .ends = t->ends};
     memcpy(p->blob, t->id, sizeof p->blob);
-    for (size_t i = 0; i < SECRET_HASH_BYTES; i++)
-        snprintf(p->etag + 2 * i, 3, "%02x", t->info.sha256[i]);
+    file_hex(t->info.sha256, SECRET_HASH_BYTES, p->etag);
     m->bytes += t->info.bytes;
     if (t->covered > t->info.bytes)
         files_quota_give(t->api->files->quota, t->owner, t->covered - t->info.bytes);

@@ -3,6 +3,7 @@
 #include "api/files_rules.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Python reads the time with fromisoformat, which before 3.11 knows no Z. */
 void handle_storage_token(struct call *c) {
@@ -60,9 +61,19 @@ static void acl_found(void *user, uint64_t arg, const struct store_reply *r) {
     if (f != NULL) answer_acl(c, f->acl);
 }
 
+/* Told to the held files when it is given and when it is answered, whether or not the caller is still there. */
+struct change {
+    struct api *api;
+    uint64_t exchange;
+    char id[STORE_ID_BYTES];
+};
+
 static void acl_set(void *user, uint64_t arg, const struct store_reply *r) {
-    struct call *c = call_of(user, arg);
+    struct change *x = user;
+    struct call *c = call_of(x->api, x->exchange);
     const struct slice *acl = c != NULL ? c->own : NULL;
+    files_held_changed(x->api->files->held, slice_of(x->id));
+    free(x);
     if (acl == NULL) return;
     if (r->status == STORE_OK)
         answer_acl(c, *acl);
@@ -78,11 +89,17 @@ static void acl_found_to_set(void *user, uint64_t arg, const struct store_reply 
     if (f == NULL) return;
     struct api *a = c->api;
     const struct slice *acl = c->own;
-    uint64_t ticket = desk_ask(a->desk, acl_set, a, arg);
-    if (ticket == 0)
+    struct change *x = calloc(1, sizeof *x);
+    uint64_t ticket = x != NULL ? desk_ask(a->desk, acl_set, x, 0) : 0;
+    if (ticket == 0) {
+        free(x);
         files_unavailable(c);
-    else
-        a->store->backend->file_set_acl(a->store, ticket, f->id, *acl);
+        return;
+    }
+    *x = (struct change){a, arg, ""};
+    snprintf(x->id, sizeof x->id, "%s", f->id);
+    files_held_changed(a->files->held, slice_of(f->id));
+    a->store->backend->file_set_acl(a->store, ticket, f->id, *acl);
 }
 
 /* The ACL as it is kept, in the arena. NULL: answered. */

@@ -7,6 +7,7 @@
 #define ANYLLM_API_FILES_ROOM_H
 
 #include "api/files.h"
+#include "api/files_held.h"
 #include "api/files_names.h"
 #include "api/files_quota.h"
 #include "store/blobs.h"
@@ -23,11 +24,13 @@ struct multipart;
 struct files {
     struct api *api;
     struct files_quota *quota;
+    struct files_held *held;
     struct intake *intakes; /* uploads whose bytes come now */
     size_t nintakes;
     struct multipart *multiparts[MULTIPART_BUCKETS];
     size_t nmultiparts;
     uint64_t stored, removed;
+    struct log_rate damaged;
     struct net_timer sweep;
     int64_t due_ms; /* what expires first of what came since the last sweep; 0: nothing */
     bool closed; /* the store takes nothing any more */
@@ -148,6 +151,7 @@ void files_remove(struct api *a, const struct store_file *f,
                   void (*done)(struct api *a, uint64_t arg, enum store_status s), uint64_t arg);
 /* Asks for the row; done as the desk's, user is the api, arg the exchange. False: answered. */
 bool files_ask(struct call *c, struct slice id, desk_done *done);
+bool files_is_over(const struct api *a, const struct store_file *f); /* it has expired */
 /* NULL unless it is there, whole and not expired. */
 const struct store_file *files_row_of(const struct api *a, const struct store_reply *r);
 

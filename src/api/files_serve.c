@@ -4,6 +4,7 @@
 #include "api/files_room.h"
 #include "api/files_rules.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,20 +12,18 @@
 /* A cache may keep what everybody may read for so long: a file that is deleted, or closed by its ACL, lives on in it. */
 #define CACHE_S 86400
 
-/* The row, for as long as the call. */
+/* For as long as the call. */
 struct wanted {
+    struct store_file row; /* its texts in the call's arena, or held */
+    uint64_t age;          /* of what is held, when the row was asked for */
     char etag[SECRET_HASH_BYTES * 2 + 3], modified[HTTP_DATE_BYTES];
     struct file_part part;
-    struct slice label, type, acl;
-    uint64_t bytes;
     int64_t cache_s; /* -1: not for caches that many share */
-    bool is_head;
 };
 
 /* --- answers */
 
 static void say_what(struct call *c, const struct wanted *w) {
-    struct buf b;
     char text[48] = "private, no-cache";
     net_header(c->x, SLICE("etag"), slice_of(w->etag));
     net_header(c->x, SLICE("last-modified"), slice_of(w->modified));
@@ -32,10 +31,9 @@ static void say_what(struct call *c, const struct wanted *w) {
     if (w->cache_s >= 0) snprintf(text, sizeof text, "public, max-age=%lld", (long long)w->cache_s);
     net_header(c->x, SLICE("cache-control"), slice_of(text));
     if (w->part.status == 304) return;
-    buf_init(&b, 4096);
-    file_disposition(&b, file_served_as(w->type).is_inline, w->label);
-    net_header(c->x, SLICE("content-disposition"), buf_slice(&b));
-    buf_free(&b);
+    struct buf *b = call_scratch(c);
+    file_disposition(b, file_served_as(w->row.content_type).is_inline, w->row.name);
+    net_header(c->x, SLICE("content-disposition"), buf_slice(b));
     net_header(c->x, SLICE("content-security-policy"), SLICE("sandbox; default-src 'none'"));
     net_header(c->x, SLICE("cross-origin-resource-policy"), SLICE("cross-origin"));
 }
@@ -45,10 +43,19 @@ static void say_range(struct call *c, const struct wanted *w) {
     if (w->part.status == 206)
         snprintf(text, sizeof text, "bytes %llu-%llu/%llu", (unsigned long long)w->part.from,
                  (unsigned long long)(w->part.from + w->part.length - 1),
-                 (unsigned long long)w->bytes);
+                 (unsigned long long)w->row.bytes);
     else
-        snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)w->bytes);
+        snprintf(text, sizeof text, "bytes */%llu", (unsigned long long)w->row.bytes);
     net_header(c->x, SLICE("content-range"), slice_of(text));
+}
+
+/* Takes the descriptor. */
+static void answer_bytes(struct call *c, const struct wanted *w, int fd) {
+    say_what(c, w);
+    if (w->part.status == 206) say_range(c, w);
+    call_headers(c);
+    net_reply_file(c->x, w->part.status, slice_of(file_served_as(w->row.content_type).type), fd,
+                   w->part.from, w->part.length);
 }
 
 struct opening {
@@ -58,41 +65,35 @@ struct opening {
 
 static void opened(void *user, enum blob_status s, int fd, uint64_t bytes) {
     struct opening *o = user;
+    struct files *f = o->api->files;
     struct call *c = call_of(o->api, o->exchange);
     const struct wanted *w = c != NULL ? c->own : NULL;
+    bool right = s == BLOB_OK && w != NULL && bytes == w->row.bytes;
     free(o);
-    if (c == NULL) {
-        if (fd >= 0) close(fd);
+    if (!right && fd >= 0) close(fd);
+    if (c == NULL) return;
+    if (right) {
+        files_held_add(f->held, w->age, &w->row, fd);
+        answer_bytes(c, w, fd);
         return;
     }
-    if (s != BLOB_OK || bytes != w->bytes) {
-        if (fd >= 0) close(fd);
-        if (s == BLOB_OK || s == BLOB_NOT_FOUND)
-            log_line(LOG_ERROR, "file_damaged", "file=%.32s", c->id.ptr);
-        files_unavailable(c);
-        return;
-    }
-    say_what(c, w);
-    if (w->part.status == 206) say_range(c, w);
-    call_headers(c);
-    net_reply_file(c->x, w->part.status, slice_of(file_served_as(w->type).type), fd, w->part.from,
-                   w->part.length);
+    if ((s == BLOB_OK || s == BLOB_NOT_FOUND) && log_allow(&f->damaged, 5))
+        log_line(LOG_ERROR, "file_damaged", "file=%s", w->row.id);
+    files_unavailable(c);
 }
 
-static void open_blob(struct call *c, struct slice id) {
+static void open_blob(struct call *c, const struct wanted *w) {
     struct opening *o = malloc(sizeof *o);
-    char name[FILE_ID_BYTES];
     if (o == NULL) {
         files_unavailable(c);
         return;
     }
     *o = (struct opening){c->api, net_exchange_id(c->x)};
-    snprintf(name, sizeof name, "%.*s", SLICE_ARG(id));
-    blob_get(c->api->blobs, name, opened, o);
+    blob_get(c->api->blobs, w->row.id, opened, o);
 }
 
-static void answer(struct call *c, const struct wanted *w) {
-    struct slice id;
+/* fd: held, or -1 */
+static void answer(struct call *c, const struct wanted *w, int fd) {
     switch (w->part.status) {
     case 304:
         say_what(c, w);
@@ -108,7 +109,11 @@ static void answer(struct call *c, const struct wanted *w) {
         return;
     default: break;
     }
-    if (file_id_read(c->id, &id)) open_blob(c, id);
+    int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+    if (own >= 0)
+        answer_bytes(c, w, own);
+    else
+        open_blob(c, w);
 }
 
 /* --- who may read */
@@ -132,30 +137,37 @@ static enum file_access access_of(struct call *c, const struct store_file *f) {
     return file_acl_judge(f->acl, who);
 }
 
-static struct wanted *wanted_of(struct call *c, const struct store_file *f, bool is_signed) {
-    struct arena *a = net_arena(c->x);
-    struct wanted *w = arena_zalloc(a, sizeof *w);
+static void fill(struct call *c, struct wanted *w, bool is_signed) {
+    const struct store_file *f = &w->row;
     int64_t left_s = f->expires_ms > 0 ? (f->expires_ms - clock_wall_ms(c->api->clock)) / 1000
                                        : CACHE_S;
-    if (w == NULL) return NULL;
     w->etag[0] = '"';
-    for (size_t i = 0; i < SECRET_HASH_BYTES; i++)
-        snprintf(w->etag + 1 + 2 * i, 3, "%02x", f->sha256[i]);
+    file_hex(f->sha256, SECRET_HASH_BYTES, w->etag + 1);
     memcpy(w->etag + 1 + SECRET_HASH_BYTES * 2, "\"", 2);
     http_date(f->created_ms, w->modified);
-    w->label = arena_copy(a, f->name);
-    w->type = arena_copy(a, f->content_type);
-    w->bytes = f->bytes;
     w->cache_s = is_signed || f->acl.len > 0 ? -1 : left_s < CACHE_S ? left_s : CACHE_S;
     w->part = file_part_asked(net_head(c->x), slice_of(w->etag), f->created_ms, f->bytes);
-    return w->label.ptr != NULL && w->type.ptr != NULL ? w : NULL;
+}
+
+static void serve(struct call *c, struct wanted *w, int fd) {
+    bool is_signed = files_check_get(c->api, c->at.query, slice_of(w->row.id)) == 1;
+    enum file_access access = is_signed ? FILE_ALLOW : access_of(c, &w->row);
+    if (access == FILE_HIDE) {
+        files_not_found(c);
+    } else if (access == FILE_FORBID) {
+        call_error(c, 403, NULL, SLICE("this file is not for everybody"));
+    } else {
+        fill(c, w, is_signed);
+        answer(c, w, fd);
+    }
 }
 
 static void found(void *user, uint64_t arg, const struct store_reply *r) {
     struct call *c = call_of(user, arg);
-    struct slice id;
     if (c == NULL) return;
     const struct store_file *f = files_row_of(user, r);
+    struct wanted *w = c->own;
+    struct arena *a = net_arena(c->x);
     if (f == NULL) {
         if (r->status == STORE_OK || r->status == STORE_NOT_FOUND)
             files_not_found(c);
@@ -163,28 +175,45 @@ static void found(void *user, uint64_t arg, const struct store_reply *r) {
             files_unavailable(c);
         return;
     }
-    bool is_signed = file_id_read(c->id, &id) && files_check_get(c->api, c->at.query, id) == 1;
-    enum file_access access = is_signed ? FILE_ALLOW : access_of(c, f);
-    struct wanted *w = access == FILE_ALLOW ? wanted_of(c, f, is_signed) : NULL;
-    c->own = w;
-    if (access == FILE_HIDE)
-        files_not_found(c);
-    else if (access == FILE_FORBID)
-        call_error(c, 403, NULL, SLICE("this file is not for everybody"));
-    else if (w == NULL)
+    w->row = *f;
+    w->row.owner = arena_copy(a, f->owner);
+    w->row.name = arena_copy(a, f->name);
+    w->row.content_type = arena_copy(a, f->content_type);
+    w->row.acl = arena_copy(a, f->acl);
+    if (a->failed)
         files_unavailable(c);
     else
-        answer(c, w);
+        serve(c, w, -1);
 }
 
 void handle_file(struct call *c) {
+    struct files_held *h = c->api->files->held;
+    struct wanted *w = arena_zalloc(net_arena(c->x), sizeof *w);
     struct slice id;
-    if (!file_id_read(c->id, &id))
+    int fd;
+    if (!file_id_read(c->id, &id)) {
         files_not_found(c);
-    else if (files_check_get(c->api, c->at.query, id) < 0)
+        return;
+    }
+    if (files_check_get(c->api, c->at.query, id) < 0) {
         call_error(c, 403, NULL, SLICE("the address has expired, or was not signed by this server"));
-    else
+        return;
+    }
+    if (w == NULL) {
+        files_unavailable(c);
+        return;
+    }
+    c->own = w;
+    w->age = files_held_age(h);
+    const struct store_file *held = files_held_find(h, id, &fd);
+    if (held == NULL) {
         files_ask(c, id, found);
+    } else if (files_is_over(c->api, held)) {
+        files_not_found(c);
+    } else {
+        w->row = *held;
+        serve(c, w, fd);
+    }
 }
 
 /* --- DELETE */

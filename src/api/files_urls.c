@@ -72,7 +72,7 @@ bool files_own_url(const struct api *a, const struct reach *at, struct slice url
 static void sign(const struct api *a, const char *message, int n, char out[SIGNATURE_BYTES + 1]) {
     unsigned char mac[SIGNER_MAC_BYTES];
     signer_mac(a->signer, slice_make(message, (size_t)n), mac);
-    for (size_t i = 0; i < sizeof mac; i++) snprintf(out + 2 * i, 3, "%02x", mac[i]);
+    file_hex(mac, sizeof mac, out);
 }
 
 static bool signed_by_us(const struct api *a, const char *message, int n, struct slice signature) {

@@ -1,6 +1,7 @@
 /* What a file is called, as what it is served, who may read it and which part of it: the pure half of files. */
 #include "cmocka_all.h"
 
+#include "api/files_held.h"
 #include "api/files_names.h"
 #include "api/files_quota.h"
 #include "api/files_range.h"
@@ -8,6 +9,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fcntl.h>
 
 /* --- names */
 
@@ -423,6 +428,63 @@ static void a_quota_is_each_owners_own(void **state) {
     files_quota_free(q);
 }
 
+/* --- what was read lately */
+
+static struct store_file row_of(size_t n, const char *name) {
+    struct store_file f = {.name = slice_of(name), .owner = SLICE("ann"), .bytes = n};
+    snprintf(f.id, sizeof f.id, "%04zx", n); /* all else of an id is alike here */
+    return f;
+}
+
+static bool is_open(int fd) {
+    struct stat st;
+    return fstat(fd, &st) == 0;
+}
+
+static void held_files_are_copies_and_the_oldest_goes(void **state) {
+    struct files_held *h = files_held_new();
+    int own = open("/dev/null", O_RDONLY | O_CLOEXEC), fd = -1, first = -1;
+    char name[8] = "name";
+    for (size_t i = 0; i < FILES_HELD_MAX; i++) {
+        struct store_file f = row_of(i, name);
+        files_held_add(h, files_held_age(h), &f, own);
+    }
+    memset(name, 'x', 4);
+    const struct store_file *f = files_held_find(h, SLICE("0000"), &first);
+    assert_non_null(f); /* and so it is the newest */
+    assert_true(slice_is(f->name, "name"));
+    assert_int_not_equal(first, own);
+    assert_non_null(files_held_find(h, SLICE("0001"), &fd));
+    assert_non_null(files_held_find(h, SLICE("0000"), &first));
+    for (size_t i = 0; i < FILES_HELD_MAX - 1; i++) {
+        struct store_file more = row_of(1000 + i, name);
+        files_held_add(h, files_held_age(h), &more, own);
+    }
+    assert_null(files_held_find(h, SLICE("0001"), &fd));
+    assert_non_null(files_held_find(h, SLICE("0000"), &first));
+    assert_true(is_open(first) && is_open(own));
+    files_held_free(h);
+    assert_false(is_open(first));
+    close(own);
+}
+
+static void a_row_that_was_asked_for_before_a_change_is_not_held(void **state) {
+    struct files_held *h = files_held_new();
+    int own = open("/dev/null", O_RDONLY | O_CLOEXEC), fd;
+    struct store_file f = row_of(7, "x");
+    uint64_t age = files_held_age(h);
+    files_held_changed(h, SLICE("0007"));
+    files_held_add(h, age, &f, own);
+    assert_null(files_held_find(h, SLICE("0007"), &fd));
+    files_held_add(h, files_held_age(h), &f, own);
+    files_held_add(h, files_held_age(h), &f, own);
+    assert_non_null(files_held_find(h, SLICE("0007"), &fd));
+    files_held_changed(h, SLICE("0007"));
+    assert_null(files_held_find(h, SLICE("0007"), &fd));
+    files_held_free(h);
+    close(own);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_become_labels_that_harm_nobody),
@@ -441,6 +503,8 @@ int main(void) {
         cmocka_unit_test(conditions_of_rfc_9110),
         cmocka_unit_test(dates_have_three_forms),
         cmocka_unit_test(a_quota_is_each_owners_own),
+        cmocka_unit_test(held_files_are_copies_and_the_oldest_goes),
+        cmocka_unit_test(a_row_that_was_asked_for_before_a_change_is_not_held),
     };
     return cmocka_run_group_tests_name("files", tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* docs/bad-input.md, files: names, contents, sizes, signed addresses, lifetimes, who may read. */
 #include "files_calls.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static void F1_names_are_kept_as_labels_alone(void **state) {
         expect_plain_address(path);
         expect_harmless_label(path);
     }
-    assert_int_equal(blobs_count(&server), before + made);
+    expect_blobs(&server, before + made);
 }
 
 /* --- F2, F3: contents */
@@ -142,7 +143,7 @@ static void F4_more_or_less_than_was_declared(void **state) {
         expect("chunks", send_chunked(server.port, "PUT", b.upload, TEXT, bytes, wrong[i].len),
                wrong[i].status, wrong[i].says);
         expect("nothing there", get(server.port, b.file), 404, "File not found");
-        assert_int_equal(blobs_count(&server), before);
+        expect_blobs(&server, before);
         expect("the right size", send_request(server.port, "PUT", b.upload, TEXT, bytes, 10), 200, NULL);
         expect_file(server.port, b.file, "", bytes, 10);
         before++;
@@ -169,7 +170,7 @@ static void F4_an_upload_that_breaks_off_leaves_nothing(void **state) {
     expect("nothing there", get(server.port, b.file), 404, NULL);
     expect("again", send_request(server.port, "PUT", b.upload, TEXT, "whole", 5), 200, NULL);
     expect_file(server.port, b.file, "", "whole", 5);
-    assert_int_equal(blobs_count(&server), before + 1);
+    expect_blobs(&server, before + 1);
     text_free(&head);
 }
 
@@ -184,7 +185,7 @@ static void F5_over_the_limit_of_one_file(void **state) {
     expect("chunks", send_chunked(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES + 1), 413, NULL);
     expect("POST", send_request(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413, NULL);
     expect("chunks", send_chunked(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413, NULL);
-    assert_int_equal(blobs_count(&server), before);
+    expect_blobs(&server, before);
     expect("the largest", send_request(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES), 200, NULL);
     expect_file(server.port, b.file, "", large, MAX_BYTES);
     free(large);
@@ -329,6 +330,26 @@ static void F10_expired_foreign_and_deleted_files_are_404(void **state) {
         assert_true(now_ms() < end);
     expect("no id", get(server.port, "/cdn/files/b/x"), 404, NULL);
     expect("no file", get(server.port, "/cdn/files/b/00000000000000000000000000000000"), 404, NULL);
+}
+
+/* Asked for in the very moment when the sweeper would begin: a server that slept is slow to remove. */
+static void F10_a_file_is_gone_by_its_own_time(void **state) {
+    char path[512];
+    struct text request = {0};
+    post_file(server.port, ANN TEXT "X-Fal-Object-Lifecycle: {\"expiration_duration_seconds\":1}\r\n",
+              "soon gone", 9, path);
+    struct peer p = peer_open(server.port);
+    assert_true(peer_puts(&p, HEALTHZ) && peer_answer(&p) != NULL);
+    kill(server.pid, SIGSTOP);
+    sleep_ms(1100);
+    text_printf(&request, "GET %s HTTP/1.1\r\n" HOST "\r\n", path);
+    peer_send(&p, request.p, request.len);
+    kill(server.pid, SIGCONT);
+    const struct answer *a = peer_answer(&p);
+    assert_non_null(a);
+    expect_status("expired", a, 404);
+    peer_close(&p);
+    text_free(&request);
 }
 
 /* --- who may read */
@@ -486,6 +507,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(F8_a_signed_address_ends_with_its_time),
         cmocka_unit_test(F9_lifetimes_that_are_none),
         cmocka_unit_test(F10_expired_foreign_and_deleted_files_are_404),
+        cmocka_unit_test(F10_a_file_is_gone_by_its_own_time),
         cmocka_unit_test(closed_files_open_to_owners_rules_and_signatures),
         cmocka_unit_test(H44_many_ranges_are_answered_with_the_whole),
         cmocka_unit_test(readers_are_told_when_nothing_has_changed),

@@ -113,8 +113,7 @@ static void with_parts(struct upload (*begin)(unsigned port)) {
     expect_file(port, u.file, "", "abcdefghi", 9);
     expect("again", complete(port, &u, parts), 200, "access_url"); /* whose answer was lost */
     expect("too late", put_part(port, &u, "1", "x", 1), 409, NULL);
-    for (uint64_t end = now_ms() + PATIENCE_MS; blobs_count(&server) != before + 1; sleep_ms(5))
-        assert_true(now_ms() < end);
+    expect_blobs(&server, before + 1);
 }
 
 static void F7_parts_out_of_order_twice_missing_or_wrong_signed(void **state) {
@@ -190,7 +189,6 @@ static void F11_what_is_planted_in_the_store_is_not_followed(void **state) {
     assert_non_null(strstr(log, "file_damaged"));
     free(log);
     expect("it can be deleted", send_request(server.port, "DELETE", path, ANN, "", 0), 204, NULL);
-    file_text(secret, NULL);
 }
 
 /* --- F12 */
@@ -250,8 +248,7 @@ static void F12_kills_in_uploads_leave_no_half_file(void **state) {
         expect("half", get(s.port, b.file), 404, NULL);
         expect("of parts", get(s.port, u.file), 404, NULL);
         expect("its parts are gone", put_part(s.port, &u, "2", "x", 1), 404, NULL);
-        for (uint64_t end = now_ms() + PATIENCE_MS; blobs_count(&s) != files; sleep_ms(5))
-            if (now_ms() >= end) fail_msg("%zu blobs for %zu files", blobs_count(&s), files);
+        expect_blobs(&s, files);
         expect_file(s.port, kept, "", whole, sizeof whole);
         char *body = calloc(2, len);
         expect("the signed address survives", send_request(s.port, "PUT", b.upload, TEXT, body, 2 * len),
@@ -329,7 +326,7 @@ static void an_upload_that_runs_has_the_grace_of_a_server_that_ends(void **state
 static void F14_what_is_begun_and_left_counts_and_is_given_up(void **state) {
     struct server s;
     char etag[80];
-    files_start(&s, "upload_expiry: 2s\nmax_stored_bytes_per_key: 100000\n");
+    files_start(&s, "upload_expiry: 5s\nmax_stored_bytes_per_key: 100000\n");
     static const char body[] = "{\"content_type\":\"text/plain\",\"file_size\":100}";
     for (unsigned i = 0; i < 990; i++)
         expect("begun", post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1),
@@ -346,7 +343,7 @@ static void F14_what_is_begun_and_left_counts_and_is_given_up(void **state) {
         expect("over the quota", post(s.port, "/rest/storage/upload/initiate", ANN JSON, body,
                                       sizeof body - 1), 403, NULL);
     else
-        print_message("skip: the machine took more than 2 s to begin them\n");
+        print_message("# the machine took more than 5 s to begin them\n");
     for (uint64_t end = now_ms() + PATIENCE_MS;
          file_metric(s.port, "anyllm_file_bytes") > 0 || file_metric(s.port, "anyllm_files") > 0 ||
          file_metric(s.port, "anyllm_uploads_in_parts") > 0 || blobs_count(&s) > 0;

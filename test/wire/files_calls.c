@@ -153,3 +153,8 @@ size_t blobs_count(const struct server *s) {
     nftw(path, count_one, 16, FTW_PHYS);
     return counted;
 }
+
+void expect_blobs(const struct server *s, size_t n) {
+    for (uint64_t end = now_ms() + PATIENCE_MS; blobs_count(s) != n; sleep_ms(5))
+        if (now_ms() >= end) fail_msg("%zu blobs instead of %zu", blobs_count(s), n);
+}

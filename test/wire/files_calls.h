@@ -39,5 +39,6 @@ unsigned long file_metric(unsigned port, const char *name);
 void blob_path(const struct server *s, const char *file_path, char out[512]);
 /* Plain files below DATA/files. */
 size_t blobs_count(const struct server *s);
+void expect_blobs(const struct server *s, size_t n); /* soon: what is dropped goes behind the answer */
 
 #endif
