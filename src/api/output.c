@@ -67,6 +67,22 @@ static const char *loc_of(enum llm_fault f) {
                                      : "[\"body\"]";
 }
 
+static bool is_of_a_file(enum llm_fault f) {
+    return f == LLM_FILE || f == LLM_FILE_TOO_LARGE;
+}
+
+/* ["body","image_urls",2] of image_urls.2 */
+static void add_loc(struct buf *b, const struct llm_error *err) {
+    struct slice rest, name = slice_cut(err->param, '.', &rest);
+    if (name.len == 0 || !is_of_a_file(err->fault)) {
+        buf_puts(b, loc_of(err->fault));
+        return;
+    }
+    buf_printf(b, "[\"body\",\"%.*s\"", SLICE_ARG(name));
+    if (rest.len > 0) buf_printf(b, ",%.*s", SLICE_ARG(rest));
+    buf_addc(b, ']');
+}
+
 void flat_json(struct buf *b, struct slice detail, const char *type) {
     buf_puts(b, "{\"detail\":");
     json_add_string(b, detail, true);
@@ -82,10 +98,13 @@ void error_json(struct buf *b, const struct llm_error *err) {
         flat_json(b, err->message, info->error_type);
         return;
     }
-    buf_printf(b, "{\"detail\":[{\"loc\":%s,\"msg\":", loc_of(err->fault));
+    const char *type = is_of_a_file(err->fault) && err->code.len > 0 ? err->code.ptr : info->error_type;
+    buf_puts(b, "{\"detail\":[{\"loc\":");
+    add_loc(b, err);
+    buf_puts(b, ",\"msg\":");
     json_add_string(b, err->message, true);
-    buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":",
-               info->error_type, info->error_type);
+    buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":", type,
+               type);
     json_add_string(b, err->message, true);
     buf_addc(b, '}');
 }

@@ -57,6 +57,18 @@ bool llm_knows(const struct llm *m, struct slice model) {
     return route_find(m->o.config, m->o.catalogue, model, false, steps) > 0;
 }
 
+bool llm_can_fetch(const struct llm *m, struct slice model, bool sound) {
+    struct route_step steps[ROUTE_MAX_STEPS];
+    size_t n = route_find(m->o.config, m->o.catalogue, model, false, steps);
+    for (size_t i = 0; i < n; i++) {
+        enum config_kind kind = m->o.config->upstreams[steps[i].upstream].kind;
+        if (!steps[i].fallback &&
+            (kind == UPSTREAM_LOCAL || (sound && kind == UPSTREAM_OPENROUTER)))
+            return false;
+    }
+    return true;
+}
+
 /* The i-th name, of the catalogue first; ptr NULL: past the last one. */
 static struct slice name_at(const struct llm *m, size_t i) {
     const struct config *cfg = m->o.config;

@@ -45,6 +45,10 @@ struct llm_request {
     struct slice
         stream_options; /* members, stream: those of the caller's but include_usage; len 0: none */
     bool wants_usage; /* members, stream: the usage chunk was asked for; else it is not given on */
+    /* members: whether a part of a message is an address, and the longest that is a data URI. For who looks at them before
+     * llm_start; here they mean nothing. */
+    bool has_addresses;
+    size_t longest_data;
 };
 
 enum llm_fault {
@@ -67,6 +71,8 @@ enum llm_fault {
     LLM_ENGINE,              /* the local engine cannot start: 503 */
     LLM_CONTENT_POLICY,      /* 422 content_policy_violation */
     LLM_UNSUPPORTED,         /* the model does not take such input (images, audio, …): 422 */
+    LLM_FILE,                /* a file of the input cannot be had or is of another kind: 422; code and param say which */
+    LLM_FILE_TOO_LARGE,      /* 413 */
     LLM_MEMORY               /* 503 */
 };
 
@@ -157,6 +163,9 @@ bool llm_ready(const struct llm *m);
 size_t llm_capacity(const struct llm *m);
 /* Is there any way to answer this id? (unknown ids are the caller's 422) */
 bool llm_knows(const struct llm *m, struct slice model);
+/* Whether every upstream of the model's route (fallback_model's not counted) fetches addresses of pictures and films, with
+ * `sound` those of sound: local engines take none, OpenRouter none of sound. */
+bool llm_can_fetch(const struct llm *m, struct slice model, bool sound);
 /* The ids that GET /v1/models lists: the catalogue's, the aliases of local upstreams, those that routes name exactly. False:
  * i is past the last. *id is empty where the i-th cannot be answered, or was given already. */
 bool llm_model_at(const struct llm *m, size_t i, struct slice *id);

@@ -127,6 +127,7 @@ static void transport_faults_are_classified(void **state) {
     static const enum llm_fault want[] = {
         [NET_OK] = LLM_OK,
         [NET_DNS] = LLM_CONNECT,
+        [NET_FORBIDDEN] = LLM_CONNECT, /* no upstream has such a rule */
         [NET_REFUSED] = LLM_CONNECT,
         [NET_CONNECT_TIMEOUT] = LLM_CONNECT_TIMEOUT,
         [NET_TLS] = LLM_TLS,
@@ -165,6 +166,8 @@ static const struct {
     {LLM_BAD_ANSWER, 502, 1, NULL},
     {LLM_CUT, 502, 4, "runner_incomplete_response"},
     {LLM_CONTENT_POLICY, 422, 1, "content_policy_violation"},
+    {LLM_FILE, 422, 1, "file_download_error"},
+    {LLM_FILE_TOO_LARGE, 413, 1, "file_too_large"},
 };
 
 static void each_fault_has_the_answer_of_the_table(void **state) {
@@ -173,7 +176,7 @@ static void each_fault_has_the_answer_of_the_table(void **state) {
         assert_int_equal(info->http_status, answers[i].status);
         assert_int_equal(info->max_attempts, answers[i].attempts);
         assert_int_equal(info->retryable, answers[i].attempts > 1);
-        assert_int_equal(info->model_error, answers[i].status == 422);
+        assert_int_equal(info->model_error, answers[i].status == 422 || answers[i].status == 413);
         if (answers[i].type != NULL) assert_string_equal(info->error_type, answers[i].type);
     }
     assert_non_null(llm_fault_info((enum llm_fault)1000));
