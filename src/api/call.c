@@ -1,6 +1,7 @@
 /* What every exchange goes through: route, key, endpoint; and the answers that handlers share. */
 #include "api/call.h"
 #include "api/admit.h"
+#include "api/inputs.h"
 #include "api/ledger.h"
 #include "api/proxy.h"
 
@@ -308,6 +309,8 @@ void call_drop_input(struct call *c) {
     c->request.model = m != NULL ? m->id : SLICE("");
     yyjson_doc_free(c->input);
     c->input = NULL;
+    inputs_free(c->inputs);
+    c->inputs = NULL;
 }
 
 static void call_gone(struct call *c) {
@@ -319,6 +322,8 @@ static void call_gone(struct call *c) {
     c->llm = NULL;
     net_timer_stop(c->api->loop, &c->start);
     if (c->hooks != NULL && c->hooks->gone != NULL) c->hooks->gone(c);
+    inputs_free(c->inputs);
+    c->inputs = NULL;
     yyjson_doc_free(c->input);
     c->input = NULL;
 }

@@ -53,6 +53,7 @@ struct api {
     struct desk *desk;
     struct signer *signer; /* each of these is a part: life.c opens, loads, closes and frees them */
     struct blobs *blobs; /* opened and closed by files */
+    struct inputs_room *inputs;
     struct files *files;
     struct webhooks *webhooks;
     struct ledger *ledger;
@@ -121,6 +122,8 @@ struct call {
     struct call_options options;
     /* direct calls */
     struct llm_call *llm;
+    struct inputs *inputs;       /* files of the request, before llm_start and as long as it runs; NULL: none */
+    const struct llm_sink *sink; /* who hears of both */
     yyjson_doc *input;
     struct llm_request request;
     struct net_timer start;         /* when it must have begun, if the caller said so */
@@ -201,8 +204,10 @@ void call_names(struct call *c, struct slice upstream, struct slice model);
 bool call_read_input(struct call *c);
 /* The parsed body; no slice of c->request but the model may be read any more, and that only if the catalogue has it. */
 void call_drop_input(struct call *c);
-/* Starts c->request with the caller's start timeout, and answers what cannot start. */
+/* Starts c->request with the caller's start timeout, and answers what cannot start. Where files are to be read before, what
+ * then goes wrong is told as the end of a call that never was: sink->on_end with an empty result. */
 void call_start(struct call *c, const struct llm_sink *sink);
+bool call_runs(const struct call *c); /* an end is to come */
 
 /* --- what the queue's calls share */
 struct queue_find call_find(struct call *c);

@@ -1,6 +1,7 @@
 /* The api's parts: what each needs of the data folder and the store is opened before the first request and closed after the
  * last one. */
 #include "api/files.h"
+#include "api/inputs.h"
 #include "api/keys.h"
 #include "api/ledger.h"
 #include "api/realtime_socket.h"
@@ -33,6 +34,7 @@ static const struct part {
     {signer_open_part, NULL, NULL, NULL, signer_free_part},
     {keys_open_part, keys_load, NULL, NULL, NULL},
     {files_open, files_load, files_drain, files_close, files_free},
+    {inputs_open, NULL, NULL, NULL, inputs_close_part},
     {webhooks_open, webhooks_load, webhooks_drain, webhooks_close, webhooks_free},
     {ledger_open, ledger_load, ledger_drain, ledger_close, ledger_free},
 };

@@ -127,7 +127,7 @@ static void begin_stream(struct call *c) {
     c->own = s;
     c->hooks = &hooks;
     call_start(c, &sink);
-    if (c->llm == NULL) events_stop(&s->events);
+    if (!call_runs(c)) events_stop(&s->events);
 }
 
 void openai_run(struct call *c) {

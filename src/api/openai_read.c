@@ -1,6 +1,8 @@
 /* Reading a request of OpenAI's dialect: what we decide by is judged, the rest is the upstream's business. */
 #include "api/openai.h"
 
+#include "api/inputs_inner.h"
+
 #include "base/json.h"
 
 #include <stdio.h>
@@ -83,10 +85,13 @@ static bool read_stream(yyjson_val *root, struct llm_request *r, struct openai_f
     return true;
 }
 
-static bool read_messages(yyjson_val *root, struct openai_fault *f) {
+static bool read_messages(yyjson_val *root, struct llm_request *r, struct openai_fault *f) {
     yyjson_val *messages = json_get(root, "messages");
     if (messages == NULL) return refuse(f, 400, NULL, "messages", "messages is required");
-    return yyjson_is_arr(messages) || refuse(f, 400, NULL, "messages", "messages should be a list");
+    if (!yyjson_is_arr(messages))
+        return refuse(f, 400, NULL, "messages", "messages should be a list");
+    parts_look(messages, r);
+    return true;
 }
 
 /* Those members of an object that `pass` takes, as they stand in the text. ptr NULL: out of memory. */
@@ -132,7 +137,7 @@ bool openai_read(struct slice body, const struct llm *llm, struct arena *a, stru
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (doc == NULL) return refuse_text(&e, f);
     bool ok = yyjson_is_obj(root) || refuse(f, 400, NULL, NULL, "The body should be a JSON object");
-    ok = ok && read_messages(root, f) && read_stream(root, r, f) &&
+    ok = ok && read_messages(root, r, f) && read_stream(root, r, f) &&
          read_model(root, llm, a, r, f) && take_members(body, a, r, f);
     yyjson_doc_free(doc);
     return ok;

@@ -1,5 +1,6 @@
 /* The direct call: POST /run/{app}. No store is touched while the caller waits. */
 #include "api/call.h"
+#include "api/inputs.h"
 #include "api/ledger.h"
 #include "api/openai.h"
 
@@ -38,23 +39,54 @@ static void start_timed_out(struct call *c) {
 /* The caller's time for beginning is over: what has reached an upstream goes on. */
 static void start_is_due(struct net_timer *t) {
     struct call *c = (struct call *)(void *)((char *)t - offsetof(struct call, start));
-    if (c->llm == NULL || llm_sent(c->llm)) return;
-    llm_cancel(c->llm);
+    if (!call_runs(c) || (c->llm != NULL && llm_sent(c->llm))) return;
+    if (c->llm != NULL) llm_cancel(c->llm);
     c->llm = NULL;
+    inputs_free(c->inputs);
+    c->inputs = NULL;
     if (c->hooks == NULL || c->hooks->timed_out == NULL || !c->hooks->timed_out(c))
         start_timed_out(c);
 }
 
-void call_start(struct call *c, const struct llm_sink *sink) {
+static void inputs_ready(void *user, const struct llm_error *err) {
+    static const struct llm_result nothing = {.output = {"", 0}};
+    struct call *c = user;
+    struct llm_error refusal;
+    if (err == NULL) {
+        c->llm = llm_start(c->api->llm, &c->request, c->sink, c, &refusal);
+        err = &refusal;
+    }
+    if (c->llm == NULL) c->sink->on_end(c, &nothing, err);
+}
+
+static void read_files(struct call *c, const struct llm_sink *sink) {
+    const struct inputs_asker asker = {.owner = identity_owner(&c->who),
+                                       .at = &c->at,
+                                       .endpoint = c->endpoint,
+                                       .input = yyjson_doc_get_root(c->input)};
+    c->sink = sink;
+    c->inputs = inputs_start(c->api, &asker, &c->request, inputs_ready, c);
+    if (c->inputs == NULL) call_error(c, 503, "internal_error", SLICE("out of memory"));
+}
+
+static void start_model(struct call *c, const struct llm_sink *sink) {
     struct llm_error err;
     c->llm = llm_start(c->api->llm, &c->request, sink, c, &err);
-    if (c->llm == NULL) {
-        call_model_error(c, &err);
-        return;
-    }
-    if (c->options.start_timeout_ms == 0) return;
+    if (c->llm == NULL) call_model_error(c, &err);
+}
+
+void call_start(struct call *c, const struct llm_sink *sink) {
+    if (inputs_needed(c->api, &c->request))
+        read_files(c, sink);
+    else
+        start_model(c, sink);
+    if (!call_runs(c) || c->options.start_timeout_ms == 0) return;
     c->start.fire = start_is_due;
     net_timer_start(c->api->loop, &c->start, c->options.start_timeout_ms);
+}
+
+bool call_runs(const struct call *c) {
+    return c->llm != NULL || inputs_pending(c->inputs);
 }
 
 /* --- one answer */

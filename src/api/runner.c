@@ -1,5 +1,6 @@
 /* Runs the queue's jobs on models: the same reading and writing as the direct call, its end told to the queue. */
 #include "api/billing.h"
+#include "api/inputs.h"
 #include "api/openai.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct run {
     yyjson_doc *input;
     struct llm_request request;
     struct llm_call *llm;
+    struct inputs *inputs; /* its files; NULL: none */
     struct faults faults;
     struct openai_fault openai_fault; /* instead of faults, in OpenAI's dialect */
     struct llm_error refusal;         /* of llm_start */
@@ -26,6 +28,7 @@ struct run {
 static void run_free(struct run *r) {
     *r->link = r->next;
     if (r->next != NULL) r->next->link = r->link;
+    inputs_free(r->inputs);
     yyjson_doc_free(r->input);
     faults_free(&r->faults);
     arena_free(&r->arena);
@@ -244,8 +247,35 @@ static bool prepare(struct run *r, const struct queue_job *job) {
     return read_input(r, job);
 }
 
+static const struct llm_sink sink = {.on_log = run_log, .on_end = run_end_hook};
+
+static void inputs_ready(void *user, const struct llm_error *err) {
+    static const struct llm_result nothing = {.output = {"", 0}};
+    struct run *r = user;
+    if (err == NULL) {
+        r->llm = llm_start(r->api->llm, &r->request, &sink, r, &r->refusal);
+        err = &r->refusal;
+    }
+    if (r->llm == NULL) run_end_hook(r, &nothing, err);
+}
+
+/* False: it cannot run, r->refusal says why. */
+static bool run_begin(struct run *r, const struct queue_job *job) {
+    const struct inputs_asker asker = {.owner = job->owner,
+                                       .endpoint = speaks_openai(r) ? NULL : r->endpoint,
+                                       .input = yyjson_doc_get_root(r->input)};
+    if (!inputs_needed(r->api, &r->request)) {
+        r->llm = llm_start(r->api->llm, &r->request, &sink, r, &r->refusal);
+        return r->llm != NULL;
+    }
+    r->inputs = inputs_start(r->api, &asker, &r->request, inputs_ready, r);
+    if (r->inputs == NULL)
+        r->refusal = (struct llm_error){
+            .fault = LLM_MEMORY, .message = SLICE("out of memory"), .retry_after_ms = -1};
+    return r->inputs != NULL;
+}
+
 static void runner_start(void *user, const struct queue_job *job) {
-    static const struct llm_sink sink = {.on_log = run_log, .on_end = run_end_hook};
     struct api *a = user;
     struct run *r = calloc(1, sizeof *r);
     if (r == NULL) abort(); /* a job without a run would never end; a restart claims it again */
@@ -257,8 +287,7 @@ static void runner_start(void *user, const struct queue_job *job) {
     if (r->next != NULL) r->next->link = &r->next;
     a->runs = r;
     if (prepare(r, job)) {
-        r->llm = llm_start(a->llm, &r->request, &sink, r, &r->refusal);
-        if (r->llm != NULL) return;
+        if (run_begin(r, job)) return;
         r->refused = true;
     }
     if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
@@ -275,11 +304,13 @@ static void runner_cancel(void *user, uint64_t id) {
     struct run *r = find(a, id);
     if (r == NULL || r->cancelled) return;
     r->cancelled = true;
-    if (r->llm == NULL) return; /* its end is on its way */
+    if (r->llm == NULL && !inputs_pending(r->inputs)) return; /* its end is on its way */
     r->spent = usage_so_far(r, false);
     r->spent.raw = arena_copy(&r->arena, r->spent.raw);
-    llm_cancel(r->llm);
+    if (r->llm != NULL) llm_cancel(r->llm);
     r->llm = NULL;
+    inputs_free(r->inputs);
+    r->inputs = NULL;
     if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
 }
 
@@ -295,7 +326,11 @@ static struct store_usage runner_spent(void *user, uint64_t id) {
 }
 
 static size_t runner_capacity(void *user) {
-    return llm_capacity(((struct api *)user)->llm);
+    const struct api *a = user;
+    size_t capacity = llm_capacity(a->llm), reading = 0;
+    for (const struct run *r = inputs_running(a) > 0 ? a->runs : NULL; r != NULL; r = r->next)
+        reading += inputs_pending(r->inputs); /* they will want a slot */
+    return capacity > reading ? capacity - reading : 0;
 }
 
 struct queue_runner api_runner(struct api *a) {

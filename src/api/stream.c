@@ -131,5 +131,5 @@ void handle_stream(struct call *c) {
     c->hooks = &hooks;
     c->request.stream = true;
     call_start(c, &sink);
-    if (c->llm == NULL) events_stop(&s->events);
+    if (!call_runs(c)) events_stop(&s->events);
 }

@@ -1,0 +1,62 @@
+/* Private to inputs*.c: fetching, and the parts of OpenAI's messages. */
+#ifndef ANYLLM_API_INPUTS_INNER_H
+#define ANYLLM_API_INPUTS_INNER_H
+
+#include "api/inputs.h"
+
+struct net_tls;
+
+/* What all requests share. */
+struct inputs_room {
+    struct net_tls *tls; /* made when the first https address is fetched */
+    size_t held_bytes, running;
+    struct log_rate rate;
+};
+
+/* --- media types */
+
+/* "image/png" of "image/png; charset=x", as a slice of the header; len 0: none, or one that does not fit into a data URI. */
+struct slice media_type(struct slice header);
+/* MEDIA_NONE takes every type. */
+bool media_fits(enum media m, struct slice type);
+
+/* --- fetching */
+
+struct fetch;
+
+struct fetch_options {
+    struct slice url; /* borrowed until done */
+    enum media media;
+    bool bare;               /* base64 alone, without data:…;base64, */
+    uint64_t max_bytes;      /* decoded */
+    const char *request_id;
+    /* May so many bytes more be held? They are the asker's to give back, after done too. */
+    bool (*hold)(void *user, size_t bytes);
+    /* Once, never before fetch_start has returned. `text` is malloc's and the receiver's; NULL: `fault` and a static `why`,
+     * which is NULL when the answer is of another kind or too large. */
+    void (*done)(void *user, char *text, size_t len, enum llm_fault fault, const char *why);
+    void *user;
+};
+
+struct fetch *fetch_start(struct api *a, const struct fetch_options *o); /* NULL: out of memory */
+void fetch_cancel(struct fetch *f); /* before done */
+
+/* --- OpenAI's parts */
+
+#define PART_PARAM_BYTES 80
+
+struct part {
+    size_t message, part; /* indices */
+    const char *name;     /* "image_url" */
+    const char *member;   /* "url" of {"image_url":{"url":…}}; NULL: the value itself is the address */
+    enum media media;
+    bool bare;
+    struct slice url;
+};
+
+/* Every part of the messages that names media, in order. */
+void parts_each(yyjson_val *messages, void (*visit)(void *user, const struct part *p), void *user);
+/* Looks for what inputs_look must know. */
+void parts_look(yyjson_val *messages, struct llm_request *r);
+
+#endif
