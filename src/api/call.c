@@ -216,7 +216,7 @@ static struct call *call_new(struct net_exchange *x, struct api *a) {
     if (c == NULL) return NULL;
     c->api = a;
     c->x = x;
-    random_uuid(a->random, c->request_id);
+    ledger_draw_id(a, c->request_id);
     net_set_user(x, c);
     return c;
 }

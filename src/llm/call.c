@@ -425,6 +425,10 @@ struct llm_call *llm_start(struct llm *m, const struct llm_request *r, const str
     const char *why;
     if (c == NULL) return refuse(NULL, LLM_MEMORY, NULL, err);
     c->r = *r;
+    if (r->model.len > 0 && r->model.len <= sizeof c->model) {
+        memcpy(c->model, r->model.ptr, r->model.len);
+        c->r.model.ptr = c->model;
+    }
     c->sink = sink;
     c->user = user;
     c->begun_ms = net_now_ms(m->o.loop);

@@ -94,6 +94,7 @@ struct llm_call {
     struct llm *m;
     enum call_state state;
     struct llm_request r;
+    char model[ROUTE_MAX_MODEL_BYTES]; /* of r: the caller may drop its input once output has begun */
     const struct llm_sink *sink;
     void *user;
     struct route_step steps[ROUTE_MAX_STEPS];

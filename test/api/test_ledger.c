@@ -159,6 +159,23 @@ static void a_row_says_who_what_and_when(void **state) {
     for (size_t i = 0; i < 6; i++) assert_string_equal(kept.texts[i], want[i]);
 }
 
+static void fill(void *user, void *out, size_t bytes) {
+    memset(out, 0x5a, bytes);
+}
+
+static int64_t wall(void *user) {
+    return 0x0123456789ab;
+}
+
+static void ids_begin_with_the_time(void **state) {
+    const struct random random = {.fill = fill};
+    const struct clock clock = {.wall_ms = wall};
+    const struct api a = {.random = &random, .clock = &clock};
+    char id[UUID_BYTES];
+    ledger_draw_id(&a, id);
+    assert_string_equal(id, "01234567-89ab-7a5a-9a5a-5a5a5a5a5a5a");
+}
+
 static void a_good_answer_names_its_units(void **state) {
     const struct llm_result r = {.upstream = SLICE("lab"), .model = SLICE("m"), .sent = true};
     struct call c = call_new();
@@ -286,6 +303,7 @@ static void what_the_end_cannot_write_is_counted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(a_row_says_who_what_and_when),
+        cmocka_unit_test(ids_begin_with_the_time),
         T(a_good_answer_names_its_units),
         T(what_reached_no_upstream_is_no_row),
         T(an_error_is_charged_0_and_a_caller_who_left_is_charged),

@@ -745,6 +745,7 @@ static void what_an_abandoned_run_has_used_is_kept(void **state) {
     assert_int_equal(row_of(w, given_back)->usages, 1);
     assert_int_equal(row_of(w, ended)->usages, 1);
     assert_int_equal(row_of(w, unsent)->usages, 0);
+    w->nruns = 0; /* what their runner still says is dropped */
 }
 
 static void abandon_with_a_dead_store_still_ends(void **state) {
