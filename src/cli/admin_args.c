@@ -12,15 +12,15 @@
 #define EVERY (KEYS | ADMIN_USAGE | WEBHOOKS)
 
 static const struct {
-    const char *command, *action; /* action NULL: the command has no others */
     enum admin_action bit;
-    const char *operand; /* NULL: takes none */
-} actions[] = {{"keys", "create", ADMIN_KEYS_CREATE, NULL},
-               {"keys", "list", ADMIN_KEYS_LIST, NULL},
-               {"keys", "revoke", ADMIN_KEYS_REVOKE, "KEY-ID"},
-               {"usage", NULL, ADMIN_USAGE, NULL},
-               {"webhooks", "list", ADMIN_WEBHOOKS_LIST, NULL},
-               {"webhooks", "replay", ADMIN_WEBHOOKS_REPLAY, "REQUEST-ID"}};
+    const char *command, *action; /* action NULL: the command has no others */
+    const char *operand;          /* NULL: takes none */
+} actions[] = {{ADMIN_KEYS_CREATE, "keys", "create", NULL},
+               {ADMIN_KEYS_LIST, "keys", "list", NULL},
+               {ADMIN_KEYS_REVOKE, "keys", "revoke", "KEY-ID"},
+               {ADMIN_USAGE, "usage", NULL, NULL},
+               {ADMIN_WEBHOOKS_LIST, "webhooks", "list", NULL},
+               {ADMIN_WEBHOOKS_REPLAY, "webhooks", "replay", "REQUEST-ID"}};
 #define ACTION_COUNT (sizeof(actions) / sizeof(actions[0]))
 
 #define AT(member) offsetof(struct admin_args, member)

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 int serve_refuse(int code, const char *fmt, ...) {
@@ -103,10 +104,24 @@ int serve_lock(const char *path, int *lock_fd) {
     return e;
 }
 
+#define LOCK_TRIES 20
+#define LOCK_PAUSE_NS 50000000L
+
+/* An operator's command holds it for the blink of an eye. */
+static int wait_lock(int dir, int *lock_fd) {
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    int e = lock_in(dir, lock_fd);
+    for (int i = 0; i < LOCK_TRIES && e == -EWOULDBLOCK; i++) {
+        nanosleep(&pause, NULL);
+        e = lock_in(dir, lock_fd);
+    }
+    return e;
+}
+
 int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]) {
     int e = serve_make_folders(path), dir = e == 0 ? open_folder(path, O_RDONLY) : e;
     if (dir < 0) e = dir;
-    if (e == 0) e = lock_in(dir, lock_fd);
+    if (e == 0) e = wait_lock(dir, lock_fd);
     if (e == 0) e = read_node(dir, node);
     if (dir >= 0) close(dir);
     if (e == 0) return 0;

@@ -341,7 +341,11 @@ static void K10_many_wrong_keys_of_an_address_are_429(void **state) {
     unsigned refused = 0, limited = 0;
     for (int i = 0; i < 1000; i++) {
         char header[96];
-        snprintf(header, sizeof header, "Authorization: Key app%d:guess-%d\r\n", i % 3, i);
+        snprintf(header, sizeof header,
+                 i % 2 == 0
+                     ? "Authorization: Key app%d:guess-%d\r\n"
+                     : "Authorization: Key 00000000-0000-4000-8000-00000000000%d:anyllm_%d\r\n",
+                 i % 3, i);
         unsigned status = guess(&p, header);
         if (status == 401)
             refused++;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -219,6 +220,42 @@ static void a_key_of_the_configuration_is_not_revoked(void **state) {
     text_free(&with);
 }
 
+static void disk(bool full) {
+    struct rlimit r = {full ? 0 : RLIM_INFINITY, RLIM_INFINITY};
+    assert_int_equal(prlimit(server.pid, RLIMIT_FSIZE, &r, NULL), 0);
+}
+
+/* What cannot be written down is not made; what is to end ends all the same. */
+static void a_full_disk_makes_no_key_and_keeps_none(void **state) {
+    char key[KEY_BYTES + 1], id[37];
+    struct program p;
+    serve();
+    create(key);
+    snprintf(id, sizeof id, "%.36s", key);
+    disk(true);
+    COMMAND(&p, "keys", "create");
+    expect_code(&p, 1);
+    expect_in(p.err, "storage unavailable");
+    assert_string_equal(p.out, "");
+    assert_int_equal(status_with(key), 200);
+    COMMAND(&p, "keys", "revoke", id);
+    expect_code(&p, 1);
+    expect_in(p.err, "storage unavailable");
+    assert_int_equal(status_with(key), 401);
+    disk(false);
+    uint64_t until = now_ms() + PATIENCE_MS;
+    do {
+        assert_true(now_ms() < until);
+        sleep_ms(50);
+        COMMAND(&p, "keys", "revoke", id);
+    } while (p.code != 0);
+    server_stop(&server);
+    serve();
+    assert_int_equal(status_with(key), 401);
+    COMMAND(&p, "keys", "list", "--all");
+    assert_int_equal(lines(p.out), 2);
+}
+
 /* --- without a server */
 
 static void without_a_server_the_command_does_it_itself(void **state) {
@@ -273,6 +310,27 @@ static void a_held_lock_is_waited_for(void **state) {
     program_end(&p);
     expect_code(&p, 0);
     assert_int_equal(lines(p.out), 2);
+}
+
+/* The other way round: the server waits for the command. */
+static void a_server_waits_for_a_command(void **state) {
+    char key[KEY_BYTES + 1], path[MAX_PATH + 32];
+    create(key);
+    path_in(path, "lock");
+    pid_t pid = fork();
+    if (pid == 0) { /* as a command that takes its time */
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        if (flock(fd, LOCK_EX) != 0) _exit(1);
+        sleep_ms(400);
+        _exit(0);
+    }
+    for (int fd = open(path, O_RDWR | O_CLOEXEC); flock(fd, LOCK_EX | LOCK_NB) == 0; sleep_ms(1))
+        flock(fd, LOCK_UN);
+    serve();
+    assert_int_equal(status_with(key), 200);
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
 }
 
 static void only_a_new_key_makes_a_folder(void **state) {
@@ -514,9 +572,11 @@ int main(int argc, char **argv) {
         TEST(a_key_ends_at_its_time),
         TEST(no_secret_is_kept),
         TEST(a_key_of_the_configuration_is_not_revoked),
+        TEST(a_full_disk_makes_no_key_and_keeps_none),
         TEST(without_a_server_the_command_does_it_itself),
         TEST(commands_at_once_wait_for_each_other),
         TEST(a_held_lock_is_waited_for),
+        TEST(a_server_waits_for_a_command),
         TEST(only_a_new_key_makes_a_folder),
         TEST(the_socket_is_its_owners_alone),
         TEST(the_socket_opens_every_surface),
