@@ -121,7 +121,9 @@ void files_remove(struct api *a, const struct store_file *f,
 
 static uint64_t until_due_ms(const struct files *f) {
     int64_t left_ms = f->due_ms - now_ms(f->api);
-    return f->due_ms == 0 ? UINT64_MAX : left_ms > 0 ? (uint64_t)left_ms + NET_TICK_MS : NET_TICK_MS;
+    return f->due_ms == 0 ? UINT64_MAX
+           : left_ms > 0  ? (uint64_t)left_ms + NET_TICK_MS
+                          : NET_TICK_MS;
 }
 
 static void sweep_again(struct files *f, uint64_t after_ms) {
@@ -132,8 +134,7 @@ static void sweep_again(struct files *f, uint64_t after_ms) {
 void files_due(struct files *f, int64_t at_ms) {
     if (at_ms == 0 || (f->due_ms > 0 && f->due_ms <= at_ms)) return;
     f->due_ms = at_ms;
-    if (net_timer_armed(&f->sweep) &&
-        net_now_ms(f->api->loop) + until_due_ms(f) < f->sweep.due_ms)
+    if (net_timer_armed(&f->sweep) && net_now_ms(f->api->loop) + until_due_ms(f) < f->sweep.due_ms)
         sweep_again(f, SWEEP_MS);
 }
 

@@ -30,9 +30,10 @@ bool files_find(struct api *a, struct slice id, struct slice owner, bool is_sign
                 void *user, uint64_t arg);
 
 struct files_stats {
-    uint64_t files, bytes;     /* kept, with those that were begun */
-    uint64_t stored, removed;  /* since the start */
-    size_t running, multipart; /* uploads whose bytes come now; multipart ones begun and not completed */
+    uint64_t files, bytes;    /* kept, with those that were begun */
+    uint64_t stored, removed; /* since the start */
+    size_t running,
+        multipart; /* uploads whose bytes come now; multipart ones begun and not completed */
 };
 void files_get_stats(const struct api *a, struct files_stats *out);
 

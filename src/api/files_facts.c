@@ -117,7 +117,8 @@ bool files_room_for(struct call *c, uint64_t bytes) {
 
 void files_answer_stored(struct call *c, const struct store_file *f) {
     struct buf *b = call_scratch(c);
-    char type[FILE_TYPE_BYTES], label[FILE_LABEL_BYTES], sha256[SECRET_HASH_BYTES * 2 + 1], etag[72];
+    char type[FILE_TYPE_BYTES], label[FILE_LABEL_BYTES], sha256[SECRET_HASH_BYTES * 2 + 1],
+        etag[72];
     snprintf(type, sizeof type, "%.*s", SLICE_ARG(f->content_type));
     snprintf(label, sizeof label, "%.*s", SLICE_ARG(f->name));
     file_hex(f->sha256, sizeof f->sha256, sha256);

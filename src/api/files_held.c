@@ -7,9 +7,9 @@
 #define BUCKETS 256U
 
 struct held {
-    struct held *next;           /* of its bucket */
-    struct held *newer, *older;  /* by last use */
-    struct store_file row;       /* its texts lie behind it */
+    struct held *next;          /* of its bucket */
+    struct held *newer, *older; /* by last use */
+    struct store_file row;      /* its texts lie behind it */
     int fd;
     char text[];
 };

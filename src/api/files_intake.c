@@ -127,9 +127,9 @@ static void on_body(struct call *c, struct slice data) {
     struct intake *t = c->own;
     if (t == NULL) return;
     t->received += data.len;
-    void (*refuse)(struct call *c) = t->received > t->exact         ? refuse_longer
+    void (*refuse)(struct call *c) = t->received > t->exact      ? refuse_longer
                                      : t->state == INTAKE_TAKING ? excess(t, data.len)
-                                                                   : NULL;
+                                                                 : NULL;
     if (refuse != NULL) {
         intake_drop(t);
         refuse(c);
@@ -204,8 +204,7 @@ bool intake_open(struct intake *t, struct files_owner *owner, uint64_t promised)
                                                                      : t->received;
     t->owner = owner;
     t->covered = t->promised = promised;
-    if (want > promised &&
-        !files_quota_take(t->api->files->quota, owner, want - promised)) {
+    if (want > promised && !files_quota_take(t->api->files->quota, owner, want - promised)) {
         intake_drop(t);
         files_refuse_quota(c);
         return false;

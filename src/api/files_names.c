@@ -150,7 +150,7 @@ enum content {
     CONTENT_MATROSKA = 4096,
     CONTENT_PDF = 8192
 };
-#define CONTENT_PICTURE                                                                    \
+#define CONTENT_PICTURE \
     (CONTENT_PNG | CONTENT_JPEG | CONTENT_GIF | CONTENT_WEBP | CONTENT_AVIF | CONTENT_BMP)
 
 /* THE table of what is served as what it is. The first row of a picture's content is its name. */

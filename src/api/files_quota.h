@@ -8,8 +8,9 @@ struct files_quota;
 
 struct files_owner { /* stays where it is until files_quota_free */
     struct files_owner *next;
-    uint64_t files, bytes; /* rows of the store, whole or begun; bytes on the disk or promised room */
-    size_t multipart;      /* begun and not completed */
+    uint64_t files,
+        bytes;        /* rows of the store, whole or begun; bytes on the disk or promised room */
+    size_t multipart; /* begun and not completed */
     size_t name_len;
     char name[];
 };

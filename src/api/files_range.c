@@ -51,7 +51,8 @@ bool http_date_read(struct slice s, int64_t *wall_ms) {
     ptrdiff_t comma = slice_find(s, ',');
     bool ok = false;
     if (s.len == 29 && comma == 3) /* Sun, 06 Nov 1994 08:49:37 GMT */
-        ok = date_and_year(s, 5, 8, 12, 4, &t) && clock_at(s, 17, &t) && slice_ends(s, SLICE(" GMT"));
+        ok = date_and_year(s, 5, 8, 12, 4, &t) && clock_at(s, 17, &t) &&
+             slice_ends(s, SLICE(" GMT"));
     else if (s.len == 24 && comma < 0) /* Sun Nov  6 08:49:37 1994 */
         ok = date_and_year(s, 8, 4, 20, 4, &t) && clock_at(s, 11, &t);
     else if (comma > 3 && s.len == (size_t)comma + 24) { /* Sunday, 06-Nov-94 08:49:37 GMT */

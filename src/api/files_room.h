@@ -13,7 +13,7 @@
 #include "store/blobs.h"
 
 #define FILE_NO_SIZE UINT64_MAX
-#define FILE_TOKEN_S 86400U    /* of a storage token */
+#define FILE_TOKEN_S 86400U     /* of a storage token */
 #define FILE_SIGN_MAX_S 604800U /* of a signed address: fal's limit */
 
 struct intake;
@@ -33,7 +33,7 @@ struct files {
     struct log_rate damaged;
     struct net_timer sweep;
     int64_t due_ms; /* what expires first of what came since the last sweep; 0: nothing */
-    bool closed; /* the store takes nothing any more */
+    bool closed;    /* the store takes nothing any more */
 };
 
 /* What is said of a file before it is there. */
@@ -108,16 +108,16 @@ struct intake {
     bool whole;
     uint64_t exchange; /* 0: the caller left */
     char id[FILE_ID_BYTES];
-    uint64_t exact;    /* so many bytes must come; FILE_NO_SIZE: any number */
-    uint64_t room;     /* of max_file_bytes, for it */
+    uint64_t exact; /* so many bytes must come; FILE_NO_SIZE: any number */
+    uint64_t room;  /* of max_file_bytes, for it */
     uint64_t received;
     struct files_owner *owner;
     uint64_t covered;  /* bytes of the quota that stand for it */
     uint64_t promised; /* of these, those its row keeps when the upload fails */
     struct blob_put *put;
     struct file_ends ends;
-    struct blob_info info; /* from RECORDING on */
-    struct file_facts *facts; /* NULL: a part */
+    struct blob_info info;      /* from RECORDING on */
+    struct file_facts *facts;   /* NULL: a part */
     char upload[FILE_ID_BYTES]; /* a part's multipart upload */
     unsigned part;
 };

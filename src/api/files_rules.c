@@ -9,8 +9,8 @@ static const struct {
     const char *word;
     int64_t seconds;
 } words[] = {
-    {"never", 0},       {"immediate", 60}, {"1h", 3600},     {"1d", 86400},
-    {"7d", 604800},     {"30d", 2592000},  {"1y", 31536000},
+    {"never", 0},   {"immediate", 60}, {"1h", 3600},     {"1d", 86400},
+    {"7d", 604800}, {"30d", 2592000},  {"1y", 31536000},
 };
 
 static const char *read_lifetime(yyjson_val *v, int64_t *ms) {
@@ -36,7 +36,8 @@ const char *file_lifecycle_read(struct slice json, int64_t *lifetime_ms, struct 
     const char *why = doc == NULL            ? "the object lifecycle is not JSON"
                       : !yyjson_is_obj(root) ? "the object lifecycle should be a JSON object"
                                              : NULL;
-    if (why == NULL) why = read_lifetime(json_get(root, "expiration_duration_seconds"), lifetime_ms);
+    if (why == NULL)
+        why = read_lifetime(json_get(root, "expiration_duration_seconds"), lifetime_ms);
     if (why == NULL && initial != NULL && !yyjson_is_null(initial))
         why = file_acl_read(initial, acl);
     yyjson_doc_free(doc);

@@ -196,7 +196,8 @@ void handle_file(struct call *c) {
         return;
     }
     if (files_check_get(c->api, c->at.query, id) < 0) {
-        call_error(c, 403, NULL, SLICE("the address has expired, or was not signed by this server"));
+        call_error(c, 403, NULL,
+                   SLICE("the address has expired, or was not signed by this server"));
         return;
     }
     if (w == NULL) {

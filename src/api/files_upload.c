@@ -76,8 +76,10 @@ static void begin(struct call *c, struct file_facts *facts, uint64_t size) {
         files_unavailable(c);
         return;
     }
-    *g = (struct begun){a, owner, facts, net_exchange_id(c->x), size,
-                        now_ms(a) + a->config->upload_expiry_s * INT64_C(1000), ""};
+    *g = (struct begun){a,     owner,
+                        facts, net_exchange_id(c->x),
+                        size,  now_ms(a) + a->config->upload_expiry_s * INT64_C(1000),
+                        ""};
     file_id_new(a->random, g->id);
     struct store_file row = file_row(facts, g->id, files_owner_name(owner), now_ms(a));
     row.state = STORE_FILE_PENDING;

@@ -39,8 +39,7 @@ void files_address(struct buf *b, struct call *c, const char *id, const char *la
 /* fal's own: v3.fal.media, v3b.fal.media and what may follow them. */
 static bool is_fals_cdn(struct slice host) {
     return slice_eq_nocase(host, SLICE("fal.media")) ||
-           (host.len > 10 &&
-            slice_eq_nocase(slice_from(host, host.len - 10), SLICE(".fal.media")));
+           (host.len > 10 && slice_eq_nocase(slice_from(host, host.len - 10), SLICE(".fal.media")));
 }
 
 bool files_own_url(const struct api *a, const struct reach *at, struct slice url,

@@ -64,7 +64,8 @@ static void a_long_name_is_cut_at_a_character(void **state) {
 static unsigned char drawn;
 
 static void fill(void *user, void *out, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++) ((unsigned char *)out)[i] = drawn = (unsigned char)(drawn * 5 + 17);
+    for (size_t i = 0; i < bytes; i++)
+        ((unsigned char *)out)[i] = drawn = (unsigned char)(drawn * 5 + 17);
 }
 
 static void ids_are_read_with_and_without_an_extension(void **state) {
@@ -95,9 +96,14 @@ static void extensions_are_short_and_plain(void **state) {
     static const struct {
         const char *label, *type, *extension;
     } cases[] = {
-        {"a.PNG", "text/plain", ".png"}, {"a", "image/jpeg", ".jpg"}, {"a.tar.gz", "x/y", ".gz"},
-        {"a.verylongone", "image/png", ".png"}, {"a.x-y", "x/y", ""}, {"png", "x/y", ""},
-        {".bashrc", "x/y", ".bashrc"}, {"a.", "x/y", ""},
+        {"a.PNG", "text/plain", ".png"},
+        {"a", "image/jpeg", ".jpg"},
+        {"a.tar.gz", "x/y", ".gz"},
+        {"a.verylongone", "image/png", ".png"},
+        {"a.x-y", "x/y", ""},
+        {"png", "x/y", ""},
+        {".bashrc", "x/y", ".bashrc"},
+        {"a.", "x/y", ""},
     };
     char out[FILE_EXTENSION_BYTES];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -116,8 +122,8 @@ static void dispositions_quote_and_escape(void **state) {
 }
 
 static void media_types_lose_case_and_parameters(void **state) {
-    static const char *const bad[] = {"", "image", "image/", "/png", "image/png/x", "image png",
-                                      "im\"age/png", "image/p\r\nng"};
+    static const char *const bad[] = {
+        "", "image", "image/", "/png", "image/png/x", "image png", "im\"age/png", "image/p\r\nng"};
     char out[FILE_TYPE_BYTES];
     assert_true(file_type(SLICE("Text/HTML; charset=utf-8"), out));
     assert_string_equal(out, "text/html");
@@ -188,10 +194,17 @@ static void the_ends_of_parts_are_the_ends_of_the_whole(void **state) {
 }
 
 static void only_media_is_served_as_what_it_is(void **state) {
-    static const char *const active[] = {"text/html", "image/svg+xml", "application/xhtml+xml",
-                                         "text/xml", "application/javascript", "text/css",
-                                         "application/x-shockwave-flash", "text/plain",
-                                         "application/json", "multipart/related", ""};
+    static const char *const active[] = {"text/html",
+                                         "image/svg+xml",
+                                         "application/xhtml+xml",
+                                         "text/xml",
+                                         "application/javascript",
+                                         "text/css",
+                                         "application/x-shockwave-flash",
+                                         "text/plain",
+                                         "application/json",
+                                         "multipart/related",
+                                         ""};
     for (size_t i = 0; i < sizeof active / sizeof *active; i++) {
         struct file_served s = file_served_as(slice_of(active[i]));
         assert_string_equal(s.type, "application/octet-stream");
@@ -258,7 +271,8 @@ static void an_acl_says_who_may_read(void **state) {
     assert_null(lifecycle("{\"initial_acl\":{\"default\":\"forbid\",\"rules\":["
                           "{\"user\":\"ann\",\"decision\":\"allow\"},"
                           "{\"user\":\"ben\",\"decision\":\"hide\"},"
-                          "{\"user\":\"ben\",\"decision\":\"allow\"}]}}", &ms, acl));
+                          "{\"user\":\"ben\",\"decision\":\"allow\"}]}}",
+                          &ms, acl));
     assert_int_equal(file_acl_judge(slice_of(acl), SLICE("ann")), FILE_ALLOW);
     assert_int_equal(file_acl_judge(slice_of(acl), SLICE("ben")), FILE_HIDE); /* the first rule */
     assert_int_equal(file_acl_judge(slice_of(acl), SLICE("eve")), FILE_FORBID);
@@ -344,7 +358,8 @@ static void ranges_of_rfc_9110(void **state) {
 }
 
 static void conditions_of_rfc_9110(void **state) {
-    static const char at[] = "Sun, 06 Nov 1994 08:49:37 GMT", before[] = "Sun, 06 Nov 1994 08:49:36 GMT",
+    static const char at[] = "Sun, 06 Nov 1994 08:49:37 GMT",
+                      before[] = "Sun, 06 Nov 1994 08:49:36 GMT",
                       after[] = "Sun, 06 Nov 1994 08:49:38 GMT";
     const struct {
         const char *name, *value, *name2, *value2;
@@ -387,10 +402,15 @@ static void dates_have_three_forms(void **state) {
     static const char *const good[] = {"Sun, 06 Nov 1994 08:49:37 GMT",
                                        "Sunday, 06-Nov-94 08:49:37 GMT",
                                        "Sun Nov  6 08:49:37 1994"};
-    static const char *const bad[] = {"", ",", "Sun, 06 Nov 1994 08:49:37 UTC",
-                                      "Sun, 06 Abc 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT",
-                                      "Sun, 00 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08-49-37 GMT",
-                                      "Sunday, 06-Nov-94 08:49:37", "784111777"};
+    static const char *const bad[] = {"",
+                                      ",",
+                                      "Sun, 06 Nov 1994 08:49:37 UTC",
+                                      "Sun, 06 Abc 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 25:49:37 GMT",
+                                      "Sun, 00 Nov 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 08-49-37 GMT",
+                                      "Sunday, 06-Nov-94 08:49:37",
+                                      "784111777"};
     int64_t ms;
     char text[HTTP_DATE_BYTES];
     for (size_t i = 0; i < 3; i++) {

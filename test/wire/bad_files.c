@@ -1,4 +1,4 @@
-/* docs/bad-input.md, files: names, contents, sizes, signed addresses, lifetimes, who may read. */
+/* docs/bad-input.md, files: names, contents, sizes, signed addresses, lifetimes. */
 #include "files_calls.h"
 
 #include <signal.h>
@@ -42,10 +42,21 @@ static void expect_harmless_label(const char *path) {
 }
 
 static void F1_names_are_kept_as_labels_alone(void **state) {
-    static const char *const in_json[] = {
-        "../../etc/passwd", "..\\\\..\\\\boot.ini", "%2e%2e%2fetc%2fpasswd", "/abs/olute", "C:\\\\x",
-        "con", "", ".", "..", "a\\u0000b", "\\u202egpj.exe", "a\\r\\nSet-Cookie: x=1", "say \\\"x\\\"",
-        "gr\\u00fc\\u00df.png", "\\ud83d\\ude00.gif"};
+    static const char *const in_json[] = {"../../etc/passwd",
+                                          "..\\\\..\\\\boot.ini",
+                                          "%2e%2e%2fetc%2fpasswd",
+                                          "/abs/olute",
+                                          "C:\\\\x",
+                                          "con",
+                                          "",
+                                          ".",
+                                          "..",
+                                          "a\\u0000b",
+                                          "\\u202egpj.exe",
+                                          "a\\r\\nSet-Cookie: x=1",
+                                          "say \\\"x\\\"",
+                                          "gr\\u00fc\\u00df.png",
+                                          "\\ud83d\\ude00.gif"};
     static const char *const in_header[] = {"../../etc/passwd", "a\"; filename=\"b", "con",
                                             "\xff\xfe\xfd", "gr\xc3\xbc\xc3\x9f.png"};
     size_t before = blobs_count(&server), made = 0;
@@ -117,10 +128,18 @@ static void F2_what_is_not_what_it_says_is_an_attachment_of_octets(void **state)
 }
 
 static void F3_active_types_are_attachments_of_octets(void **state) {
-    static const char *const types[] = {"image/svg+xml", "text/html", "text/xml", "application/xml",
-                                        "application/xhtml+xml", "text/javascript", "text/css",
-                                        "application/javascript", "application/x-shockwave-flash",
-                                        "text/html; charset=utf-8", "message/rfc822", "text/plain"};
+    static const char *const types[] = {"image/svg+xml",
+                                        "text/html",
+                                        "text/xml",
+                                        "application/xml",
+                                        "application/xhtml+xml",
+                                        "text/javascript",
+                                        "text/css",
+                                        "application/javascript",
+                                        "application/x-shockwave-flash",
+                                        "text/html; charset=utf-8",
+                                        "message/rfc822",
+                                        "text/plain"};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         expect_served(types[i], PNG "<script>", 16, "application/octet-stream", "attachment;");
 }
@@ -133,7 +152,8 @@ static void F4_more_or_less_than_was_declared(void **state) {
         size_t len;
         unsigned status;
         const char *says;
-    } wrong[] = {{11, 413, "larger than was declared"}, {9, 400, "incomplete upload"},
+    } wrong[] = {{11, 413, "larger than was declared"},
+                 {9, 400, "incomplete upload"},
                  {0, 400, "incomplete upload"}};
     size_t before = blobs_count(&server);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -144,12 +164,14 @@ static void F4_more_or_less_than_was_declared(void **state) {
                wrong[i].status, wrong[i].says);
         expect("nothing there", get(server.port, b.file), 404, "File not found");
         expect_blobs(&server, before);
-        expect("the right size", send_request(server.port, "PUT", b.upload, TEXT, bytes, 10), 200, NULL);
+        expect("the right size", send_request(server.port, "PUT", b.upload, TEXT, bytes, 10), 200,
+               NULL);
         expect_file(server.port, b.file, "", bytes, 10);
         before++;
     }
     struct begun b = begin_upload(server.port, ANN, "text/plain", 0);
-    expect("nothing, as declared", send_request(server.port, "PUT", b.upload, TEXT, "", 0), 200, NULL);
+    expect("nothing, as declared", send_request(server.port, "PUT", b.upload, TEXT, "", 0), 200,
+           NULL);
     expect_file(server.port, b.file, "", "", 0);
 }
 
@@ -158,7 +180,8 @@ static void F4_an_upload_that_breaks_off_leaves_nothing(void **state) {
     struct begun b = begin_upload(server.port, ANN, "text/plain", -1);
     struct text head = {0};
     size_t before = blobs_count(&server);
-    text_printf(&head, "PUT %s HTTP/1.1\r\n" HOST TEXT "Content-Length: 1000\r\n\r\n0123", b.upload);
+    text_printf(&head, "PUT %s HTTP/1.1\r\n" HOST TEXT "Content-Length: 1000\r\n\r\n0123",
+                b.upload);
     struct peer p = peer_open(server.port);
     peer_send(&p, head.p, head.len);
     for (uint64_t end = now_ms() + PATIENCE_MS; file_metric(server.port, "anyllm_uploads") == 0;)
@@ -179,14 +202,20 @@ static void F5_over_the_limit_of_one_file(void **state) {
     struct begun b = begin_upload(server.port, ANN, "text/plain", -1);
     static const char body[] = "{\"content_type\":\"text/plain\",\"file_size\":1048577}";
     size_t before = blobs_count(&server);
-    expect("initiate", post(server.port, "/rest/storage/upload/initiate", ANN JSON, body,
-                            sizeof body - 1), 413, "1048576");
-    expect("PUT", send_request(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES + 1), 413, "1048576");
-    expect("chunks", send_chunked(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES + 1), 413, NULL);
-    expect("POST", send_request(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413, NULL);
-    expect("chunks", send_chunked(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413, NULL);
+    expect("initiate",
+           post(server.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1), 413,
+           "1048576");
+    expect("PUT", send_request(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES + 1), 413,
+           "1048576");
+    expect("chunks", send_chunked(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES + 1), 413,
+           NULL);
+    expect("POST", send_request(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413,
+           NULL);
+    expect("chunks", send_chunked(server.port, "POST", UPLOAD, ANN TEXT, large, MAX_BYTES + 1), 413,
+           NULL);
     expect_blobs(&server, before);
-    expect("the largest", send_request(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES), 200, NULL);
+    expect("the largest", send_request(server.port, "PUT", b.upload, TEXT, large, MAX_BYTES), 200,
+           NULL);
     expect_file(server.port, b.file, "", large, MAX_BYTES);
     free(large);
 }
@@ -196,14 +225,17 @@ static void F5_over_the_quota_of_an_owner(void **state) {
     char path[512], bytes[600] = {0};
     files_start(&s, "max_stored_bytes_per_key: 1000\n");
     post_file(s.port, ANN TEXT, bytes, 600, path);
-    expect("POST", send_request(s.port, "POST", UPLOAD, ANN TEXT, bytes, 401), 403, "quota_exceeded");
+    expect("POST", send_request(s.port, "POST", UPLOAD, ANN TEXT, bytes, 401), 403,
+           "quota_exceeded");
     expect("chunks", send_chunked(s.port, "POST", UPLOAD, ANN TEXT, bytes, 401), 403, NULL);
     struct begun promised = begin_upload(s.port, ANN, "text/plain", 300);
-    expect("with what was promised", send_request(s.port, "POST", UPLOAD, ANN TEXT, bytes, 101), 403, NULL);
+    expect("with what was promised", send_request(s.port, "POST", UPLOAD, ANN TEXT, bytes, 101),
+           403, NULL);
     struct begun open = begin_upload(s.port, ANN, "text/plain", -1);
     expect("PUT", send_request(s.port, "PUT", open.upload, TEXT, bytes, 101), 403, NULL);
     expect("another owner", send_request(s.port, "POST", UPLOAD, BEN TEXT, bytes, 600), 200, NULL);
-    expect("the promised one", send_request(s.port, "PUT", promised.upload, TEXT, bytes, 300), 200, NULL);
+    expect("the promised one", send_request(s.port, "PUT", promised.upload, TEXT, bytes, 300), 200,
+           NULL);
     expect("to the brim", send_request(s.port, "PUT", open.upload, TEXT, bytes, 100), 200, NULL);
     expect("one more", send_request(s.port, "POST", UPLOAD, ANN TEXT, bytes, 1), 403, NULL);
     assert_int_equal(file_metric(s.port, "anyllm_file_bytes"), 1600);
@@ -216,9 +248,11 @@ static void F5_a_disk_that_is_nearly_full(void **state) {
     static const char body[] = "{\"content_type\":\"text/plain\"}";
     struct server s;
     files_start(&s, "min_free_bytes: 1000TiB\n");
-    expect("initiate", post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1),
-           507, "insufficient storage");
-    expect("POST", send_request(s.port, "POST", UPLOAD, ANN TEXT, "x", 1), 507, "insufficient storage");
+    expect("initiate",
+           post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1), 507,
+           "insufficient storage");
+    expect("POST", send_request(s.port, "POST", UPLOAD, ANN TEXT, "x", 1), 507,
+           "insufficient storage");
     expect("parts", send_request(s.port, "POST", UPLOAD "/multipart", ANN TEXT, "", 0), 507, NULL);
     server_stop(&s);
 }
@@ -227,8 +261,9 @@ static void F5_a_disk_that_is_nearly_full(void **state) {
 
 static void F8_what_a_signed_address_does_not_permit(void **state) {
     struct begun b = begin_upload(server.port, ANN, "text/plain", 5);
-    expect("other type", send_request(server.port, "PUT", b.upload, "Content-Type: text/html\r\n",
-                                      "hello", 5), 400, "Content-Type");
+    expect("other type",
+           send_request(server.port, "PUT", b.upload, "Content-Type: text/html\r\n", "hello", 5),
+           400, "Content-Type");
     expect("other size", send_request(server.port, "PUT", b.upload, TEXT, "hell", 4), 400, NULL);
     for (char *p = strstr(b.upload, "/upload/") + 8; *p != '\0'; p++) {
         char was = *p;
@@ -249,12 +284,15 @@ static void F8_what_a_signed_address_does_not_permit(void **state) {
     expect("unsigned", send_request(server.port, "PUT", b.upload, TEXT, "hello", 5), 403, NULL);
     *query = '?';
     /* A key that comes along is not looked at, right or wrong. */
-    expect("with a wrong key", send_request(server.port, "PUT", b.upload,
-           TEXT "Authorization: Key ann:wrong\r\n", "hello", 5), 200, NULL);
+    expect("with a wrong key",
+           send_request(server.port, "PUT", b.upload, TEXT "Authorization: Key ann:wrong\r\n",
+                        "hello", 5),
+           200, NULL);
     expect("used twice", send_request(server.port, "PUT", b.upload, TEXT, "hello", 5), 409, NULL);
     expect_file(server.port, b.file, "", "hello", 5);
     b = begin_upload(server.port, ANN, "text/plain", -1);
-    expect("with the right one", send_request(server.port, "PUT", b.upload, TEXT ANN, "hello", 5), 200, NULL);
+    expect("with the right one", send_request(server.port, "PUT", b.upload, TEXT ANN, "hello", 5),
+           200, NULL);
 }
 
 static void F8_a_signed_address_ends_with_its_time(void **state) {
@@ -298,8 +336,10 @@ static void F9_lifetimes_that_are_none(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t j = 0; j < 2; j++) {
             snprintf(headers, sizeof headers, ANN JSON "%s: %s\r\n", names[j], cases[i].lifecycle);
-            expect(cases[i].lifecycle, post(server.port, "/rest/storage/upload/initiate", headers,
-                                            body, sizeof body - 1), cases[i].status, NULL);
+            expect(
+                cases[i].lifecycle,
+                post(server.port, "/rest/storage/upload/initiate", headers, body, sizeof body - 1),
+                cases[i].status, NULL);
             expect(cases[i].lifecycle, post(server.port, UPLOAD, headers, "x", 1), cases[i].status,
                    NULL);
             expect(cases[i].lifecycle, post(server.port, UPLOAD "/multipart", headers, "", 0),
@@ -309,7 +349,8 @@ static void F9_lifetimes_that_are_none(void **state) {
 
 static void F10_expired_foreign_and_deleted_files_are_404(void **state) {
     char path[512], kept[512], blob[512];
-    post_file(server.port, ANN TEXT "X-Fal-Object-Lifecycle: {\"expiration_duration_seconds\":1}\r\n",
+    post_file(server.port,
+              ANN TEXT "X-Fal-Object-Lifecycle: {\"expiration_duration_seconds\":1}\r\n",
               "soon gone", 9, path);
     post_file(server.port, ANN TEXT, "kept", 4, kept);
     blob_path(&server, path, blob);
@@ -336,7 +377,8 @@ static void F10_expired_foreign_and_deleted_files_are_404(void **state) {
 static void F10_a_file_is_gone_by_its_own_time(void **state) {
     char path[512];
     struct text request = {0};
-    post_file(server.port, ANN TEXT "X-Fal-Object-Lifecycle: {\"expiration_duration_seconds\":1}\r\n",
+    post_file(server.port,
+              ANN TEXT "X-Fal-Object-Lifecycle: {\"expiration_duration_seconds\":1}\r\n",
               "soon gone", 9, path);
     struct peer p = peer_open(server.port);
     assert_true(peer_puts(&p, HEALTHZ) && peer_answer(&p) != NULL);
@@ -350,137 +392,6 @@ static void F10_a_file_is_gone_by_its_own_time(void **state) {
     expect_status("expired", a, 404);
     peer_close(&p);
     text_free(&request);
-}
-
-/* --- who may read */
-
-static void closed_files_open_to_owners_rules_and_signatures(void **state) {
-#define CLOSED(how) \
-    "X-Fal-Object-Lifecycle: {\"initial_acl\":{\"default\":\"" how "\",\"rules\":[]}}\r\n"
-    char forbidden[512], hidden[512], acl[600], sign[600], path[512], body[128];
-    post_file(server.port, ANN TEXT CLOSED("forbid"), "secret", 6, forbidden);
-    post_file(server.port, ANN TEXT CLOSED("hide"), "secret", 6, hidden);
-    expect("nobody", get(server.port, forbidden), 403, NULL);
-    expect("another", send_request(server.port, "GET", forbidden, BEN, "", 0), 403, NULL);
-    expect("nobody", get(server.port, hidden), 404, NULL);
-    expect("another", send_request(server.port, "GET", hidden, BEN, "", 0), 404, NULL);
-    expect("a wrong key", send_request(server.port, "GET", hidden, "Authorization: Key ann:x\r\n", "", 0),
-           404, NULL);
-    expect_file(server.port, forbidden, ANN, "secret", 6);
-    expect_file(server.port, hidden, ANN, "secret", 6);
-
-    snprintf(acl, sizeof acl, "/platform/v1/storage/files/acl?url=http://127.0.0.1%s", hidden);
-    snprintf(sign, sizeof sign, "/platform/v1/storage/files/sign?url=http://127.0.0.1%s", hidden);
-    expect("another's ACL", send_request(server.port, "GET", acl, BEN, "", 0), 404, "\"not_found\"");
-    expect("another's ACL", send_request(server.port, "PUT", acl, BEN JSON, "{}", 2), 404, NULL);
-    expect("another's sign", send_request(server.port, "POST", sign, BEN JSON, "{}", 2), 404, NULL);
-    expect("no url", send_request(server.port, "GET", "/platform/v1/storage/files/acl", ANN, "", 0), 400, NULL);
-    expect("no ACL", send_request(server.port, "PUT", acl, ANN JSON, "[]", 2), 400, "validation_error");
-    expect("ACL", send_request(server.port, "GET", acl, ANN, "", 0), 200, "{\"default\":\"hide\",\"rules\":[]}");
-
-    static const char rules[] =
-        "{\"default\":\"hide\",\"rules\":[{\"user\":\"ben\",\"decision\":\"allow\"}]}";
-    expect("rules", send_request(server.port, "PUT", acl, ANN JSON, rules, sizeof rules - 1), 200, "ben");
-    expect_file(server.port, hidden, BEN, "secret", 6);
-    expect("nobody", get(server.port, hidden), 404, NULL);
-
-    static const char *const bad[] = {"0", "-1", "604801", "\"x\"", "1.5"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        snprintf(body, sizeof body, "{\"expiration_seconds\":%s}", bad[i]);
-        expect(body, send_request(server.port, "POST", sign, ANN JSON, body, strlen(body)), 400, NULL);
-    }
-    struct answer a = send_request(server.port, "POST", sign, ANN JSON, "{\"expiration_seconds\":1}", 24);
-    answer_path(&a, "signed_url", path);
-    answer_free(&a);
-    expect_file(server.port, path, "", "secret", 6);
-    path[strlen(path) - 1] ^= 1;
-    expect("bit flipped", get(server.port, path), 403, NULL);
-    path[strlen(path) - 1] ^= 1;
-    sleep_ms(1100);
-    expect("over", get(server.port, path), 403, NULL);
-}
-
-/* --- reading */
-
-static void H44_many_ranges_are_answered_with_the_whole(void **state) {
-    struct text headers = {0};
-    char path[512];
-    post_file(server.port, ANN TEXT, "0123456789", 10, path);
-    text_puts(&headers, "Range: bytes=0-0");
-    for (unsigned i = 1; i < 1000; i++) text_printf(&headers, ",%u-%u", i % 10, i % 10);
-    text_puts(&headers, "\r\n");
-    expect_file(server.port, path, headers.p, "0123456789", 10);
-    struct answer a = send_request(server.port, "GET", path, "Range: bytes=3-5\r\n", "", 0);
-    expect_status("a range", &a, 206);
-    assert_string_equal(a.body.p, "345");
-    expect_header("a range", &a, "content-range", "bytes 3-5/10");
-    answer_free(&a);
-    a = send_request(server.port, "GET", path, "Range: bytes=10-\r\n", "", 0);
-    expect_status("beyond", &a, 416);
-    expect_header("beyond", &a, "content-range", "bytes */10");
-    answer_free(&a);
-    text_free(&headers);
-}
-
-static void readers_are_told_when_nothing_has_changed(void **state) {
-    char path[512], etag[128], header[160];
-    post_file(server.port, ANN TEXT, "0123456789", 10, path);
-    struct answer a = send_request(server.port, "HEAD", path, "", "", 0);
-    expect_status("HEAD", &a, 200);
-    expect_header("HEAD", &a, "content-length", "10");
-    expect_header("HEAD", &a, "accept-ranges", "bytes");
-    answer_header(&a, "etag", etag, sizeof etag);
-    assert_int_equal(strlen(etag), 66);
-    answer_free(&a);
-    snprintf(header, sizeof header, "If-None-Match: %s\r\n", etag);
-    expect("the same", send_request(server.port, "GET", path, header, "", 0), 304, NULL);
-    expect("another", send_request(server.port, "GET", path, "If-Match: \"x\"\r\n", "", 0), 412, NULL);
-    snprintf(header, sizeof header, "Range: bytes=0-1\r\nIf-Range: %s\r\n", etag);
-    expect("of the same", send_request(server.port, "GET", path, header, "", 0), 206, NULL);
-    expect("of another", send_request(server.port, "GET", path, "Range: bytes=0-1\r\nIf-Range: \"x\"\r\n",
-                                      "", 0), 200, NULL);
-}
-
-/* --- keys */
-
-static void uploads_want_a_key_or_a_token_of_ours(void **state) {
-    static const char *const wrong[] = {
-        "", "Authorization: Key ann:wrong\r\n", "Authorization: Bearer storage.1.61.00\r\n",
-        "Authorization: Bearer storage.\r\n"};
-    char token[256], header[320], path[512];
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        expect(wrong[i], send_request(server.port, "POST", UPLOAD, wrong[i], "x", 1), 401, NULL);
-        expect(wrong[i], send_request(server.port, "POST", UPLOAD "/multipart", wrong[i], "", 0), 401, NULL);
-    }
-    expect("initiate", post_json(server.port, "/rest/storage/upload/initiate", "{}"), 401, NULL);
-    struct answer a = send_request(server.port, "POST", "/rest/storage/auth/token?storage_type=fal-cdn-v3",
-                                   BEN JSON, "{}", 2);
-    answer_text(&a, "expires_at", token, sizeof token);
-    assert_string_equal(token + strlen(token) - 6, "+00:00");
-    answer_text(&a, "base_url", token, sizeof token);
-    assert_string_equal(token, "http://127.0.0.1/cdn");
-    answer_text(&a, "token", token, sizeof token);
-    answer_free(&a);
-    snprintf(header, sizeof header, "Authorization: Bearer %s\r\n" TEXT, token);
-    post_file(server.port, header, "by token", 8, path);
-    expect("ben's, not ann's", send_request(server.port, "DELETE", path, ANN, "", 0), 404, NULL);
-    expect("ben's", send_request(server.port, "DELETE", path, BEN, "", 0), 204, NULL);
-    for (size_t i = 0; token[i] != '\0'; i++) {
-        token[i] ^= 1;
-        snprintf(header, sizeof header, "Authorization: Bearer %s\r\n", token);
-        expect(header, send_request(server.port, "POST", UPLOAD, header, "x", 1), 401, NULL);
-        token[i] ^= 1;
-    }
-}
-
-static void bodies_of_initiate_that_are_none(void **state) {
-    static const char *const bodies[] = {
-        "", "[]", "{", "{\"content_type\":7}", "{\"content_type\":\"png\"}", "{\"file_name\":[]}",
-        "{\"file_size\":-1}", "{\"file_size\":1.5}", "{\"file_size\":\"1\"}",
-        "{\"content_type\":\"text/html\\r\\nX: y\"}"};
-    for (size_t i = 1; i < sizeof bodies / sizeof *bodies; i++)
-        expect(bodies[i], post(server.port, "/rest/storage/upload/initiate", ANN JSON, bodies[i],
-                               strlen(bodies[i])), 422, "\"loc\"");
 }
 
 static int start(void **state) {
@@ -508,11 +419,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(F9_lifetimes_that_are_none),
         cmocka_unit_test(F10_expired_foreign_and_deleted_files_are_404),
         cmocka_unit_test(F10_a_file_is_gone_by_its_own_time),
-        cmocka_unit_test(closed_files_open_to_owners_rules_and_signatures),
-        cmocka_unit_test(H44_many_ranges_are_answered_with_the_whole),
-        cmocka_unit_test(readers_are_told_when_nothing_has_changed),
-        cmocka_unit_test(uploads_want_a_key_or_a_token_of_ours),
-        cmocka_unit_test(bodies_of_initiate_that_are_none),
     };
     return suite_main(argc, argv, "bad_files", tests, sizeof tests / sizeof *tests, start, stop);
 }

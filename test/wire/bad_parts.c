@@ -41,8 +41,8 @@ static struct upload keyed_upload(unsigned port) {
     return u;
 }
 
-static struct answer put_part(unsigned port, const struct upload *u, const char *n, const char *bytes,
-                              size_t len) {
+static struct answer put_part(unsigned port, const struct upload *u, const char *n,
+                              const char *bytes, size_t len) {
     char path[2048];
     snprintf(path, sizeof path, "%s/%s%s", u->base, n, u->query);
     return send_request(port, "PUT", path, u->key, bytes, len);
@@ -83,32 +83,41 @@ static void with_parts(struct upload (*begin)(unsigned port)) {
     expect("nothing yet", complete(port, &u, "[]"), 400, NULL);
     good_part(port, &u, 3, "ghi", three);
     good_part(port, &u, 1, "abc", one);
-    snprintf(parts, sizeof parts, "[{\"partNumber\":1,\"etag\":\"%s\"},{\"partNumber\":3,\"etag\":\"%s\"}]",
-             one, three);
+    snprintf(parts, sizeof parts,
+             "[{\"partNumber\":1,\"etag\":\"%s\"},{\"partNumber\":3,\"etag\":\"%s\"}]", one, three);
     expect("one is missing", complete(port, &u, parts), 400, "part 2: is missing");
     good_part(port, &u, 2, "xxxx", old);
     good_part(port, &u, 2, "def", two); /* the last one counts */
     expect("not listed", complete(port, &u, parts), 400, "part 2: was uploaded and is not listed");
-    snprintf(parts, sizeof parts,
-             "[{\"partNumber\":1,\"etag\":\"%s\"},{\"partNumber\":2,\"etag\":\"%s\"},{\"partNumber\":3,\"etag\":\"%s\"}]",
-             one, old, three);
+    snprintf(
+        parts, sizeof parts,
+        "[{\"partNumber\":1,\"etag\":\"%s\"},{\"partNumber\":2,\"etag\":\"%s\"},{\"partNumber\":3,\"etag\":\"%s\"}]",
+        one, old, three);
     expect("an older ETag", complete(port, &u, parts), 400, "part 2: the ETag");
     snprintf(parts, sizeof parts,
              "[{\"partNumber\":1,\"etag\":\"%s\"},{\"partNumber\":1,\"etag\":\"%s\"}]", one, one);
     expect("twice", complete(port, &u, parts), 400, "part 1: is listed twice");
     snprintf(parts, sizeof parts, "[{\"partNumber\":4,\"etag\":\"%s\"}]", one);
     expect("not there", complete(port, &u, parts), 400, "part 4: was not uploaded");
-    static const char *const nonsense[] = {
-        "[{\"partNumber\":0,\"etag\":\"x\"}]", "[{\"partNumber\":10001,\"etag\":\"x\"}]",
-        "[{\"partNumber\":-1,\"etag\":\"x\"}]", "[{\"partNumber\":\"1\",\"etag\":\"x\"}]",
-        "[{\"partNumber\":1}]", "[{\"etag\":\"x\"}]", "[1]", "{}", "7", "null", "["};
+    static const char *const nonsense[] = {"[{\"partNumber\":0,\"etag\":\"x\"}]",
+                                           "[{\"partNumber\":10001,\"etag\":\"x\"}]",
+                                           "[{\"partNumber\":-1,\"etag\":\"x\"}]",
+                                           "[{\"partNumber\":\"1\",\"etag\":\"x\"}]",
+                                           "[{\"partNumber\":1}]",
+                                           "[{\"etag\":\"x\"}]",
+                                           "[1]",
+                                           "{}",
+                                           "7",
+                                           "null",
+                                           "["};
     for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++)
         expect(nonsense[i], complete(port, &u, nonsense[i]), 400, NULL);
     expect("not there before", get(port, u.file), 404, NULL);
     /* unsorted, one quoted */
     snprintf(parts, sizeof parts,
              "[{\"partNumber\":3,\"etag\":\"%s\"},{\"partNumber\":1,\"etag\":\"\\\"%s\\\"\"},"
-             "{\"partNumber\":2,\"etag\":\"%s\"}]", three, one, two);
+             "{\"partNumber\":2,\"etag\":\"%s\"}]",
+             three, one, two);
     expect("complete", complete(port, &u, parts), 200, "access_url");
     expect_file(port, u.file, "", "abcdefghi", 9);
     expect("again", complete(port, &u, parts), 200, "access_url"); /* whose answer was lost */
@@ -125,7 +134,8 @@ static void F7_parts_out_of_order_twice_missing_or_wrong_by_key(void **state) {
 }
 
 static void F6_numbers_of_parts_are_1_to_10000(void **state) {
-    static const char *const bad[] = {"0", "10001", "99999999999999999999", "-1", "x", "1.5", "01x"};
+    static const char *const bad[] = {"0",   "10001", "99999999999999999999", "-1", "x",
+                                      "1.5", "01x"};
     struct upload u = signed_upload(server.port);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char says[64];
@@ -151,7 +161,8 @@ static void F6_ten_thousand_parts_and_one(void **state) {
     expect("all in one list", complete(server.port, &u, parts.p), 400, "part 4: was not uploaded");
     text_free(&parts);
     expect("multipart/form-data is octets like any other",
-           post(server.port, UPLOAD, ANN "Content-Type: multipart/form-data; boundary=x\r\n", "--x\r\n", 5),
+           post(server.port, UPLOAD, ANN "Content-Type: multipart/form-data; boundary=x\r\n",
+                "--x\r\n", 5),
            200, NULL);
 }
 
@@ -210,12 +221,12 @@ static void kill_server(struct server *s) {
 }
 
 /* Half of a body sent, the rest never. */
-static struct peer half_upload(unsigned port, const char *method, const char *path, const char *headers,
-                               size_t len) {
+static struct peer half_upload(unsigned port, const char *method, const char *path,
+                               const char *headers, size_t len) {
     struct text t = {0};
     struct peer p = peer_open(port);
-    text_printf(&t, "%s %s HTTP/1.1\r\n" HOST "%sContent-Length: %zu\r\n\r\n", method, path, headers,
-                2 * len);
+    text_printf(&t, "%s %s HTTP/1.1\r\n" HOST "%sContent-Length: %zu\r\n\r\n", method, path,
+                headers, 2 * len);
     text_fill(&t, 'h', len);
     peer_send(&p, t.p, t.len);
     text_free(&t);
@@ -251,8 +262,8 @@ static void F12_kills_in_uploads_leave_no_half_file(void **state) {
         expect_blobs(&s, files);
         expect_file(s.port, kept, "", whole, sizeof whole);
         char *body = calloc(2, len);
-        expect("the signed address survives", send_request(s.port, "PUT", b.upload, TEXT, body, 2 * len),
-               200, NULL);
+        expect("the signed address survives",
+               send_request(s.port, "PUT", b.upload, TEXT, body, 2 * len), 200, NULL);
         files++;
         expect_file(s.port, b.file, "", body, 2 * len);
         free(body);
@@ -283,7 +294,8 @@ static void F12_a_kill_at_the_end_of_an_upload(void **state) {
         restart(&s, data, "");
         struct answer a = get(s.port, b.file);
         if (a.status == 404 && !told)
-            expect("once more", send_request(s.port, "PUT", b.upload, TEXT, bytes, 300000), 200, NULL);
+            expect("once more", send_request(s.port, "PUT", b.upload, TEXT, bytes, 300000), 200,
+                   NULL);
         else
             expect_status("whole", &a, 200);
         answer_free(&a);
@@ -329,8 +341,9 @@ static void F14_what_is_begun_and_left_counts_and_is_given_up(void **state) {
     files_start(&s, "upload_expiry: 5s\nmax_stored_bytes_per_key: 100000\n");
     static const char body[] = "{\"content_type\":\"text/plain\",\"file_size\":100}";
     for (unsigned i = 0; i < 990; i++)
-        expect("begun", post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1),
-               200, NULL);
+        expect("begun",
+               post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1), 200,
+               NULL);
     for (unsigned i = 0; i < 10; i++) {
         struct upload u = keyed_upload(s.port);
         char bytes[101];
@@ -338,10 +351,12 @@ static void F14_what_is_begun_and_left_counts_and_is_given_up(void **state) {
         bytes[100] = '\0';
         good_part(s.port, &u, 1, bytes, etag);
     }
-    bool soon = file_metric(s.port, "anyllm_file_bytes") == 100000; /* else the first are gone again */
+    bool soon = file_metric(s.port, "anyllm_file_bytes") ==
+                100000; /* else the first are gone again */
     if (soon)
-        expect("over the quota", post(s.port, "/rest/storage/upload/initiate", ANN JSON, body,
-                                      sizeof body - 1), 403, NULL);
+        expect("over the quota",
+               post(s.port, "/rest/storage/upload/initiate", ANN JSON, body, sizeof body - 1), 403,
+               NULL);
     else
         print_message("# the machine took more than 5 s to begin them\n");
     for (uint64_t end = now_ms() + PATIENCE_MS;

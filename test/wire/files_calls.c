@@ -27,8 +27,8 @@ struct answer send_request(unsigned port, const char *method, const char *path, 
                            const char *body, size_t len) {
     struct text t = {0};
     struct peer p = peer_open(port);
-    text_printf(&t, "%s %s HTTP/1.1\r\n" HOST "%sContent-Length: %zu\r\n\r\n", method, path, headers,
-                len);
+    text_printf(&t, "%s %s HTTP/1.1\r\n" HOST "%sContent-Length: %zu\r\n\r\n", method, path,
+                headers, len);
     text_add(&t, body, len);
     peer_send(&p, t.p, t.len);
     bool head = strcmp(method, "HEAD") == 0;
@@ -89,7 +89,8 @@ static struct begun begin(unsigned port, const char *key, const char *path, cons
     struct begun b;
     if (size >= 0)
         snprintf(body, sizeof body,
-                 "{\"content_type\":\"%s\",\"file_name\":\"a b.txt\",\"file_size\":%ld}", type, size);
+                 "{\"content_type\":\"%s\",\"file_name\":\"a b.txt\",\"file_size\":%ld}", type,
+                 size);
     else
         snprintf(body, sizeof body, "{\"content_type\":\"%s\",\"file_name\":\"a b.txt\"}", type);
     snprintf(headers, sizeof headers, "%s" JSON, key);

@@ -33,12 +33,14 @@ struct begun begin_upload(unsigned port, const char *key, const char *type, long
 struct begun begin_parts(unsigned port, const char *key);
 /* Posts it; the path of its address. */
 void post_file(unsigned port, const char *headers, const char *body, size_t len, char path[512]);
-void expect_file(unsigned port, const char *path, const char *headers, const char *body, size_t len);
+void expect_file(unsigned port, const char *path, const char *headers, const char *body,
+                 size_t len);
 unsigned long file_metric(unsigned port, const char *name);
 /* Where a file's bytes lie. */
 void blob_path(const struct server *s, const char *file_path, char out[512]);
 /* Plain files below DATA/files. */
 size_t blobs_count(const struct server *s);
-void expect_blobs(const struct server *s, size_t n); /* soon: what is dropped goes behind the answer */
+void expect_blobs(const struct server *s,
+                  size_t n); /* soon: what is dropped goes behind the answer */
 
 #endif
