@@ -53,6 +53,8 @@ function serverless(config) {
     run: (id, options) => bare(fal.run(id, options)),
     subscribe: (id, options) => bare(fal.subscribe(id, options)),
     stream: fal.stream,
+    storage: fal.storage,
+    realtime: fal.realtime,
     queue: { ...fal.queue, result: (id, options) => bare(fal.queue.result(id, options)) },
   };
 }
@@ -81,11 +83,11 @@ export function make(client, base, { key = KEY, way = client.way, headers, fetch
 }
 
 // The user's own proxy, a program of its own. What it sends to fal's names goes to `base`; without one, to fal's names.
-export async function startProxy([name, adapter], base) {
+export async function startProxy([name, adapter], base, environment = {}) {
   const program = fileURLToPath(new URL("proxy_app.mjs", import.meta.url));
   const { PATH, NODE_EXTRA_CA_CERTS } = process.env;
   const child = spawn(process.execPath, [program, name, adapter, ...(base ? [base] : [])], {
-    env: { PATH, ...(NODE_EXTRA_CA_CERTS && { NODE_EXTRA_CA_CERTS }), FAL_KEY: KEY },
+    env: { PATH, ...(NODE_EXTRA_CA_CERTS && { NODE_EXTRA_CA_CERTS }), FAL_KEY: KEY, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let text = "";
