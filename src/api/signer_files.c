@@ -213,9 +213,10 @@ static bool keep_key(const struct folder *f, const struct signer_key *k) {
 }
 
 static bool make_key(const struct folder *f) {
-    struct signer_key k = {.made_s = f->now_s, .pair = draw_pair(f->random)};
+    struct signer_key k = {.made_s = f->now_s};
     size_t n = f->ring->n;
     if (n == SIGNER_MAX_KEYS) return refuse(f, "", "holds too many keys; remove old ones");
+    k.pair = draw_pair(f->random);
     /* The newest, although the clock has gone back. */
     if (n > 0 && k.made_s <= f->ring->keys[n - 1].made_s)
         k.made_s = f->ring->keys[n - 1].made_s + 1;
