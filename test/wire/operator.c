@@ -380,11 +380,19 @@ static void a_long_data_folder_has_a_socket_too(void **state) {
     assert_int_equal(status_with(key), 200);
 }
 
-static struct answer over_the_socket(const char *request) {
+/* -1: nobody is there. */
+static int connect_to(const char *name) {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    struct peer p = {.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    snprintf(sa.sun_path, sizeof sa.sun_path, "%.90s/admin.sock", data);
-    assert_int_equal(connect(p.fd, (struct sockaddr *)&sa, sizeof sa), 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(sa.sun_path, sizeof sa.sun_path, "%.90s/%s", data, name);
+    if (connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static struct answer ask_on(int fd, const char *request) {
+    struct peer p = {.fd = fd};
+    assert_true(fd >= 0);
     assert_true(peer_puts(&p, request));
     const struct answer *a = peer_answer(&p);
     assert_non_null(a);
@@ -392,6 +400,10 @@ static struct answer over_the_socket(const char *request) {
     p.answer = (struct answer){0};
     peer_close(&p);
     return out;
+}
+
+static struct answer over_the_socket(const char *request) {
+    return ask_on(connect_to("admin.sock"), request);
 }
 
 /* Whatever Host and key it brings: and what it makes is local's. */
@@ -416,6 +428,58 @@ static void the_socket_opens_every_surface(void **state) {
     answer_free(&a);
     text_free(&request);
     free(id);
+}
+
+static unsigned small_status(const char *line) {
+    struct text request = {0};
+    text_printf(&request, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", line,
+                line[0] == 'P' ? strlen(BODY) : 0, line[0] == 'P' ? BODY : "");
+    struct answer a = ask_on(connect_to("command.sock"), request.p);
+    unsigned status = a.status;
+    answer_free(&a);
+    text_free(&request);
+    return status;
+}
+
+/* The small server of a command, stopped before it asks: true when it was caught. */
+static bool catch_small_server(struct program *p) {
+    int fd;
+    siginfo_t ended = {0};
+    command(p, ARGV("keys", "list", "--config", file));
+    while ((fd = connect_to("command.sock")) < 0 && ended.si_pid == 0)
+        assert_int_equal(waitid(P_PID, (id_t)p->pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+    kill(p->pid, SIGSTOP);
+    if (fd >= 0) close(fd);
+    fd = fd >= 0 ? connect_to("command.sock") : -1;
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
+static void the_small_server_is_the_operators_alone(void **state) {
+    static const char *const others[] = {"GET /healthz",
+                                         "GET /readyz",
+                                         "GET /metrics",
+                                         "GET /v1/models",
+                                         "POST /run/fal-ai/any-llm",
+                                         "POST /queue/fal-ai/any-llm",
+                                         "POST /rest/tokens",
+                                         "POST /cdn/files/upload",
+                                         "GET /platform/v1/models",
+                                         "GET /api/openapi/queue/openapi.json"};
+    char key[KEY_BYTES + 1];
+    struct program p;
+    create(key);
+    for (int tries = 0; !catch_small_server(&p); tries++) {
+        kill(p.pid, SIGCONT);
+        program_end(&p);
+        assert_true(tries < 200);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (small_status(others[i]) != 404) fail_msg("%s", others[i]);
+    assert_int_equal(small_status("GET /admin/keys"), 200);
+    kill(p.pid, SIGCONT);
+    program_end(&p);
+    expect_code(&p, 0);
 }
 
 /* 10.1.2.3 is no address of this machine: 69 says that the keys were enough to listen there. */
@@ -580,6 +644,7 @@ int main(int argc, char **argv) {
         TEST(only_a_new_key_makes_a_folder),
         TEST(the_socket_is_its_owners_alone),
         TEST(the_socket_opens_every_surface),
+        TEST(the_small_server_is_the_operators_alone),
         TEST(a_long_data_folder_has_a_socket_too),
         TEST(stored_keys_let_a_server_listen_elsewhere),
         TEST(usage_adds_up),
