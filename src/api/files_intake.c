@@ -170,10 +170,25 @@ static bool length_ok(struct call *c, uint64_t exact, uint64_t room) {
     return files_room_for(c, length);
 }
 
+/* Bytes are kept as they come, and whole. */
+static bool form_ok(struct call *c) {
+    const struct h1_head *h = net_head(c->x);
+    struct slice coding = h1_get(h, SLICE("content-encoding"), NULL);
+    if (coding.len > 0 && !slice_eq_nocase(coding, SLICE("identity"))) {
+        call_error(c, 415, "bad_request",
+                   SLICE("content encoding not supported; send the file as it is"));
+        return false;
+    }
+    if (h1_get(h, SLICE("content-range"), NULL).ptr == NULL) return true;
+    call_error(c, 400, "bad_request",
+               SLICE("Content-Range: a file is uploaded whole, or in parts"));
+    return false;
+}
+
 struct intake *intake_new(struct call *c, const struct intake_use *use, const char *id,
                           uint64_t exact, uint64_t room) {
     struct files *f = c->api->files;
-    if (!length_ok(c, exact, room)) return NULL;
+    if (!form_ok(c) || !length_ok(c, exact, room)) return NULL;
     struct intake *t = calloc(1, sizeof *t);
     if (t != NULL) t->put = blob_put_begin(c->api->blobs, id, &put_hooks, t);
     if (t == NULL || t->put == NULL) {

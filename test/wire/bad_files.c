@@ -175,6 +175,19 @@ static void F4_more_or_less_than_was_declared(void **state) {
     expect_file(server.port, b.file, "", "", 0);
 }
 
+static void F4_a_piece_of_a_file_or_a_packed_one_is_none(void **state) {
+    struct begun b = begin_upload(server.port, ANN, "text/plain", -1);
+    static const char range[] = TEXT "Content-Range: bytes 0-4/10\r\n",
+                      gzip[] = TEXT "Content-Encoding: gzip\r\n";
+    expect("a piece", send_request(server.port, "PUT", b.upload, range, "hello", 5), 400,
+           "Content-Range");
+    expect("packed", send_request(server.port, "PUT", b.upload, gzip, "hello", 5), 415, "encoding");
+    expect("packed",
+           send_request(server.port, "POST", UPLOAD, ANN "Content-Encoding: br\r\n", "x", 1), 415,
+           NULL);
+    expect("nothing there", get(server.port, b.file), 404, NULL);
+}
+
 /* Cut off in the middle: nothing stays, the address may be used again. */
 static void F4_an_upload_that_breaks_off_leaves_nothing(void **state) {
     struct begun b = begin_upload(server.port, ANN, "text/plain", -1);
@@ -410,6 +423,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(F2_what_is_not_what_it_says_is_an_attachment_of_octets),
         cmocka_unit_test(F3_active_types_are_attachments_of_octets),
         cmocka_unit_test(F4_more_or_less_than_was_declared),
+        cmocka_unit_test(F4_a_piece_of_a_file_or_a_packed_one_is_none),
         cmocka_unit_test(F4_an_upload_that_breaks_off_leaves_nothing),
         cmocka_unit_test(F5_over_the_limit_of_one_file),
         cmocka_unit_test(F5_over_the_quota_of_an_owner),
