@@ -7,6 +7,7 @@
 #include "api/platform.h"
 #include "api/realtime.h"
 #include "api/tokens.h"
+#include "api/webhooks.h"
 
 static struct h1_head head;
 static struct arena arena;
