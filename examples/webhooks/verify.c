@@ -54,7 +54,8 @@ static size_t write_message(const struct webhook *w, char out[MESSAGE_BYTES]) {
 
 static bool verified_by(const struct webhook_key *key, const char *message, size_t bytes,
                         const unsigned char signature[SIGNATURE_BYTES]) {
-    EVP_PKEY *k = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, sizeof key->bytes);
+    EVP_PKEY *k = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes,
+                                              sizeof key->bytes);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool ok = k != NULL && ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, k) == 1 &&
               EVP_DigestVerify(ctx, signature, SIGNATURE_BYTES, (const unsigned char *)message,

@@ -32,14 +32,14 @@ struct metric {
 };
 
 static const char *const surface_names[SERVED_KINDS] = {
-    [SERVED_RUN] = "run",        [SERVED_STREAM] = "stream",
-    [SERVED_OPENAI] = "openai",  [SERVED_SUBMIT] = "submit",
-    [SERVED_STATUS] = "status",  [SERVED_STATUS_STREAM] = "status_stream",
-    [SERVED_RESULT] = "result",  [SERVED_CANCEL] = "cancel",
-    [SERVED_DOCS] = "documents", [SERVED_OPS] = "operations",
-    [SERVED_FILES] = "files",    [SERVED_TOKENS] = "tokens",
+    [SERVED_RUN] = "run",           [SERVED_STREAM] = "stream",
+    [SERVED_OPENAI] = "openai",     [SERVED_SUBMIT] = "submit",
+    [SERVED_STATUS] = "status",     [SERVED_STATUS_STREAM] = "status_stream",
+    [SERVED_RESULT] = "result",     [SERVED_CANCEL] = "cancel",
+    [SERVED_DOCS] = "documents",    [SERVED_OPS] = "operations",
+    [SERVED_FILES] = "files",       [SERVED_TOKENS] = "tokens",
     [SERVED_REALTIME] = "realtime", [SERVED_PLATFORM] = "platform",
-    [SERVED_ADMIN] = "admin",    [SERVED_PROXY] = "proxy",
+    [SERVED_ADMIN] = "admin",       [SERVED_PROXY] = "proxy",
     [SERVED_NONE] = "none"};
 
 static size_t one(const struct api *a) {
@@ -230,8 +230,8 @@ static const struct metric metrics[] = {
      m_ledger_waiting},
     {"anyllm_ledger_rows_written_total", "counter", "direct calls written to the ledger", NULL, one,
      NULL, m_ledger_written},
-    {"anyllm_ledger_rows_lost_total", "counter", "of direct calls, given up: the store did not write",
-     NULL, one, NULL, m_ledger_lost},
+    {"anyllm_ledger_rows_lost_total", "counter",
+     "of direct calls, given up: the store did not write", NULL, one, NULL, m_ledger_lost},
     {"anyllm_log_lines_dropped_total", "counter", "log lines that could not be written", NULL, one,
      NULL, m_log_dropped},
 };

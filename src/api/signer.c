@@ -62,8 +62,8 @@ static bool sign_by(const struct signer_key *k, struct slice message,
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     size_t n = SIGNER_SIGNATURE_BYTES;
     bool ok = ctx != NULL && EVP_DigestSignInit(ctx, NULL, NULL, NULL, k->pair) == 1 &&
-              EVP_DigestSign(ctx, signature, &n, (const unsigned char *)message.ptr,
-                             message.len) == 1 &&
+              EVP_DigestSign(ctx, signature, &n, (const unsigned char *)message.ptr, message.len) ==
+                  1 &&
               n == SIGNER_SIGNATURE_BYTES;
     EVP_MD_CTX_free(ctx);
     return ok;
@@ -117,10 +117,11 @@ static void jwk(const struct signer_key *k, struct buf *b) {
     unsigned char x[(SIGNER_PUBLIC_BYTES + 2) / 3 * 4 + 1];
     int n = EVP_EncodeBlock(x, k->x, SIGNER_PUBLIC_BYTES);
     for (int i = 0; i < n; i++) x[i] = x[i] == '+' ? '-' : x[i] == '/' ? '_' : x[i];
-    buf_printf(b,
-               "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"use\":\"sig\",\"alg\":\"EdDSA\",\"kid\":\"%s\","
-               "\"x\":\"%s\"}",
-               k->kid, (const char *)x);
+    buf_printf(
+        b,
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"use\":\"sig\",\"alg\":\"EdDSA\",\"kid\":\"%s\","
+        "\"x\":\"%s\"}",
+        k->kid, (const char *)x);
 }
 
 void signer_jwks(const struct signer *s, struct buf *b) {
@@ -137,7 +138,7 @@ void signer_jwks(const struct signer *s, struct buf *b) {
 }
 
 void signer_mac(const struct signer *s, struct slice message, unsigned char mac[SIGNER_MAC_BYTES]) {
-    if (HMAC(EVP_sha256(), s->ring.secret, SIGNER_SECRET_BYTES,
-             (const unsigned char *)message.ptr, message.len, mac, NULL) == NULL)
+    if (HMAC(EVP_sha256(), s->ring.secret, SIGNER_SECRET_BYTES, (const unsigned char *)message.ptr,
+             message.len, mac, NULL) == NULL)
         random_fill(&random_system, mac, SIGNER_MAC_BYTES); /* no memory: equal to nothing */
 }

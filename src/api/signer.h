@@ -24,8 +24,8 @@ struct signer;
 #define SIGNER_SIGNATURE_BYTES 64
 #define SIGNER_MAC_BYTES 32
 #define SIGNER_MAX_KEYS 8U
-#define SIGNER_AHEAD_S 86400      /* published before it signs: how long receivers keep the list */
-#define SIGNER_OVERLAP_S 172800   /* replaced, still published */
+#define SIGNER_AHEAD_S 86400       /* published before it signs: how long receivers keep the list */
+#define SIGNER_OVERLAP_S 172800    /* replaced, still published */
 #define SIGNER_LIFE_S (90 * 86400) /* then a new one is made */
 
 /* NULL with one line in reason: a file that others can read, a damaged one. The clock and the random source are borrowed for
@@ -45,7 +45,7 @@ size_t signer_sign_all(const struct signer *s, struct slice message,
 /* By the key of that id, or by any when kid.len is 0: keys that were replaced count until their overlap is over. */
 bool signer_verify(const struct signer *s, struct slice kid, struct slice message,
                    const unsigned char signature[SIGNER_SIGNATURE_BYTES]);
-struct slice signer_kid(const struct signer *s);         /* of the present key; until signer_reload */
+struct slice signer_kid(const struct signer *s); /* of the present key; until signer_reload */
 void signer_jwks(const struct signer *s, struct buf *b); /* {"keys":[…]}, x padded */
 /* HMAC-SHA256 with a secret that never leaves this server. */
 void signer_mac(const struct signer *s, struct slice message, unsigned char mac[SIGNER_MAC_BYTES]);

@@ -91,8 +91,9 @@ static char *read_file(const struct folder *f, const char *name, ssize_t *len) {
     else if (!S_ISREG(st.st_mode) || st.st_size > MAX_PEM_BYTES)
         refuse(f, name, "is not a key; move it away");
     else if ((st.st_mode & 077) != 0)
-        refuse(f, name, "others than its owner may read or write it; chmod 600 it, or remove it "
-                        "so that a new one is made");
+        refuse(f, name,
+               "others than its owner may read or write it; chmod 600 it, or remove it "
+               "so that a new one is made");
     else if ((text = calloc(1, MAX_PEM_BYTES + 1)) == NULL ||
              (*len = read(fd, text, MAX_PEM_BYTES)) < 0) {
         refuse_errno(f, name);
@@ -127,8 +128,9 @@ static bool read_key(const struct folder *f, const char *name, int64_t made_s) {
     free(text);
     if (k.pair == NULL || !name_key(&k)) {
         EVP_PKEY_free(k.pair);
-        return refuse(f, name, "holds no Ed25519 key; restore it, or remove it so that a new one "
-                               "is made");
+        return refuse(f, name,
+                      "holds no Ed25519 key; restore it, or remove it so that a new one "
+                      "is made");
     }
     put_key(f->ring, &k);
     return true;

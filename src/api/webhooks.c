@@ -10,7 +10,7 @@
 #define REREAD_MS 5000U
 
 #define WEBHOOKS_OF(timer, member) \
-    ((struct webhooks *)(void *)((char *)(timer)-offsetof(struct webhooks, member)))
+    ((struct webhooks *)(void *)((char *)(timer) - offsetof(struct webhooks, member)))
 
 void webhooks_turn(struct webhooks *w) {
     uint64_t in_ms = outbox_tick(w->outbox);
@@ -47,8 +47,7 @@ static void add(struct webhooks *w, const struct store_webhook *h) {
     struct webhook_url url;
     webhook_hops(&text);
     /* What may no longer be called shares a place: it ends without a call. */
-    struct slice host =
-        webhook_url_read(w->api->config, text, &url) == NULL ? url.host : SLICE("");
+    struct slice host = webhook_url_read(w->api->config, text, &url) == NULL ? url.host : SLICE("");
     if (!outbox_add(w->outbox, h->id, host, h->due_ms)) webhooks_reread_later(w);
 }
 

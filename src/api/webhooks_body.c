@@ -37,7 +37,8 @@ void webhook_body(struct buf *b, const struct store_row *row, struct slice link)
         buf_add(b, link);
         buf_addc(b, '"');
     }
-    buf_printf(b, ", \"request_id\": \"%s\", \"status\": \"%s\"}", row->id, failed ? "ERROR" : "OK");
+    buf_printf(b, ", \"request_id\": \"%s\", \"status\": \"%s\"}", row->id,
+               failed ? "ERROR" : "OK");
 }
 
 /* --- headers */
@@ -64,8 +65,8 @@ static bool sign_as_fal(struct buf *b, const struct signer *s, const struct webh
     struct slice user = safe_user(d->user, text);
     struct buf message;
     buf_init(&message, MAX_MESSAGE_BYTES);
-    bool ok = secret_sha256(d->body, hash) && buf_printf(&message, "%s\n%.*s\n%lld\n", d->id,
-                                                         SLICE_ARG(user), (long long)d->at_s);
+    bool ok = secret_sha256(d->body, hash) &&
+              buf_printf(&message, "%s\n%.*s\n%lld\n", d->id, SLICE_ARG(user), (long long)d->at_s);
     add_hex(&message, hash, sizeof hash);
     ok = ok && !message.failed && signer_sign(s, buf_slice(&message), signature);
     buf_free(&message);

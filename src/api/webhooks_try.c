@@ -90,8 +90,9 @@ static void count(struct delivery *d) {
         log_request(LOG_WARN, d->id, "webhook_dead", "tries=%u status=%u error=%s", d->attempt + 1,
                     d->status, error);
     else if (d->state == STORE_WEBHOOK_WAITING && log_allow(&d->w->failed_log, 10))
-        log_request(LOG_INFO, d->id, "webhook_failed", "tries=%u status=%u error=%s again_in_ms=%llu",
-                    d->attempt + 1, d->status, error, (unsigned long long)d->in_ms);
+        log_request(LOG_INFO, d->id, "webhook_failed",
+                    "tries=%u status=%u error=%s again_in_ms=%llu", d->attempt + 1, d->status,
+                    error, (unsigned long long)d->in_ms);
 }
 
 static void noted(void *user, uint64_t handle, const struct store_reply *r) {
@@ -129,7 +130,8 @@ static void tell_caller(struct delivery *d, int64_t now_ms) {
     if (d->state == STORE_WEBHOOK_DELIVERED)
         snprintf(text, sizeof text, "webhook delivered");
     else if (d->state == STORE_WEBHOOK_WAITING)
-        snprintf(text, sizeof text, "webhook failed: %s; will be tried again at %s", d->error, when);
+        snprintf(text, sizeof text, "webhook failed: %s; will be tried again at %s", d->error,
+                 when);
     else
         snprintf(text, sizeof text, "webhook given up after %u %s: %s", d->attempt + 1,
                  d->attempt == 0 ? "try" : "tries", d->error);

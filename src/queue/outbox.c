@@ -11,7 +11,7 @@
 #define JITTER_PART 5U         /* a fifth */
 #define OUT_OF_MEMORY_MS 1000U /* until it is tried again */
 
-#define OWNER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+#define OWNER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
 /* --- heaps: the smallest pair of keys is at hand */
 

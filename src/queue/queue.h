@@ -105,7 +105,7 @@ struct queue_outcome {
     bool retryable;        /* another attempt may help, and nothing was shown to the caller */
     unsigned max_attempts; /* for this kind of failure (U8: 4, U9: 10) */
     enum queue_failure failure;
-    int64_t retry_after_ms; /* -1: not told */
+    int64_t retry_after_ms;   /* -1: not told */
     struct store_usage usage; /* for the ledger, copied; present: it reached an upstream */
 };
 

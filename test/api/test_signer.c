@@ -198,9 +198,8 @@ static void the_list_holds_the_key_that_verifies_padded(void **state) {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     assert_true(signer_sign(s, message, sig));
     assert_int_equal(EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, k), 1);
-    assert_int_equal(EVP_DigestVerify(ctx, sig, sizeof sig, (const unsigned char *)message.ptr,
-                                      message.len),
-                     1);
+    assert_int_equal(
+        EVP_DigestVerify(ctx, sig, sizeof sig, (const unsigned char *)message.ptr, message.len), 1);
     EVP_MD_CTX_free(ctx);
     EVP_PKEY_free(k);
     free(text);
@@ -345,9 +344,10 @@ static void a_damaged_file_is_refused_and_never_replaced(void **state) {
 }
 
 static void an_encrypted_or_foreign_key_is_refused_without_a_question(void **state) {
-    static const char x25519[] = "-----BEGIN PRIVATE KEY-----\n"
-                                 "MC4CAQAwBQYDK2VuBCIEIIgtLpxnSPJMVDHIpg2wknqz1w1HhqxwyPy+v9SdN05V\n"
-                                 "-----END PRIVATE KEY-----\n";
+    static const char x25519[] =
+        "-----BEGIN PRIVATE KEY-----\n"
+        "MC4CAQAwBQYDK2VuBCIEIIgtLpxnSPJMVDHIpg2wknqz1w1HhqxwyPy+v9SdN05V\n"
+        "-----END PRIVATE KEY-----\n";
     signer_free(opened());
     put("sign-1795400001-x.pem", x25519, 0600);
     refused("holds no Ed25519 key");

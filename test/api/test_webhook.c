@@ -94,22 +94,14 @@ static void webhook_allow_opens_what_it_names(void **state) {
         const char *url;
         bool allowed;
     } cases[] = {
-        {"http://10.1.2.3/x", true},
-        {"http://10.1.3.3/x", false},
-        {"http://127.0.0.1:9/x", true},
-        {"http://127.1:9/x", true},
-        {"http://0x7f000001/x", true},
-        {"http://localhost:9/x", true},
-        {"http://a.localhost./x", true},
-        {"http://[::ffff:127.0.0.1]/x", true},
-        {"http://[fd00::1]:80/x", true},
-        {"http://[::1]/x", false},
-        {"http://169.254.169.254/x", false},
-        {"http://metadata.google.internal/x", false},
-        {"http://192.168.0.1/x", false},
-        {"https://example.com/x", true},
-        {"http://10.1.2.3:25/x", false},
-        {"http://[10.1.2.3]/x", false},
+        {"http://10.1.2.3/x", true},         {"http://10.1.3.3/x", false},
+        {"http://127.0.0.1:9/x", true},      {"http://127.1:9/x", true},
+        {"http://0x7f000001/x", true},       {"http://localhost:9/x", true},
+        {"http://a.localhost./x", true},     {"http://[::ffff:127.0.0.1]/x", true},
+        {"http://[fd00::1]:80/x", true},     {"http://[::1]/x", false},
+        {"http://169.254.169.254/x", false}, {"http://metadata.google.internal/x", false},
+        {"http://192.168.0.1/x", false},     {"https://example.com/x", true},
+        {"http://10.1.2.3:25/x", false},     {"http://[10.1.2.3]/x", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if ((webhook_url_fault(&cfg, slice_of(cases[i].url)) == NULL) != cases[i].allowed)
@@ -130,8 +122,8 @@ static void webhook_looks_at_the_connected_address(void **state) {
     static const struct {
         const char *address;
         bool allowed;
-    } cases[] = {{"93.184.216.34", true}, {"10.1.2.3", true},       {"::ffff:10.1.2.3", true},
-                 {"10.1.3.3", false},     {"127.0.0.1", false},     {"::ffff:127.0.0.1", false},
+    } cases[] = {{"93.184.216.34", true}, {"10.1.2.3", true},        {"::ffff:10.1.2.3", true},
+                 {"10.1.3.3", false},     {"127.0.0.1", false},      {"::ffff:127.0.0.1", false},
                  {"::1", false},          {"64:ff9b::7f00:1", false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         union net_sockaddr sa;

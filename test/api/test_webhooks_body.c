@@ -45,7 +45,8 @@ static void the_result_stands_in_it_as_it_is(void **state) {
 static void a_failure_is_named_by_its_status(void **state) {
     struct store_row row = row_of(422, "{\"detail\":[]}");
     static const char expected[] =
-        "{\"error\": \"Invalid status code: 422\", \"gateway_request_id\": \"" ID "\", \"payload\": "
+        "{\"error\": \"Invalid status code: 422\", \"gateway_request_id\": \"" ID
+        "\", \"payload\": "
         "{\"detail\":[]}, \"request_id\": \"" ID "\", \"status\": \"ERROR\"}";
     expect_body(&row, expected);
     row.error = SLICE("a \"text\"\n");
@@ -56,9 +57,10 @@ static void what_is_no_json_is_null_and_linked(void **state) {
     static const char *const bodies[] = {"{", "{\"a\":1} x", "NaN", "{\"a\":\"\xff\"}", "'x'"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct store_row row = row_of(200, bodies[i]);
-        expect_body(&row, "{\"error\": null, \"gateway_request_id\": \"" ID "\", \"payload\": null, "
-                          "\"payload_error\": \"Response payload is not JSON serializable. Fetch it "
-                          "from " LINK "\", \"request_id\": \"" ID "\", \"status\": \"OK\"}");
+        expect_body(&row,
+                    "{\"error\": null, \"gateway_request_id\": \"" ID "\", \"payload\": null, "
+                    "\"payload_error\": \"Response payload is not JSON serializable. Fetch it "
+                    "from " LINK "\", \"request_id\": \"" ID "\", \"status\": \"OK\"}");
     }
     struct store_row gone = row_of(200, "");
     char *text = body_of(&gone);
@@ -71,9 +73,8 @@ static void a_result_of_a_mebibyte_fits_and_no_larger_one(void **state) {
     char *json = malloc(WEBHOOK_MAX_PAYLOAD_BYTES + 2);
     memset(json, 'x', WEBHOOK_MAX_PAYLOAD_BYTES + 1);
     json[0] = json[WEBHOOK_MAX_PAYLOAD_BYTES - 1] = '"';
-    struct store_row row = {.id = ID,
-                            .http_status = 200,
-                            .body = slice_make(json, WEBHOOK_MAX_PAYLOAD_BYTES)};
+    struct store_row row = {
+        .id = ID, .http_status = 200, .body = slice_make(json, WEBHOOK_MAX_PAYLOAD_BYTES)};
     char *text = body_of(&row);
     assert_null(strstr(text, "payload_error"));
     assert_true(strlen(text) > WEBHOOK_MAX_PAYLOAD_BYTES);
@@ -109,8 +110,11 @@ static void value_of(const char *headers, const char *name, char out[512]) {
 }
 
 static void both_signatures_are_over_what_is_sent(void **state) {
-    const struct webhook_delivery d = {
-        .id = ID, .user = SLICE("team-a"), .at_s = 1795436254, .hops = 1, .body = SLICE("{\"a\": 1}")};
+    const struct webhook_delivery d = {.id = ID,
+                                       .user = SLICE("team-a"),
+                                       .at_s = 1795436254,
+                                       .hops = 1,
+                                       .body = SLICE("{\"a\": 1}")};
     char *headers = headers_of(&d), hex[512], list[512], message[512];
     unsigned char signature[66], hash[32], mac[32], secret[32];
     value_of(headers, "X-Fal-Webhook-Signature", hex);

@@ -362,7 +362,7 @@ struct walk {
 static void check_walk(struct walk *w) {
     memset(w->running_of, 0, sizeof w->running_of);
     for (size_t i = 0; i < nstarted; i++) {
-        unsigned n = (unsigned)atol(started[i].id);
+        unsigned n = (unsigned)strtoul(started[i].id, NULL, 10);
         assert_false(w->over[n]);
         assert_true(++w->running_of[n % WALK_HOSTS] <= 3);
     }
@@ -372,7 +372,7 @@ static void check_walk(struct walk *w) {
 
 static void end_one(struct walk *w, uint64_t draw) {
     size_t at = draw % nstarted;
-    unsigned n = (unsigned)atol(started[at].id);
+    unsigned n = (unsigned)strtoul(started[at].id, NULL, 10);
     uint64_t in_ms;
     char id[40];
     snprintf(id, sizeof id, "%s", started[at].id);

@@ -143,8 +143,9 @@ static void expect_refused(const char *url, const char *says) {
 }
 
 static void W1_other_schemes_are_422(void **state) {
-    static const char *const urls[] = {"file:///etc/passwd", "gopher://a/", "ftp://a/",  "dict://a/",
-                                       "javascript:alert(1)", "data:,x",     "unix:/run/x"};
+    static const char *const urls[] = {"file:///etc/passwd", "gopher://a/",         "ftp://a/",
+                                       "dict://a/",          "javascript:alert(1)", "data:,x",
+                                       "unix:/run/x"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         expect_refused(urls[i], "scheme must be http or https");
 }
@@ -172,10 +173,18 @@ static void W3_private_literals_are_422(void **state) {
 
 static void W5_odd_URLs_are_422(void **state) {
     static const char *const urls[] = {
-        "http://user:pass@example.com/",   "http://example.com/%23frag", "http://exa%20mple.com/",
-        "http://example.com/%0d%0aX:%20y", "http://example.com/%00",     "http://ex%c3%a4mple.com/",
-        "http://example.com:0/",           "http://example.com:22/",     "http://example.com:25/",
-        "http://example.com:70000/",       "",                           "http://",
+        "http://user:pass@example.com/",
+        "http://example.com/%23frag",
+        "http://exa%20mple.com/",
+        "http://example.com/%0d%0aX:%20y",
+        "http://example.com/%00",
+        "http://ex%c3%a4mple.com/",
+        "http://example.com:0/",
+        "http://example.com:22/",
+        "http://example.com:25/",
+        "http://example.com:70000/",
+        "",
+        "http://",
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) expect_refused(urls[i], "\"msg\":");
     struct text url = {0};
@@ -247,10 +256,11 @@ static void W4_what_webhook_allow_names_is_delivered_as_fal_does(void **state) {
     expect_of(d, id);
     snprintf(path, sizeof path, QUEUE "/requests/%s", id);
     struct answer result = get(server.port, path);
-    text_printf(&expected,
-                "{\"error\": null, \"gateway_request_id\": \"%s\", \"payload\": %s, \"request_id\": "
-                "\"%s\", \"status\": \"OK\"}",
-                id, result.body.p, id);
+    text_printf(
+        &expected,
+        "{\"error\": null, \"gateway_request_id\": \"%s\", \"payload\": %s, \"request_id\": "
+        "\"%s\", \"status\": \"OK\"}",
+        id, result.body.p, id);
     assert_string_equal(d->body.p, expected.p);
     assert_true(delivered_header(d, "content-type", value, sizeof value));
     assert_string_equal(value, "application/json");
@@ -265,8 +275,8 @@ static void W4_what_webhook_allow_names_is_delivered_as_fal_does(void **state) {
     wait_log(id, "webhook delivered");
     d = receiver_wait(&receiver, "/error", 0);
     expect_of(d, bad);
-    assert_memory_equal(d->body.p, "{\"error\": \"Invalid status code: 422\", \"gateway_request_id\": ",
-                        60);
+    assert_memory_equal(d->body.p,
+                        "{\"error\": \"Invalid status code: 422\", \"gateway_request_id\": ", 60);
     assert_non_null(strstr(d->body.p, "\"payload\": {\"detail\":[{"));
     assert_non_null(strstr(d->body.p, "\"status\": \"ERROR\"}"));
     answer_free(&result);
@@ -321,7 +331,8 @@ static void W8_slow_heads_and_endless_bodies(void **state) {
     expect_tries("/wait/300", "webhook delivered", 1);
     expect_tries("/endless", "webhook delivered", 1);
     pthread_mutex_lock(&receiver.lock);
-    assert_in_range(receiver.endless_bytes, 65536, 20 << 20); /* what sockets hold goes beyond 64 KiB */
+    assert_in_range(receiver.endless_bytes, 65536,
+                    20 << 20); /* what sockets hold goes beyond 64 KiB */
     pthread_mutex_unlock(&receiver.lock);
     expect_tries("/half", "webhook delivered", 1);
     char *id = submit_to("/first/1/wait/1500");
@@ -395,10 +406,11 @@ static void W15_a_large_result_is_linked(void **state) {
     char *id = submit(here("/large"), "", "big"), link[256];
     const struct delivered *d = receiver_wait(&receiver, "/large", 0);
     expect_of(d, id);
-    snprintf(link, sizeof link,
-             "\"payload\": null, \"payload_error\": \"Response payload is larger than 1 MiB. Fetch it "
-             "from /queue/fal-ai/any-llm/requests/%s\"",
-             id);
+    snprintf(
+        link, sizeof link,
+        "\"payload\": null, \"payload_error\": \"Response payload is larger than 1 MiB. Fetch it "
+        "from /queue/fal-ai/any-llm/requests/%s\"",
+        id);
     assert_non_null(strstr(d->body.p, link));
     free(id);
     id = submit(here("/nearly"), "", "most");
@@ -476,6 +488,15 @@ static void W19_what_a_caller_says_of_signatures_is_ignored(void **state) {
     free(id);
 }
 
+/* Input and result of such a request go early; not before its delivery has ended. */
+static void what_is_not_to_be_stored_is_delivered_whole(void **state) {
+    char *id = submit(here("/first/2/status/500/unstored"), "x-fal-store-io: 0\r\n", "ok");
+    const struct delivered *d = receiver_wait(&receiver, "/first/2/status/500/unstored", 2);
+    expect_of(d, id);
+    assert_non_null(strstr(d->body.p, "\"payload\": {\"output\":"));
+    free(id);
+}
+
 /* --- a server that ends */
 
 #define ROUNDS 5U
@@ -499,8 +520,8 @@ static unsigned tries_of(const char *path, const char *id) {
     unsigned n = 0;
     pthread_mutex_lock(&receiver.lock);
     for (struct delivered *d = receiver.first; d != NULL; d = d->next)
-        n += strcmp(d->path, path) == 0 &&
-             delivered_header(d, "webhook-id", value, sizeof value) && strcmp(value, id) == 0;
+        n += strcmp(d->path, path) == 0 && delivered_header(d, "webhook-id", value, sizeof value) &&
+             strcmp(value, id) == 0;
     pthread_mutex_unlock(&receiver.lock);
     return n;
 }
@@ -630,6 +651,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(W16_a_dead_receiver_is_listed_and_a_replay_delivers),
         cmocka_unit_test(W18_deliveries_that_lead_to_deliveries_end),
         cmocka_unit_test(W19_what_a_caller_says_of_signatures_is_ignored),
+        cmocka_unit_test(what_is_not_to_be_stored_is_delivered_whole),
         cmocka_unit_test(W17_a_dead_host_holds_nobody_else_up),
         cmocka_unit_test(W20_no_delivery_is_lost_to_kills),
         cmocka_unit_test(what_runs_at_the_end_is_let_end),

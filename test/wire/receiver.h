@@ -31,7 +31,7 @@ struct receiver {
     pthread_t thread;
     pthread_mutex_t lock;
     struct delivered *first, **last;
-    size_t endless_bytes; /* taken by the other end of /endless */
+    size_t endless_bytes;           /* taken by the other end of /endless */
     unsigned hanging, most_hanging; /* on paths with /hang or /wait: now, and at most at once */
 };
 
