@@ -117,7 +117,7 @@ static void on_created(struct call *c, const struct keys_made *m) {
     admin_text(b, "key", m->credential);
     buf_printf(b, ",\"first\":%s}", keyring_count(c->api->keys) == 1 ? "true" : "false");
     call_scratch_json(c, 201);
-    secret_wipe(b->base + b->start, buf_len(b));
+    if (b->base != NULL) secret_wipe(b->base + b->start, buf_len(b));
 }
 
 static const char *read_text(yyjson_val *body, const char *name, struct slice *out) {
