@@ -204,8 +204,10 @@ void call_names(struct call *c, struct slice upstream, struct slice model);
 bool call_read_input(struct call *c);
 /* The parsed body; no slice of c->request but the model may be read any more, and that only if the catalogue has it. */
 void call_drop_input(struct call *c);
-/* Starts c->request with the caller's start timeout, and answers what cannot start. Where files are to be read before, what
- * then goes wrong is told as the end of a call that never was: sink->on_end with an empty result. */
+/* Starts c->request, c as the sink's user; where files are to be read, they are first, and what then goes wrong is told as
+ * the end of a call that never was: sink->on_end with an empty result. False: it cannot start, *err says why. */
+bool call_launch(struct call *c, const struct llm_sink *sink, struct llm_error *err);
+/* The same with the caller's start timeout; answers what cannot start. */
 void call_start(struct call *c, const struct llm_sink *sink);
 bool call_runs(const struct call *c); /* an end is to come */
 

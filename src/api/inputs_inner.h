@@ -27,8 +27,8 @@ struct fetch;
 struct fetch_options {
     struct slice url; /* borrowed until done */
     enum media media;
-    bool bare;               /* base64 alone, without data:…;base64, */
-    uint64_t max_bytes;      /* decoded */
+    bool bare;          /* base64 alone, without data:…;base64, */
+    uint64_t max_bytes; /* decoded */
     const char *request_id;
     /* May so many bytes more be held? They are the asker's to give back, after done too. */
     bool (*hold)(void *user, size_t bytes);
@@ -58,5 +58,43 @@ struct part {
 void parts_each(yyjson_val *messages, void (*visit)(void *user, const struct part *p), void *user);
 /* Looks for what inputs_look must know. */
 void parts_look(yyjson_val *messages, struct llm_request *r);
+
+/* --- the items of one request */
+
+enum inputs_state { STARTING, FINDING, READING, FETCHING, DONE };
+
+struct item {
+    enum media media;
+    bool bare;
+    struct slice url;
+    char *text; /* what travels instead; NULL: the url as it is */
+    size_t len;
+    char param[PART_PARAM_BYTES]; /* "image_urls.2" */
+    struct part part;             /* of OpenAI's dialect */
+};
+
+struct inputs {
+    struct api *api;
+    struct llm_request *r;
+    void (*done)(void *user, const struct llm_error *err);
+    void *user;
+    enum inputs_state state;
+    bool left; /* freed while somebody is still to answer */
+    struct slice owner;
+    struct item *items;
+    size_t n, at, size;
+    struct fetch *fetch;
+    struct net_defer start;
+    size_t held_bytes;
+    yyjson_doc *doc; /* of OpenAI's members */
+    char *members;
+    struct slice *lists;
+    char message[192];
+};
+
+/* All media of i->r, in its order. False: out of memory. */
+bool items_gather(struct inputs *i, const struct inputs_asker *asker);
+/* What travels instead, into i->r. False: out of memory. */
+bool items_write(struct inputs *i);
 
 #endif

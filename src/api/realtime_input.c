@@ -68,9 +68,9 @@ static bool read_input(struct input *in, struct slice json, struct input_refusal
 
 static bool start(struct input *in, const struct llm_sink *sink, struct input_refusal *why) {
     struct call *c = in->call;
-    c->llm = llm_start(c->api->llm, &c->request, sink, c, &in->err);
-    if (c->llm == NULL) input_failed(in, &in->err, why);
-    return c->llm != NULL;
+    bool begun = call_launch(c, sink, &in->err);
+    if (!begun) input_failed(in, &in->err, why);
+    return begun;
 }
 
 bool input_start(struct input *in, struct slice json, bool stream, const struct llm_sink *sink,

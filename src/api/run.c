@@ -59,28 +59,29 @@ static void inputs_ready(void *user, const struct llm_error *err) {
     if (c->llm == NULL) c->sink->on_end(c, &nothing, err);
 }
 
-static void read_files(struct call *c, const struct llm_sink *sink) {
+bool call_launch(struct call *c, const struct llm_sink *sink, struct llm_error *err) {
     const struct inputs_asker asker = {.owner = identity_owner(&c->who),
-                                       .at = &c->at,
                                        .endpoint = c->endpoint,
                                        .input = yyjson_doc_get_root(c->input)};
+    if (!inputs_needed(c->api, &c->request)) {
+        c->llm = llm_start(c->api->llm, &c->request, sink, c, err);
+        return c->llm != NULL;
+    }
     c->sink = sink;
     c->inputs = inputs_start(c->api, &asker, &c->request, inputs_ready, c);
-    if (c->inputs == NULL) call_error(c, 503, "internal_error", SLICE("out of memory"));
-}
-
-static void start_model(struct call *c, const struct llm_sink *sink) {
-    struct llm_error err;
-    c->llm = llm_start(c->api->llm, &c->request, sink, c, &err);
-    if (c->llm == NULL) call_model_error(c, &err);
+    if (c->inputs == NULL)
+        *err = (struct llm_error){
+            .fault = LLM_MEMORY, .message = SLICE("out of memory"), .retry_after_ms = -1};
+    return c->inputs != NULL;
 }
 
 void call_start(struct call *c, const struct llm_sink *sink) {
-    if (inputs_needed(c->api, &c->request))
-        read_files(c, sink);
-    else
-        start_model(c, sink);
-    if (!call_runs(c) || c->options.start_timeout_ms == 0) return;
+    struct llm_error err;
+    if (!call_launch(c, sink, &err)) {
+        call_model_error(c, &err);
+        return;
+    }
+    if (c->options.start_timeout_ms == 0) return;
     c->start.fire = start_is_due;
     net_timer_start(c->api->loop, &c->start, c->options.start_timeout_ms);
 }
