@@ -156,12 +156,17 @@ static void clear_reply(struct op *op) {
 
 static int run_transaction(struct sqlite_store *s, struct op **ops, size_t n) {
     int rc = step(s, ST_BEGIN);
+    sqlite_hours_forget(s);
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
         clear_reply(ops[i]);
         rc = sqlite_apply(s, ops[i]);
     }
+    if (rc == SQLITE_OK) rc = sqlite_hours_write(s);
     if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
-    if (rc == SQLITE_OK) return rc;
+    if (rc == SQLITE_OK) {
+        sqlite_hours_committed(s);
+        return rc;
+    }
     if (!sqlite3_get_autocommit(s->writer.db)) step(s, ST_ROLLBACK);
     return rc;
 }
@@ -359,6 +364,7 @@ static void free_worker(struct sqlite_worker *w) {
 
 static void free_store(struct sqlite_store *s) {
     close_connections(s);
+    sqlite_hours_free(s);
     free_worker(&s->scanner);
     free_worker(&s->reader);
     free_worker(&s->writer);

@@ -143,9 +143,13 @@ enum statement {
     ST_LOG,
     ST_PING,
     ST_PROBE,
-    ST_ATTEMPT_CHARGE,
+    ST_WHOSE,
     ST_CHARGE,
     ST_CHARGE_QUEUED,
+    ST_HOUR,
+    ST_SUMMED,
+    ST_SUMMED_UNTIL,
+    ST_UNSUMMED,
     ST_DROP_FIND,
     ST_DROP_RESULT,
     ST_FILE_ADD,
@@ -174,6 +178,7 @@ enum statement {
     ST_LEDGER = ST_READER,
     ST_LEDGER_QUEUED,
     ST_SUMS,
+    ST_READ_SUMMED,
     ST_REQUESTS,
     ST_REQUESTS_OF_OWNER,
     ST_LONGEST,
@@ -194,6 +199,18 @@ enum statement {
 
 struct op_list {
     struct op *first, **last;
+};
+
+/* Sums of hours of the ledger: sqlite_hours.c. */
+#define HOUR_CHAINS 256U
+
+struct hour_set {
+    struct hour_sum *chains[HOUR_CHAINS], *newest;
+};
+
+struct hours {
+    int64_t end, newest; /* hours since 1970: the table has those before; the newest of the present transaction */
+    struct hour_set fresh, kept; /* of the present transaction; committed and not in the table */
 };
 
 /* A thread with its connection and the operations given to it. */
@@ -234,6 +251,7 @@ struct sqlite_store {
     /* The writer's alone. */
     uint64_t next_seq;
     uint32_t next_charge; /* tells apart rows of the ledger of one millisecond */
+    struct hours hours;
     int wal_frames; /* as the last COMMIT left the WAL */
     int checkpoint_pages, checkpoint_at;
     bool can_write;
@@ -262,6 +280,13 @@ enum store_status sqlite_status(int rc);
 /* Of one operation each. Writes: as sqlite_apply. Reads: SQLITE_DONE with op->reply set, or the error. */
 int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
                           int64_t at_ms, unsigned http_status, const struct store_usage *u);
+/* Add a row that is new, write what is due before the COMMIT, take over after it, forget what was rolled back. */
+int sqlite_hours_add(struct sqlite_store *s, const struct store_charge *c);
+int sqlite_hours_write(struct sqlite_store *s);
+void sqlite_hours_committed(struct sqlite_store *s);
+void sqlite_hours_forget(struct sqlite_store *s);
+int sqlite_hours_load(struct sqlite_store *s); /* at the start. SQLITE_OK or the error */
+void sqlite_hours_free(struct sqlite_store *s);
 int sqlite_ledger_add(struct sqlite_store *s, struct op *op);
 int sqlite_ledger(struct sqlite_store *s, struct op *op);
 int sqlite_ledger_sums(struct sqlite_store *s, struct op *op);

@@ -162,7 +162,9 @@ static int open_writer(struct opening *o) {
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
     if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
-    return prepare(o, *db, 0, ST_WRITER);
+    if (prepare(o, *db, 0, ST_WRITER) != 0) return -1;
+    int rc = sqlite_hours_load(o->store);
+    return rc == SQLITE_OK ? 0 : fail_sqlite(o, *db, rc);
 }
 
 static int open_reader(struct opening *o, sqlite3 **db, enum statement from, enum statement to) {

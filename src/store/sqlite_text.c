@@ -17,11 +17,13 @@
     "n, id, attempt, kind, owner, key_id, endpoint, started_ms, at_ms, http_status, upstream," \
     " model, raw, partial, cost_microusd, charge_microusd, units_micro, prompt_tokens,"        \
     " completion_tokens, cached_tokens, reasoning_tokens"
-#define USAGE_VALUES "?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16"
 
-#define NEW_CHARGE                                                                              \
-    "INSERT INTO ledger(" CHARGE ") VALUES(?21, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11," \
-    " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+#define NEW_CHARGE                                                                                \
+    "INSERT INTO ledger VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15," \
+    " ?16, ?17, ?18, ?19, ?20, ?21)"
+/* Of an hour: SUM_MAX of sqlite_hours.c. */
+#define CAPPED(column)                                                                       \
+    " " column " = max(min(" column " + excluded." column ", 1125899906842624), -1125899906842624)"
 /* A second row of the same attempt changes nothing: what it cost is told already. */
 #define ONCE "ON CONFLICT(id, attempt) WHERE kind = 0 DO NOTHING"
 
@@ -29,6 +31,31 @@
 #define OF_LEDGER                                                      \
     " FROM ledger WHERE (?1 = '' OR owner = ?1) AND (?2 = '' OR key_id = ?2)" \
     " AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"
+
+/* The sums: ?6 the bucket, whole hours from ?7 to ?8, rows from ?4 to ?5 and from ?9 to ?10. An attempt that no caller got
+ * the answer of costs, but is no call. */
+#define OF_HOURS                                                                          \
+    "SELECT hour * 3600000 AS t, endpoint, key_id, owner, calls, errors, user_errors,"    \
+    " duration_ms, max_duration_ms, prompt_tokens, completion_tokens, cached_tokens,"     \
+    " reasoning_tokens, costs_unknown, charges_unknown, cost_microusd, charge_microusd,"  \
+    " units_micro FROM ledger_hour WHERE (?1 = '' OR owner = ?1)"                         \
+    " AND (?2 = '' OR key_id = ?2) AND hour BETWEEN ?7 AND ?8"
+#define ROW_VALUES                                                                        \
+    "at_ms AS t, endpoint, key_id, owner, http_status <> 0 AS calls,"                     \
+    " http_status >= 500 AS errors, http_status BETWEEN 400 AND 499 AS user_errors,"      \
+    " max(at_ms - started_ms, 0) AS duration_ms,"                                         \
+    " max(at_ms - started_ms, 0) AS max_duration_ms, prompt_tokens, completion_tokens,"   \
+    " cached_tokens, reasoning_tokens, cost_microusd IS NULL AS costs_unknown,"           \
+    " charge_microusd IS NULL AS charges_unknown, cost_microusd, charge_microusd, units_micro"
+#define OF_ROWS(n)                                                                        \
+    "SELECT " ROW_VALUES " FROM ledger WHERE (?1 = '' OR owner = ?1)"                     \
+    " AND (?2 = '' OR key_id = ?2) AND (?3 = '' OR id = ?3) AND " n
+#define SUMS                                                                              \
+    "sum(calls), sum(errors), sum(user_errors), sum(duration_ms), max(max_duration_ms),"  \
+    " sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),"                    \
+    " sum(reasoning_tokens), sum(costs_unknown), sum(charges_unknown),"                   \
+    " sum(cost_microusd), sum(charge_microusd), sum(units_micro)"
+#define SUMMED_UNTIL "SELECT value FROM meta WHERE key = 'summed'"
 
 /* ?1 owner, ?2 endpoint, ?3 id, place from ?4 to ?5, status from ?6 to ?7; ?8 rows from ?9 on. Durations count from the
  * start; what never started has none. */
@@ -119,11 +146,22 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_LOG] = "INSERT INTO log(seq, n, at_ms, level, message) VALUES(?1, ?2, ?3, ?4, ?5)",
     [ST_PING] = "UPDATE meta SET value = ?1 WHERE key = 'ping'",
     [ST_PROBE] = "REPLACE INTO meta VALUES('probe', zeroblob(65536))",
-    [ST_ATTEMPT_CHARGE] = "INSERT INTO ledger(" CHARGE ") SELECT ?17, id, ?2, 0, owner, key_id,"
-                          " endpoint, ?3, ?4, ?5, " USAGE_VALUES
-                          " FROM request WHERE seq = ?1 " ONCE,
+    [ST_WHOSE] = "SELECT id, owner, key_id, endpoint FROM request WHERE seq = ?1",
     [ST_CHARGE_QUEUED] = NEW_CHARGE " " ONCE,
     [ST_CHARGE] = NEW_CHARGE,
+    [ST_HOUR] = "INSERT INTO ledger_hour VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
+                " ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT DO UPDATE SET"
+                CAPPED("calls") "," CAPPED("errors") "," CAPPED("user_errors") ","
+                CAPPED("duration_ms") ","
+                " max_duration_ms = max(max_duration_ms, excluded.max_duration_ms),"
+                CAPPED("prompt_tokens") "," CAPPED("completion_tokens") ","
+                CAPPED("cached_tokens") "," CAPPED("reasoning_tokens") ","
+                CAPPED("costs_unknown") "," CAPPED("charges_unknown") ","
+                CAPPED("cost_microusd") "," CAPPED("charge_microusd") "," CAPPED("units_micro"),
+    [ST_SUMMED] = "REPLACE INTO meta VALUES('summed', ?1)",
+    [ST_SUMMED_UNTIL] = SUMMED_UNTIL,
+    [ST_UNSUMMED] = "SELECT t / 3600000, owner, key_id, endpoint, " SUMS " FROM ("
+                    "SELECT " ROW_VALUES " FROM ledger WHERE n >= ?1) GROUP BY 1, 2, 3, 4",
     [ST_DROP_FIND] = "SELECT seq, state, 0, 0 FROM request WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_DROP_RESULT] = "UPDATE result SET body = x'' WHERE seq = ?1",
     [ST_FILE_ADD] = "INSERT INTO file(" FILE_COLUMNS ")"
@@ -160,14 +198,10 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_READ_KEYS] = "SELECT " KEY_COLUMNS " FROM api_key ORDER BY created_ms, id",
     [ST_LEDGER] = "SELECT " CHARGE OF_LEDGER " ORDER BY n DESC",
     [ST_LEDGER_QUEUED] = "SELECT " CHARGE OF_LEDGER " AND id = ?3 AND kind = 0 ORDER BY n DESC",
-    /* ?6 the bucket. An attempt that no caller got the answer of costs, but is no call. */
-    [ST_SUMS] = "SELECT at_ms / ?6 * ?6, endpoint, key_id, owner, sum(http_status <> 0),"
-                " sum(http_status >= 500), sum(http_status BETWEEN 400 AND 499),"
-                " sum(max(at_ms - started_ms, 0)), max(max(at_ms - started_ms, 0)),"
-                " sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),"
-                " sum(reasoning_tokens), sum(cost_microusd IS NULL), sum(charge_microusd IS NULL),"
-                " sum(cost_microusd), sum(charge_microusd), sum(units_micro)" OF_LEDGER
-                " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+    [ST_SUMS] = "SELECT t / ?6 * ?6, endpoint, key_id, owner, " SUMS " FROM (" OF_HOURS
+                " UNION ALL " OF_ROWS(" n BETWEEN ?4 AND ?5") " UNION ALL "
+                OF_ROWS(" n BETWEEN ?9 AND ?10") ") GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+    [ST_READ_SUMMED] = SUMMED_UNTIL,
     [ST_REQUESTS] = QUEUED("(?1 = '' OR owner = ?1)") " UNION ALL " DIRECT BY_END,
     [ST_REQUESTS_OF_OWNER] = QUEUED("owner = ?1") " UNION ALL " DIRECT BY_END,
     [ST_LONGEST] = QUEUED("(?1 = '' OR owner = ?1)") " UNION ALL " DIRECT BY_DURATION,

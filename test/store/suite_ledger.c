@@ -422,6 +422,129 @@ static void sums_choose_by_owner_key_endpoint_and_time(void **state) {
     assert_int_equal(f->nsums, 1);
 }
 
+#define RANDOM_ROWS 600U
+
+static uint64_t draw(uint64_t below) {
+    static uint64_t x = 88172645463325252U;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return x % below;
+}
+
+/* Over five hours; some attempts of the queue are given twice. In operations of 1 to 50 rows. */
+static void add_random(struct fixture *f, struct store_charge *rows) {
+    static const struct slice owners[] = {SLICE("app1"), SLICE("app2")},
+                              keys[] = {SLICE("key1"), SLICE("key2")},
+                              endpoints[] = {SLICE("a/b"), SLICE("c/d")};
+    for (unsigned i = 0; i < RANDOM_ROWS; i++) {
+        rows[i] = charge(i, (int64_t)(7000000 + draw(6000000) + i * 20000)); /* some are late */
+        rows[i].owner = owners[draw(2)];
+        rows[i].key_id = keys[draw(2)];
+        rows[i].endpoint = endpoints[draw(2)];
+        rows[i].started_ms = rows[i].at_ms - (int64_t)draw(5000) + 100;
+        rows[i].http_status = (unsigned)draw(6) * 100;
+        rows[i].usage = usage((int64_t)draw(100) - 20, (int64_t)draw(100) - 20);
+        rows[i].usage.prompt_tokens = draw(1000);
+        if (i % 3 == 0) rows[i].kind = STORE_CALL_QUEUE;
+        if (i % 3 == 0) rows[i].attempt = 1;
+    }
+    for (size_t i = 0, n; i < RANDOM_ROWS; i += n) {
+        n = 1 + draw(50);
+        if (n > RANDOM_ROWS - i) n = RANDOM_ROWS - i;
+        give_charges(f, rows + i, n);
+        if (rows[i].kind == STORE_CALL_QUEUE) give_charges(f, rows + i, 1);
+        if (draw(4) > 0) continue;
+        fixture_close(f); /* within an hour */
+        fixture_open(f);
+    }
+    fixture_settle(f);
+}
+
+static bool belongs(const struct store_charge *c, const struct store_ledger_query *q,
+                    const struct store_sum *s) {
+    int64_t bucket = q->bucket_ms > 0 ? c->at_ms / q->bucket_ms * q->bucket_ms : 0;
+    return c->at_ms >= q->from_ms && (q->to_ms == 0 || c->at_ms < q->to_ms) &&
+           bucket == s->bucket_ms && slice_eq(c->owner, s->owner) &&
+           slice_eq(c->key_id, s->key_id) && slice_eq(c->endpoint, s->endpoint);
+}
+
+/* The sum added up from the rows; returns how many they are. */
+static unsigned agrees(const struct store_charge *rows, const struct store_ledger_query *q,
+                       const struct store_sum *s) {
+    struct store_sum e = {0};
+    unsigned n = 0;
+    for (unsigned i = 0; i < RANDOM_ROWS; i++) {
+        const struct store_charge *c = &rows[i];
+        if (!belongs(c, q, s)) continue;
+        int64_t duration = c->at_ms > c->started_ms ? c->at_ms - c->started_ms : 0;
+        n++;
+        e.calls += c->http_status != 0;
+        e.errors += c->http_status == 500;
+        e.user_errors += c->http_status == 400;
+        e.duration_ms += (uint64_t)duration;
+        if ((uint64_t)duration > e.max_duration_ms) e.max_duration_ms = (uint64_t)duration;
+        e.prompt_tokens += c->usage.prompt_tokens;
+        e.completion_tokens += 20;
+        e.costs_unknown += !c->usage.has_cost;
+        e.charges_unknown += !c->usage.has_charge;
+        if (c->usage.has_cost) e.cost_microusd += c->usage.cost_microusd;
+        if (c->usage.has_charge) e.charge_microusd += c->usage.charge_microusd;
+        e.units_micro += 1000000;
+    }
+    assert_true(n > 0 && s->calls == e.calls && s->errors == e.errors &&
+                s->user_errors == e.user_errors);
+    assert_true(s->duration_ms == e.duration_ms && s->max_duration_ms == e.max_duration_ms);
+    assert_true(s->prompt_tokens == e.prompt_tokens && s->completion_tokens == e.completion_tokens);
+    assert_true(s->costs_unknown == e.costs_unknown && s->charges_unknown == e.charges_unknown);
+    assert_true(s->cost_microusd == e.cost_microusd && s->charge_microusd == e.charge_microusd &&
+                s->units_micro == e.units_micro);
+    return n;
+}
+
+/* However the time is cut, in whole hours or not. */
+static void sums_are_those_of_their_rows(void **state) {
+    struct fixture *f = *state;
+    static struct store_charge rows[RANDOM_ROWS];
+    static const int64_t buckets[] = {0, 60000, 3600000, 7200000, 5400000, 86400000};
+    add_random(f, rows);
+    for (unsigned round = 0; round < 60; round++) {
+        struct store_ledger_query q = {.bucket_ms = buckets[round % 6]};
+        if (round % 4 > 0) q.from_ms = (int64_t)draw(26000000);
+        if (round % 5 > 0) q.to_ms = q.from_ms + (int64_t)draw(20000000) + 1;
+        if (round % 7 == 0) q.from_ms -= q.from_ms % 3600000;
+        if (round % 9 == 0 && q.to_ms > 0) q.to_ms += 3600000 - q.to_ms % 3600000;
+        assert_int_equal(READ(f, ask_sums(f, &q)), STORE_OK);
+        unsigned n = 0, expected = 0;
+        for (size_t i = 0; i < f->nsums; i++) n += agrees(rows, &q, &f->sums[i]);
+        for (unsigned i = 0; i < RANDOM_ROWS; i++)
+            expected += rows[i].at_ms >= q.from_ms && (q.to_ms == 0 || rows[i].at_ms < q.to_ms);
+        assert_int_equal(n, expected);
+        if (round == 30) {
+            fixture_close(f);
+            fixture_open(f);
+        }
+    }
+}
+
+static void a_thousand_endpoints_in_one_hour_have_a_sum_each(void **state) {
+    struct fixture *f = *state;
+    static struct store_charge rows[1000];
+    static char names[1000][8];
+    for (unsigned i = 0; i < 1000; i++) {
+        rows[i] = charge(i, 1000);
+        snprintf(names[i], sizeof names[i], "e/%u", i);
+        rows[i].endpoint = slice_of(names[i]);
+    }
+    add(f, rows, 1000);
+    add(f, rows, 500);
+    struct store_ledger_query q = {.bucket_ms = 3600000};
+    assert_int_equal(READ(f, ask_sums(f, &q)), STORE_OK);
+    assert_int_equal(f->nsums, 1000);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(sum_of(f, 0, names[i], "key1")->calls, i < 500 ? 2 : 1);
+}
+
 static void absurd_counts_have_a_sum(void **state) {
     struct fixture *f = *state;
     static struct store_charge rows[1000];
@@ -673,6 +796,8 @@ int store_suite_ledger(const struct suite_backend *backend) {
         T(a_thousand_rows_are_one_operation_and_none_is_one_too),
         T(sums_count_calls_failures_tokens_and_money),
         T(sums_choose_by_owner_key_endpoint_and_time),
+        T(sums_are_those_of_their_rows),
+        T(a_thousand_endpoints_in_one_hour_have_a_sum_each),
         T(absurd_counts_have_a_sum),
         T(requests_are_the_completed_and_the_direct_ones_latest_first),
         T(requests_page_by_offset),

@@ -16,10 +16,12 @@ struct work {
     uint64_t charges[COUNT], note[COUNT], add[COUNT], finish[COUNT], key[COUNT], drop[COUNT];
 };
 
-static uint64_t give_rows(struct fixture *f) {
+/* Each in another hour, so that the sums of the one before are written with it. */
+static uint64_t give_rows(struct fixture *f, int64_t hour) {
     struct store_charge rows[ROWS];
     for (unsigned i = 0; i < ROWS; i++)
-        rows[i] = (struct store_charge){.kind = STORE_CALL_RUN, .owner = SLICE("app1"), .at_ms = i};
+        rows[i] = (struct store_charge){
+            .kind = STORE_CALL_RUN, .owner = SLICE("app1"), .at_ms = hour * 3600000 + i};
     return give_charges(f, rows, ROWS);
 }
 
@@ -35,7 +37,7 @@ static void do_more(struct fixture *f, struct work *w, unsigned i) {
     struct store_file one = file(i), whole = one;
     struct store_key key = {.id = slice_of(one.id)};
     whole.bytes = 2;
-    w->charges[i] = give_rows(f);
+    w->charges[i] = give_rows(f, i % 7);
     w->note[i] = give_note(f, &n);
     w->add[i] = give_file(f, &one);
     if (i % 3 == 2) fixture_settle(f);
@@ -100,8 +102,10 @@ static void check_more(struct fixture *f, const struct work *w) {
         if (!ok(f, w->add[i])) assert_false(ok(f, w->finish[i]));
         if (!ok(f, w->complete[i])) assert_false(ok(f, w->note[i]) || ok(f, w->drop[i]));
     }
-    assert_int_equal(count(f, "SELECT count(*) FROM ledger"),
+    assert_int_equal(count(f, "SELECT count(*) FROM ledger WHERE id <> 'last'"),
                      oks(f, w->complete) + ROWS * oks(f, w->charges));
+    assert_int_equal(count(f, "SELECT sum(costs_unknown) FROM ledger_hour"),
+                     count(f, "SELECT count(*) FROM ledger WHERE id <> 'last'"));
     assert_int_equal(count(f, "SELECT count(*) FROM api_key"), oks(f, w->key));
     assert_int_equal(count(f, "SELECT count(*) FROM webhook_outbox WHERE state = 3"),
                      oks(f, w->note));
@@ -136,6 +140,12 @@ static void check_work(struct fixture *f, const struct work *w) {
         count(f, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check = 'ok'"), 1);
 }
 
+/* All other hours are over: their sums are written. */
+static void end_hours(struct fixture *f) {
+    struct store_charge row = {.id = "last", .at_ms = 360000000, .kind = STORE_CALL_RUN};
+    assert_int_equal(status_of(f, give_charges(f, &row, 1)), STORE_OK);
+}
+
 /* The k-th change of a file fails once, for every k of the work. */
 static void each_change_fails_once(struct fixture *f, int code) {
     uint64_t failed = 0;
@@ -149,6 +159,7 @@ static void each_change_fails_once(struct fixture *f, int code) {
         assert_int_equal(status_of(f, give_ping(f)), STORE_OK);
         assert_true(f->can_write);
         assert_int_equal(f->health_changes % 2, 0);
+        end_hours(f);
         check_work(f, &w);
         fixture_close(f);
         fixture_open(f);

@@ -263,6 +263,12 @@ static void the_ledger_tells_what_usage_told(struct fixture *f, int64_t origin) 
     assert_true(c->usage.has_cost && c->usage.cost_microusd == 0 && c->http_status == 500);
     c = old_charge(f, id_of(6), 1);
     assert_true(c->usage.cost_microusd == 7 && c->http_status == 0 && c->started_ms == 2900);
+    struct store_ledger_query by_hour = {.bucket_ms = 3600000};
+    assert_int_equal(status_of(f, ask_sums(f, &by_hour)), STORE_OK);
+    assert_int_equal(f->nsums, 2);
+    assert_true(slice_is(f->sums[1].owner, "app3") && f->sums[1].cost_microusd == 7);
+    assert_true(f->sums[0].calls == 1 && f->sums[1].calls == 1 && f->sums[1].errors == 1);
+    assert_true(f->sums[0].costs_unknown == 1 && f->sums[0].charges_unknown == 2);
 }
 
 /* What waited in the outbox is due at once; what there is nothing left of is dead. */
