@@ -8,7 +8,6 @@
 #include "api/realtime.h"
 #include "api/tokens.h"
 #include "api/webhooks.h"
-#include "api/webhooks.h"
 
 static struct h1_head head;
 static struct arena arena;
