@@ -403,6 +403,9 @@ static void survives_mutated_requests(void **state) {
             "/later"),
         "POST /refuse HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 20\r\n\r\n",
         "GET /abort HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" GET("/header"),
+        "PUT /put HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" POST(
+            "/put", "5", "hello"),
+        GET("/upgrade") "bytes",
     };
     struct buf b;
     uint64_t seed = 88172645463325252ULL;
@@ -410,7 +413,7 @@ static void survives_mutated_requests(void **state) {
     for (int i = 0; i < 1500; i++) {
         buf_reset(&b, SIZE_MAX);
         buf_reset(&a->in, SIZE_MAX);
-        buf_puts(&b, seeds[next_random(&seed) % 5]);
+        buf_puts(&b, seeds[next_random(&seed) % (sizeof seeds / sizeof seeds[0])]);
         mutate(&b, &seed);
         int fd = wire_connect(a->port);
         wire_send(&a->loop, fd, buf_slice(&b));

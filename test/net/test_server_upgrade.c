@@ -72,6 +72,20 @@ static void it_may_come_later_than_the_request(void **state) {
     close(fd);
 }
 
+/* Whatever would have become of the connection otherwise. */
+static void a_connection_about_to_close_is_upgraded_like_any_other(void **state) {
+    struct app *a = *state;
+    int fd = app_send(
+        a, "GET /upgrade-later HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, close\r\n\r\n");
+    APP_UNTIL(a, a->requests == 1);
+    net_server_drain(a->server);
+    net_header(app_waiting(a), SLICE("X-Accept"), SLICE("it"));
+    net_upgrade(app_waiting(a), SLICE("tunnel"));
+    wire_expect(&a->loop, fd, &a->in, HEAD_OF_101);
+    expect_101(a);
+    close(fd);
+}
+
 static void one_byte_at_a_time(void **state) {
     struct app *a = *state;
     const char *text = UPGRADE("/upgrade") "hello";
@@ -252,6 +266,7 @@ int main(int argc, char **argv) {
         APP_TEST(bytes_go_both_ways_unframed),
         APP_TEST(bytes_right_behind_the_head_come_by_on_body),
         APP_TEST(it_may_come_later_than_the_request),
+        APP_TEST(a_connection_about_to_close_is_upgraded_like_any_other),
         APP_TEST(one_byte_at_a_time),
         APP_TEST(what_cannot_be_upgraded_is_400),
         APP_TEST(a_peer_that_finishes_or_breaks_off_is_gone),
