@@ -92,10 +92,6 @@ static void fail_memory(struct inputs *i) {
     fail(i, LLM_MEMORY, NULL, "the server is out of memory");
 }
 
-static void fail_full(struct inputs *i) {
-    fail(i, LLM_MEMORY, NULL, "the server holds as many files as it can; try again");
-}
-
 static void fail_large(struct inputs *i) {
     fail(i, LLM_FILE_TOO_LARGE, NULL, "the file is larger than %llu bytes",
          (unsigned long long)i->api->config->max_input_file_bytes);
@@ -113,15 +109,19 @@ static void fail_kind(struct inputs *i, enum media m) {
     fail(i, LLM_FILE, codes[m], "the media type of the file is not supported here");
 }
 
-static bool hold(void *user, size_t bytes) {
+const char *inputs_no_room(enum llm_fault f) {
+    return f == LLM_MEMORY ? "the server holds as many files as it can; try again"
+                           : "the files of the request are too large together";
+}
+
+static enum llm_fault hold(void *user, size_t bytes) {
     struct inputs *i = user;
     struct inputs_room *room = i->api->inputs;
-    if (bytes > INPUTS_MAX_BYTES - i->held_bytes ||
-        room->held_bytes + bytes > INPUTS_MAX_HELD_BYTES)
-        return false;
+    if (bytes > INPUTS_MAX_BYTES - i->held_bytes) return LLM_FILE_TOO_LARGE;
+    if (bytes > INPUTS_MAX_HELD_BYTES - room->held_bytes) return LLM_MEMORY;
     i->held_bytes += bytes;
     room->held_bytes += bytes;
-    return true;
+    return LLM_OK;
 }
 
 /* --- one item after the other */
@@ -146,7 +146,7 @@ static void have(struct inputs *i, char *text, size_t len) {
 static void fetched(void *user, char *text, size_t len, enum llm_fault fault, const char *why) {
     struct inputs *i = user;
     i->fetch = NULL;
-    if (fault == LLM_FILE_TOO_LARGE)
+    if (fault == LLM_FILE_TOO_LARGE && why == NULL)
         fail_large(i);
     else if (fault == LLM_FILE && why == NULL)
         fail_kind(i, i->items[i->at].media);
@@ -198,13 +198,16 @@ static void read_file(struct inputs *i, const struct item *x, const struct store
     int n = x->bare ? 0 : snprintf(prefix, sizeof prefix, "data:%.*s;base64,", SLICE_ARG(type));
     if (f->bytes > i->api->config->max_input_file_bytes) {
         fail_large(i);
-    } else if (!hold(i, (size_t)f->bytes / 3 * 4)) {
-        fail_full(i);
-    } else {
-        i->state = READING;
-        blob_read_base64(i->api->blobs, f->id, (size_t)f->bytes, slice_make(prefix, (size_t)n),
-                         read_done, i);
+        return;
     }
+    enum llm_fault room = hold(i, (size_t)(f->bytes + 2) / 3 * 4);
+    if (room != LLM_OK) {
+        fail(i, room, NULL, "%s", inputs_no_room(room));
+        return;
+    }
+    i->state = READING;
+    blob_read_base64(i->api->blobs, f->id, (size_t)f->bytes, slice_make(prefix, (size_t)n),
+                     read_done, i);
 }
 
 /* An address on this machine or in its network is nothing for an upstream elsewhere. */
@@ -214,8 +217,9 @@ static bool is_public(const char *public_url) {
     socklen_t len;
     char host[256];
     if (public_url == NULL || !target_split(slice_of(public_url), &u)) return false;
-    struct slice port, name = u.host;
-    if (name.len > 0 && name.ptr[0] != '[') name = slice_cut(name, ':', &port);
+    ptrdiff_t bracket = slice_find(u.host, ']');
+    struct slice port, name = bracket < 0 ? slice_cut(u.host, ':', &port)
+                                          : slice_make(u.host.ptr, (size_t)bracket + 1);
     snprintf(host, sizeof host, "%.*s", SLICE_ARG(name));
     if (slice_is(name, "localhost")) return false;
     return !net_sockaddr_parse(host, 0, &sa, &len) || !net_address_is_private(&sa.any);

@@ -6,8 +6,9 @@
  *   no private address, no redirects, 30 s, the answer's own media type. It travels as a data URI.
  * - A data URI was checked by validate.c (fal's inputs) or is the upstream's to judge (OpenAI's dialect); here its size counts.
  *
- * Held for one request until inputs_free: at most INPUTS_MAX_BYTES of text (in OpenAI's dialect twice while it is rewritten, and
- * the body three times); for all requests together INPUTS_MAX_HELD_BYTES, beyond which 503. One file of a request at a time is read or fetched. */
+ * Held for one request until inputs_free: at most INPUTS_MAX_BYTES of text, beyond which 413 (in OpenAI's dialect twice while
+ * it is rewritten, and the body three times); for all requests together INPUTS_MAX_HELD_BYTES, beyond which 503. One file of a
+ * request at a time is read or fetched. */
 #ifndef ANYLLM_API_INPUTS_H
 #define ANYLLM_API_INPUTS_H
 

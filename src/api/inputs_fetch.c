@@ -145,10 +145,13 @@ static void on_body(struct net_call *call, struct slice data, void *user) {
     struct fetch *f = user;
     if (f->fault != LLM_OK) return;
     f->bytes += data.len;
+    enum llm_fault room = f->o.hold(f->o.user, (data.len + 2) / 3 * 4);
     if (f->bytes > f->o.max_bytes)
         refuse(f, LLM_FILE_TOO_LARGE, NULL);
-    else if (!f->o.hold(f->o.user, data.len / 3 * 4) || !encode(f, data))
-        refuse(f, LLM_MEMORY, "the server holds as many files as it can");
+    else if (room != LLM_OK)
+        refuse(f, room, inputs_no_room(room));
+    else if (!encode(f, data))
+        refuse(f, LLM_MEMORY, "out of memory");
 }
 
 static void on_end(struct net_call *call, const struct net_call_end *end, void *user) {

@@ -13,6 +13,9 @@ struct inputs_room {
     struct log_rate rate;
 };
 
+/* Why no more may be held: LLM_FILE_TOO_LARGE or LLM_MEMORY. */
+const char *inputs_no_room(enum llm_fault f);
+
 /* --- media types */
 
 /* "image/png" of "image/png; charset=x", as a slice of the header; len 0: none, or one that does not fit into a data URI. */
@@ -30,8 +33,8 @@ struct fetch_options {
     bool bare;          /* base64 alone, without data:…;base64, */
     uint64_t max_bytes; /* decoded */
     const char *request_id;
-    /* May so many bytes more be held? They are the asker's to give back, after done too. */
-    bool (*hold)(void *user, size_t bytes);
+    /* LLM_OK: so many bytes more may be held; they are the asker's to give back, after done too. */
+    enum llm_fault (*hold)(void *user, size_t bytes);
     /* Once, never before fetch_start has returned. `text` is malloc's and the receiver's; NULL: `fault` and a static `why`,
      * which is NULL when the answer is of another kind or too large. */
     void (*done)(void *user, char *text, size_t len, enum llm_fault fault, const char *why);
