@@ -1,16 +1,11 @@
 /* docs/bad-input.md F13, and docs/files.md "Files as inputs": what the upstream receives of a file that is named by an address of
  * ours, by somebody else's address, or as a data URI; and what is refused. A small host of files stands on another port. */
 #include "calls.h"
+#include "file_host.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 static struct server server, strict, public; /* strict: no private address may be called; public: has a public_url */
 static struct mock mock;
@@ -22,119 +17,8 @@ static struct mock mock;
 #define AUDIO "/run/openrouter/router/audio"
 #define CHAT "/v1/chat/completions"
 #define CHAT_ID "/run/openrouter/router/openai/v1/chat/completions"
-#define MAX_FILE 100000
-
-/* --- the host of files */
-
-static int host_fd;
-static unsigned host_port;
-static atomic_uint host_asked;
-static atomic_int host_stuck = -1; /* a connection that gets no answer */
-
-static void say(int fd, const char *head, const char *body, size_t len) {
-    char text[512];
-    int n = snprintf(text, sizeof text, "HTTP/1.1 %s\r\nConnection: close\r\n\r\n", head);
-    if (send(fd, text, (size_t)n, MSG_NOSIGNAL) != n) return;
-    while (len > 0) {
-        ssize_t sent = send(fd, body, len, MSG_NOSIGNAL);
-        if (sent <= 0) return;
-        body += sent;
-        len -= (size_t)sent;
-    }
-}
-
-/* The beginnings are what files are known by. */
-#define SOUND "RIFF\4\0\0\0WAVE!"
-#define SOUND64 "UklGRgQAAABXQVZFIQ=="
-#define SOUND_BYTES 13
-#define WEBP "RIFF\4\0\0\0WEBP"
-#define WEBP64 "data:image/webp;base64,UklGRgQAAABXRUJQ"
-#define PNG "\x89PNG\r\n\x1a\n"
-#define PNG64 "data:image/png;base64,iVBORw0KGgo="
-
-static void serve(int fd, const char *path) {
-    static char zeros[MAX_FILE + 1];
-    if (strncmp(path, "/ok", 3) == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav; charset=binary\r\nContent-Length: 13", SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/most") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav", zeros, MAX_FILE);
-    else if (strcmp(path, "/more") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav", zeros, MAX_FILE + 1);
-    else if (strcmp(path, "/declared") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav\r\nContent-Length: 100001", "", 0);
-    else if (strcmp(path, "/html") == 0)
-        say(fd, "200 OK\r\nContent-Type: text/html\r\nContent-Length: 4", "<!-- ", 4);
-    else if (strcmp(path, "/picture") == 0)
-        say(fd, "200 OK\r\nContent-Type: image/png\r\nContent-Length: 4", "\x89PNG", 4);
-    else if (strcmp(path, "/typeless") == 0)
-        say(fd, "200 OK\r\nContent-Length: 13", SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/odd-type") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/w\"av\r\nContent-Length: 13", SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/gzip") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav\r\nContent-Encoding: gzip\r\nContent-Length: 13",
-            SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/cut") == 0)
-        say(fd, "200 OK\r\nContent-Type: audio/wav\r\nContent-Length: 40", SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/redirect") == 0)
-        say(fd, "302 Found\r\nLocation: /ok\r\nContent-Type: audio/wav\r\nContent-Length: 13", SOUND, SOUND_BYTES);
-    else if (strcmp(path, "/secret-in-the-body") == 0)
-        say(fd, "500 Oops\r\nContent-Type: audio/wav\r\nContent-Length: 6", "secret", 6);
-    else
-        say(fd, "404 Not Found\r\nContent-Length: 0", "", 0);
-}
-
-static void *host(void *arg) {
-    for (int fd; (fd = accept(host_fd, NULL, NULL)) >= 0;) {
-        char head[4096] = "", path[256] = "";
-        size_t n = 0;
-        for (ssize_t got; n + 1 < sizeof head && strstr(head, "\r\n\r\n") == NULL; n += (size_t)got) {
-            if ((got = recv(fd, head + n, sizeof head - n - 1, 0)) <= 0) break;
-            head[n + (size_t)got] = '\0';
-        }
-        if (n == 0) {
-            close(fd); /* the end of the suite */
-            break;
-        }
-        atomic_fetch_add(&host_asked, 1);
-        sscanf(head, "GET %255s", path);
-        if (strcmp(path, "/stuck") == 0) {
-            atomic_store(&host_stuck, fd);
-            continue;
-        }
-        serve(fd, path);
-        shutdown(fd, SHUT_WR);
-        while (recv(fd, head, sizeof head, 0) > 0) {}
-        close(fd);
-    }
-    return NULL;
-}
-
-static pthread_t host_thread;
-
-static void host_start(void) {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof sa;
-    host_fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(host_fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    assert_int_equal(listen(host_fd, 64), 0);
-    getsockname(host_fd, (struct sockaddr *)&sa, &len);
-    host_port = ntohs(sa.sin_port);
-    pthread_create(&host_thread, NULL, host, NULL);
-}
-
-static void host_stop(void) {
-    shutdown(host_fd, SHUT_RDWR);
-    pthread_join(host_thread, NULL);
-    close(host_fd);
-}
 
 /* --- asking */
-
-static const char *host_url(const char *path) {
-    static char url[128];
-    snprintf(url, sizeof url, "http://127.0.0.1:%u%s", host_port, path);
-    return url;
-}
 
 static struct answer ask_as(const struct server *s, const char *key, const char *path,
                             const char *body) {
@@ -427,12 +311,12 @@ static void F13_50_MB_is_413(void **state) {
 /* --- other people's addresses, for an upstream that takes sound as bytes only */
 
 static void address_is_passed_on_where_the_upstream_fetches(void **state) {
-    unsigned before = atomic_load(&host_asked);
+    unsigned before = host_asked();
     mock_reset(&mock);
     struct answer a = ask_with(&server, KEY_A, AUDIO, "test/a", "audio_url", host_url("/ok"));
     expect_status("passed on", &a, 200);
     assert_true(upstream_got(host_url("/ok")));
-    assert_int_equal(atomic_load(&host_asked), before);
+    assert_int_equal(host_asked(), before);
     answer_free(&a);
 }
 
@@ -474,33 +358,18 @@ static void fetch_that_fails_is_422_and_says_no_more(void **state) {
 
 /* T39's rows are test_webhook's; here, that the same rules stand before a fetch: nothing reaches the host. */
 static void private_addresses_are_not_fetched(void **state) {
+    const char *port = strrchr(host_url(""), ':') + 1;
     static const char *const names[] = {"127.0.0.1", "localhost", "0x7f000001", "[::1]",
                                         "[::ffff:127.0.0.1]", "127.1", "2130706433"};
-    unsigned before = atomic_load(&host_asked);
+    unsigned before = host_asked();
     char url[128];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(url, sizeof url, "http://%s:%u/ok", names[i], host_port);
+        snprintf(url, sizeof url, "http://%s:%s/ok", names[i], port);
         mock_reset(&mock);
         struct answer a = ask_with(&strict, KEY_A, AUDIO, "sound/a", "audio_url", url);
         expect_refused(names[i], &a, 422, "file_download_error", "\"audio_url\"");
     }
-    assert_int_equal(atomic_load(&host_asked), before);
-}
-
-static void wait_until_stuck(void) {
-    for (int i = 0; i < 500 && atomic_load(&host_stuck) < 0; i++) sleep_ms(10);
-    assert_true(atomic_load(&host_stuck) >= 0);
-}
-
-/* True when the server has closed its end. */
-static bool host_is_left(void) {
-    char byte;
-    int fd = atomic_exchange(&host_stuck, -1);
-    struct timeval wait = {.tv_sec = 10};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-    bool left = recv(fd, &byte, 1, 0) <= 0 && errno != EAGAIN;
-    close(fd);
-    return left;
+    assert_int_equal(host_asked(), before);
 }
 
 static void caller_who_leaves_ends_the_fetch(void **state) {
@@ -510,9 +379,8 @@ static void caller_who_leaves_ends_the_fetch(void **state) {
     text_printf(&t, "POST " AUDIO " HTTP/1.1\r\n" HOST JSON KEY_A "Content-Length: %zu\r\n\r\n%s",
                 strlen(body), body);
     peer_send(&p, t.p, t.len);
-    wait_until_stuck();
+    host_wait_stuck();
     peer_close(&p);
-    errno = 0;
     assert_true(host_is_left());
     text_free(&t);
     free(body);
@@ -526,8 +394,7 @@ static void start_timeout_covers_the_fetch(void **state) {
                                strlen(body));
         expect_status("start timeout", &a, 504);
         expect_header("start timeout", &a, "x-fal-request-timeout-type", "user");
-        errno = 0;
-        assert_true(host_is_left());
+            assert_true(host_is_left());
         answer_free(&a);
     }
     free(body);
@@ -538,14 +405,13 @@ static void cancelled_job_ends_the_fetch(void **state) {
     struct answer a = ask_as(&server, KEY_A, "/queue/openrouter/router/audio", body);
     char *id = submitted_id(&a);
     answer_free(&a);
-    wait_until_stuck();
+    host_wait_stuck();
     struct text t = {0};
     snprintf(path, sizeof path, "/queue/openrouter/router/requests/%s/cancel", id);
     text_printf(&t, "PUT %s HTTP/1.1\r\n" HOST KEY_A "Content-Length: 0\r\n\r\n", path);
     a = ask_text(server.port, t.p);
     expect_status("cancel", &a, 202);
     answer_free(&a);
-    errno = 0;
     assert_true(host_is_left());
     a = result_of(server.port, "/queue/openrouter/router", JSON KEY_A, id);
     expect_status("cancelled", &a, 499);
