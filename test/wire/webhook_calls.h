@@ -1,0 +1,45 @@
+/* What the suites of webhooks share: a server that may deliver to this machine, a receiver, and submits. Each fails the test
+ * when nothing comes. */
+#ifndef ANYLLM_TEST_WIRE_WEBHOOK_CALLS_H
+#define ANYLLM_TEST_WIRE_WEBHOOK_CALLS_H
+
+#include "../../examples/webhooks/verify.h"
+#include "calls.h"
+#include "receiver.h"
+
+#define QUEUE "/queue/fal-ai/any-llm"
+#define RETRIES 3U
+#define TIMEOUT_MS 700U /* of a try */
+#define PER_HOST 4U
+#define MAX_KEYS 8U
+
+struct hooks {
+    struct server server;
+    struct mock mock;
+    struct receiver receiver;
+    struct text config; /* of the server */
+    struct webhook_key keys[MAX_KEYS];
+    size_t nkeys;
+};
+extern struct hooks hooks;
+
+int hooks_start(void **state);
+int hooks_stop(void **state);
+
+/* A submit of the model test/MODEL with this webhook. */
+struct answer hook_try(unsigned port, const char *url, const char *headers, const char *model);
+char *hook_submit(const char *url, const char *headers, const char *model); /* its id; free it */
+const char *hook_url(const char *path); /* at the receiver; until the next call */
+char *hook_submit_to(const char *path);
+/* Until the request's log lines say so. */
+void hook_wait_log(const char *id, const char *says);
+void hook_read_keys(unsigned port);
+
+struct hook_headers {
+    char id[64], user[64], timestamp[32], signature[160];
+};
+struct webhook hook_signed(const struct delivered *d, struct hook_headers *h);
+/* It is verified, and of this request. */
+void hook_expect(const struct delivered *d, const char *id);
+
+#endif
