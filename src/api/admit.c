@@ -68,7 +68,7 @@ static size_t queued_calls(const struct call *c) {
     size_t most = c->who.limits->concurrent_calls;
     queue_get_stats(c->api->queue, &s);
     if (most == 0 || limits_calls(c->api->limits, c->who.account) + s.running < most) return 0;
-    return queue_owner_running(c->api->queue, c->who.owner);
+    return queue_owner_running(c->api->queue, identity_owner(&c->who));
 }
 
 static enum limit call_begin(struct call *c) {
@@ -126,8 +126,8 @@ static void refuse_missing(struct call *c) {
         call_error(c, 401, NULL, SLICE("Authentication is required to access this application."));
 }
 
-/* Guessing is slowed down; the right key opens from the same address at any time. False: answered, too many. */
-static bool may_guess(struct call *c) {
+/* The right key opens from the same address at any time. */
+bool admit_guess(struct call *c) {
     unsigned char address[LIMITS_ADDRESS_BYTES];
     limits_address(reach_peer(c->x), address);
     uint64_t wait = limits_wrong_key(c->api->limits, address, clock_mono_ms(c->api->clock));
@@ -136,7 +136,7 @@ static bool may_guess(struct call *c) {
 }
 
 static void refuse_wrong(struct call *c, struct slice why) {
-    if (!may_guess(c)) return;
+    if (!admit_guess(c)) return;
     net_header(c->x, SLICE("www-authenticate"), SLICE("Key"));
     call_error(c, 401, NULL, why);
 }
@@ -155,7 +155,7 @@ static bool token_ok(struct call *c, struct slice token) {
     const char *why = token_identity(c, token, &c->who);
     if (why == NULL) return true;
     c->who = (struct identity){0};
-    if ((c->route->flags & ROUTE_UPGRADE) != 0) return may_guess(c);
+    if ((c->route->flags & ROUTE_UPGRADE) != 0) return admit_guess(c);
     refuse_wrong(c, slice_of(why));
     return false;
 }
@@ -171,7 +171,8 @@ static bool key_ok(struct call *c) {
         call_error(c, 400, "bad_request", SLICE("repeated Authorization"));
         return false;
     case AUTH_MISSING:
-        if (c->proxied && (c->route->flags & ROUTE_ADMIN) == 0 && auth_guest(c->api->keys, &c->who)) return true;
+        if (c->proxied && (c->route->flags & ROUTE_ADMIN) == 0 && auth_guest(c->api->keys, &c->who))
+            return true;
         refuse_missing(c);
         return false;
     case AUTH_INVALID: break;

@@ -15,6 +15,9 @@ void admit_gone(struct call *c);
 enum limit admit_input(struct call *c, uint64_t *wait_ms);
 /* fal's type and the text of a refusal by this limit. */
 void admit_refusal(enum limit kind, const char **type, const char **detail);
+/* A key was brought that opens nothing, where a route is open and looks for itself: it counts as a guess of this address. False:
+ * one too many, answered 429. */
+bool admit_guess(struct call *c);
 /* OPTIONS, which carries no key: a browser asks before it may send one. */
 void admit_preflight(struct call *c);
 
