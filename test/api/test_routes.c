@@ -238,6 +238,8 @@ static void routes_take_openais_paths_on_every_host_but_the_platforms(void **sta
     check_at("fal.run", H1_POST, "/v1/chat/completions", chat);
     check_at("api.fal.ai", H1_POST, "/v1/chat/completions", none);
     check_at("api.fal.ai", H1_GET, "/v1/models", (struct found){.kind = SERVED_PLATFORM});
+    check_at("api.fal.ai", H1_GET, "/v1/models/pricing", (struct found){.kind = SERVED_PLATFORM});
+    check_at("api.fal.ai", H1_GET, "/v1/models/some-model", none);
     check(H1_GET, "/v1/chat/completions", (struct found){.status = 405, .allow = "POST"});
     check(H1_GET, "/v1/models", chat);
     check(H1_GET, "/v1/models/", chat);

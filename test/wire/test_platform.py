@@ -331,6 +331,17 @@ def test_a_key_sees_its_owners_calls_alone(server):
     assert theirs["items"] == []
 
 
+def test_the_platforms_own_host_needs_no_prefix(server):
+    host, port = server.base.removeprefix("http://").split(":")
+    for path in ("models", f"models/pricing?endpoint_id={ANY}", "models/usage", "keys", "meta"):
+        connection = http.client.HTTPConnection(host, int(port))
+        connection.request("GET", "/v1/" + path, headers={"Host": "api.fal.ai", "Authorization": f"Key {BOSS}"})
+        answer = connection.getresponse()
+        at_prefix = get(server, path)
+        told = json.loads(answer.read())
+        assert answer.status == 200 and set(told) == set(at_prefix), path
+
+
 # --- the document
 
 
