@@ -238,8 +238,7 @@ const struct route *routes_find(struct call *c, unsigned *status, const char **a
     bool wants_websocket = slice_eq_nocase(h1_get(net_head(c->x), SLICE("upgrade"), NULL),
                                            SLICE("websocket"));
     struct slice name = SLICE(""), path = c->at.path;
-    if (c->at.surface != SURFACE_PLATFORM)
-        path = cut_model_name(path, &name, net_arena(c->x));
+    if (c->at.surface != SURFACE_PLATFORM) path = cut_model_name(path, &name, net_arena(c->x));
     *status = split(path, seg, &n, net_arena(c->x));
     if (*status != 0) return NULL;
     for (size_t i = 0; i < NROUTES; i++) {
