@@ -2,6 +2,7 @@
  * travels, what is refused, and leaving at every stage. Through sockets: test/wire/bad_inputs.c. */
 #include "api/files.h"
 #include "api/inputs_inner.h"
+#include "net/address.h"
 #include "net/client.h"
 #include "store/blobs.h"
 
@@ -95,11 +96,14 @@ static struct {
     void *user;
     char path[64], host[64];
     unsigned cancelled, origins;
+    bool (*allow)(void *user, const struct sockaddr *address);
+    void *allow_user;
 } called;
 
 struct net_origin *net_origin_new(struct net_loop *l, const struct net_origin_options *o) {
     snprintf(called.host, sizeof called.host, "%s:%u", o->host, o->port);
-    assert_non_null(o->allow);
+    called.allow = o->allow;
+    called.allow_user = o->allow_user;
     called.origins++;
     return (struct net_origin *)&called;
 }
@@ -512,6 +516,33 @@ static void address_that_may_not_be_called_is_refused_at_once(void **state) {
     }
 }
 
+static bool may_connect(const char *address) {
+    union net_sockaddr sa = {0};
+    socklen_t len;
+    assert_true(net_sockaddr_parse(address, 80, &sa, &len));
+    return called.allow(called.allow_user, &sa.any);
+}
+
+/* A name may stand for any address: the connected one is looked at. */
+static void address_that_is_connected_is_looked_at(void **state) {
+    static const char *const allowed[] = {"10.1.0.0/16"};
+    struct world *w = *state;
+    w->config.webhook_allow = allowed;
+    w->config.nwebhook_allow = 1;
+    can_fetch = false;
+    with_images(w, theirs, 1);
+    begin(w);
+    assert_non_null(called.allow);
+    assert_true(may_connect("8.8.8.8"));
+    assert_true(may_connect("10.1.2.3"));
+    assert_false(may_connect("10.2.2.3"));
+    assert_false(may_connect("127.0.0.1"));
+    assert_false(may_connect("::1"));
+    assert_false(may_connect("::ffff:169.254.169.254"));
+    end(NET_FORBIDDEN);
+    expect_fault(w, LLM_FILE, "");
+}
+
 /* --- OpenAI's parts */
 
 static void parts_are_found_where_they_stand(void **state) {
@@ -571,13 +602,13 @@ static void members_are_rewritten_at_the_place_alone(void **state) {
 static void part_that_is_refused_is_named(void **state) {
     struct world *w = *state;
     w->r.members =
-        SLICE("\"messages\":[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\"},"
+        SLICE("\"messages\":[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\"},{},"
               "{\"type\":\"image_url\",\"image_url\":{\"url\":\"" OURS "f1\"}}]}]");
     w->r.has_addresses = true;
     begin(w);
     answer_find("text/html", 3, true, true);
     expect_fault(w, LLM_FILE, "unsupported_image_format");
-    assert_string_equal(w->param, "messages.1.content.1");
+    assert_string_equal(w->param, "messages.1.content.2");
 }
 
 int main(void) {
@@ -595,6 +626,7 @@ int main(void) {
         T(fetched_bytes_are_encoded_however_they_come),
         T(fetch_is_refused_as_it_should),
         T(address_that_may_not_be_called_is_refused_at_once),
+        T(address_that_is_connected_is_looked_at),
         T(parts_are_found_where_they_stand),
         T(members_are_rewritten_at_the_place_alone),
         T(part_that_is_refused_is_named),
