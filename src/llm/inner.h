@@ -94,7 +94,8 @@ struct llm_call {
     struct llm *m;
     enum call_state state;
     struct llm_request r;
-    char model[ROUTE_MAX_MODEL_BYTES]; /* of r: the caller may drop its input once output has begun */
+    char model
+        [ROUTE_MAX_MODEL_BYTES]; /* of r: the caller may drop its input once output has begun */
     const struct llm_sink *sink;
     void *user;
     struct route_step steps[ROUTE_MAX_STEPS];
@@ -175,6 +176,7 @@ void say_waiting_engine(struct llm_call *c);
 void say_generation(const struct llm_call *c, struct slice id);
 void say_first_token(struct llm_call *c);
 void say_done(struct llm_call *c, const struct llm_result *r);
+void say_odd_usage(const struct llm_call *c, const struct llm_usage *u);
 void say_fault(struct llm_call *c, enum llm_fault f, const char *detail);
 void say_names(struct llm_call *c, enum llm_fault f, const struct upstream_error *e);
 void say_message(struct llm_call *c, enum llm_fault f, const struct upstream_error *e,

@@ -238,6 +238,7 @@ static void succeed(struct llm_call *c, struct llm_result *r) {
         return;
     }
     relay_price(c, &r->usage);
+    if (!r->usage.known && !r->usage.has_cost && r->usage.raw.len > 0) say_odd_usage(c, &r->usage);
     if (c->r.stream) start(c);
     if (c->state != CALL_OVER) call_finish(c, r);
 }

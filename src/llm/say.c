@@ -84,6 +84,14 @@ void say_fault(struct llm_call *c, enum llm_fault f, const char *detail) {
                 log_quote(quoted, slice_of(detail != NULL ? detail : "")));
 }
 
+/* Figures that are none (U22): the ledger has null for them. */
+void say_odd_usage(const struct llm_call *c, const struct llm_usage *u) {
+    char quoted[LOG_QUOTE_BYTES];
+    if (!log_allow(&c->m->fault_rate, FAULT_LINES_PER_SECOND)) return;
+    log_request(LOG_WARN, c->r.request_id, "usage_unknown", "upstream=%.*s usage=%s",
+                SLICE_ARG(c->up->cfg->name), log_quote(quoted, u->raw));
+}
+
 /* The upstream's own words are repeated where they help the caller: about the input, or about a passing trouble. About
  * our credentials they may quote the key, so they never are. */
 static bool may_repeat(enum llm_fault f) {

@@ -126,6 +126,8 @@ def test_usage_that_is_none_is_null_and_never_0(server, fault):
     row = row_of(server, answer)
     is_charged(row, None, None, None)
     assert (row["prompt_tokens"], row["completion_tokens"]) == (0, 0)
+    alarm = f"event=usage_unknown rid={answer.headers['x-fal-request-id']}"
+    assert (alarm in server.text()) == (fault != "missing")
 
 
 def test_what_failed_is_charged_0(server):
