@@ -4,6 +4,7 @@
 
 #include "api/api.h"
 #include "api/endpoints.h"
+#include "api/webhook.h"
 #include "cli/serve.h"
 #include "store/desk.h"
 
@@ -234,6 +235,10 @@ static int open_api(struct server *s) {
                             .llm = s->llm};
     s->api = api_new(&o);
     if (s->api == NULL) return serve_refuse(EXIT_SYSTEM, "out of memory");
+    const char *range = webhook_allow_fault(s->config);
+    if (range != NULL)
+        return serve_refuse(EXIT_CONFIG,
+                            "webhook_allow wants addresses such as 10.1.2.0/24, not %s", range);
     for (size_t i = 0; i < s->config->naliases; i++) {
         const struct config_alias *alias = &s->config->aliases[i];
         const char *why = endpoint_alias_fault(alias);
@@ -424,7 +429,8 @@ int cmd_serve(int argc, char **argv) {
     struct config_error err;
     bool help;
     serve_prepare_process();
-    struct server s = {.lock_fd = -1, .data_fd = -1, .config = config_load(argc, argv, &help, &err)};
+    struct server s = {
+        .lock_fd = -1, .data_fd = -1, .config = config_load(argc, argv, &help, &err)};
     if (help) {
         config_print_help();
         return 0;

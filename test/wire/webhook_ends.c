@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,10 +136,41 @@ static void what_hangs_at_the_end_is_delivered_after_the_next_start(void **state
     free(id);
 }
 
+/* --- starts that must fail */
+
+static void a_range_that_is_none_ends_the_start(void **state) {
+    char err[MAX_ERR];
+    const struct server_options o = {.config = hooks.config.p,
+                                     .args = {"--webhook-allow", "example.com"}};
+    assert_int_equal(server_fails(&o, err), 78);
+    assert_non_null(
+        strstr(err, "webhook_allow wants addresses such as 10.1.2.0/24, not example.com"));
+}
+
+static void a_key_that_others_can_read_ends_the_start(void **state) {
+    char data[MAX_PATH], path[2 * MAX_PATH], err[MAX_ERR];
+    scratch_make(data);
+    snprintf(path, sizeof path, "%s/keys", data);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/keys/secret", data);
+    file_write(path, "01234567890123456789012345678901", 32);
+    assert_int_equal(chmod(path, 0640), 0);
+    const struct server_options o = {.config = hooks.config.p, .data = data};
+    assert_int_equal(server_fails(&o, err), 73);
+    assert_non_null(strstr(err, "/keys/secret: others than its owner may read or write it"));
+    assert_int_equal(chmod(path, 0600), 0);
+    struct server s;
+    start_on(&s, data);
+    server_stop(&s);
+    scratch_remove(data);
+}
+
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(W20_no_delivery_is_lost_to_kills),
         cmocka_unit_test(what_runs_at_the_end_is_let_end),
+        cmocka_unit_test(a_range_that_is_none_ends_the_start),
+        cmocka_unit_test(a_key_that_others_can_read_ends_the_start),
         cmocka_unit_test(what_hangs_at_the_end_is_delivered_after_the_next_start),
     };
     return suite_main(argc, argv, "webhook_ends", tests, sizeof tests / sizeof *tests, hooks_start,
