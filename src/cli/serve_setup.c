@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -40,12 +41,17 @@ static void raise_descriptor_limit(void) {
         log_line(LOG_WARN, "descriptor_limit", "errno=%d", errno);
 }
 
+/* Disk and names share libuv's threads, of which names get half: with its 4, two slow name servers of webhooks' hosts would
+ * hold up the names of upstreams. */
+#define POOL_THREADS "16"
+
 /* Keys will be in this memory: no core files, no reading by others of the same user. */
 void serve_prepare_process(void) {
     fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
     prctl(PR_SET_DUMPABLE, 0);
+    setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
     raise_descriptor_limit();
 }
 
