@@ -391,6 +391,21 @@ static void what_is_held_has_limits(void **state) {
     w->api.inputs->held_bytes = 0;
 }
 
+static void kinds_do_not_change_places(void **state) {
+    struct world *w = *state;
+    static const struct slice sound = {"data:audio/wav;base64,AAAA", 26};
+    with_images(w, ours, 1);
+    w->r.naudios = w->r.nvideos = 1;
+    w->r.audios = &sound;
+    w->r.videos = theirs;
+    begin(w);
+    answer_find("image/png", 9, true, true);
+    answer_read(BLOB_OK, "CCCC");
+    expect_image(w, "data:image/png;base64,CCCC");
+    assert_true(slice_eq(w->r.audios[0], sound));
+    assert_true(slice_eq(w->r.videos[0], theirs[0]));
+}
+
 /* --- leaving */
 
 static void leaves_at_every_stage(void **state) {
@@ -621,6 +636,7 @@ int main(void) {
         T(file_of_ours_is_refused_as_it_should),
         T(public_url_gives_a_signed_address),
         T(what_is_held_has_limits),
+        T(kinds_do_not_change_places),
         T(leaves_at_every_stage),
         T(may_be_freed_in_done),
         T(fetched_bytes_are_encoded_however_they_come),

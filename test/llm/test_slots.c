@@ -222,6 +222,27 @@ static void audio_goes_to_who_can_take_it(void **state) {
     end(&r);
 }
 
+static bool can_fetch(struct rig *r, bool sound) {
+    return llm_can_fetch(r->m, rig_request("direct").model, sound);
+}
+
+static void addresses_are_fetched_where_all_of_the_route_can(void **state) {
+    struct rig r;
+    const char *paths[] = {"/v1", "/v1"};
+    rig_open(&r, paths, 2);
+    assert_true(can_fetch(&r, false) && can_fetch(&r, true));
+    r.upstreams[1].kind = UPSTREAM_OPENROUTER;
+    assert_true(can_fetch(&r, false) && !can_fetch(&r, true));
+    r.upstreams[1].kind = UPSTREAM_LOCAL;
+    r.upstreams[1].alias = SLICE("small");
+    assert_false(can_fetch(&r, false) || can_fetch(&r, true));
+    r.route.nto = 1; /* the local one only as fallback_model */
+    r.config.fallback_model = SLICE("small");
+    assert_true(can_fetch(&r, false) && can_fetch(&r, true));
+    r.upstreams[1].kind = UPSTREAM_OPENAI;
+    rig_close(&r);
+}
+
 static void u12_is_asked_for_once_more(void **state) {
     struct rig r;
     rig_open_one(&r, "/flaky/1/html/v1");
@@ -392,6 +413,7 @@ int main(void) {
         cmocka_unit_test(no_fallback_tries_the_first_upstream_only),
         cmocka_unit_test(hint_leads_back_to_the_upstream_that_answered),
         cmocka_unit_test(audio_goes_to_who_can_take_it),
+        cmocka_unit_test(addresses_are_fetched_where_all_of_the_route_can),
         cmocka_unit_test(u12_is_asked_for_once_more),
         cmocka_unit_test(fallback_answers_what_the_upstream_does_not_know),
         cmocka_unit_test(failing_upstream_becomes_the_last_choice),
