@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEADERS "User-Agent: anyllm/" ANYLLM_VERSION "\r\nAccept-Encoding: identity\r\nAccept: */*\r\n"
+#define HEADERS \
+    "User-Agent: anyllm/" ANYLLM_VERSION "\r\nAccept-Encoding: identity\r\nAccept: */*\r\n"
 
 struct fetch {
     struct api *api;
@@ -101,8 +102,8 @@ static void note(struct fetch *f, const char *fault) {
 static bool add(struct fetch *f, const unsigned char *bytes, size_t n) {
     size_t text = (n + 2) / 3 * 4;
     if (!buf_reserve(&f->text, text + 1)) return false;
-    f->text.end +=
-        (size_t)EVP_EncodeBlock((unsigned char *)f->text.base + f->text.end, bytes, (int)n);
+    f->text.end += (size_t)EVP_EncodeBlock((unsigned char *)f->text.base + f->text.end, bytes,
+                                           (int)n);
     return true;
 }
 

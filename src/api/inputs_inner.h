@@ -42,7 +42,7 @@ struct fetch_options {
 };
 
 struct fetch *fetch_start(struct api *a, const struct fetch_options *o); /* NULL: out of memory */
-void fetch_cancel(struct fetch *f); /* before done */
+void fetch_cancel(struct fetch *f);                                      /* before done */
 
 /* --- OpenAI's parts */
 
@@ -51,7 +51,8 @@ void fetch_cancel(struct fetch *f); /* before done */
 struct part {
     size_t message, part; /* indices */
     const char *name;     /* "image_url" */
-    const char *member;   /* "url" of {"image_url":{"url":…}}; NULL: the value itself is the address */
+    const char
+        *member; /* "url" of {"image_url":{"url":…}}; NULL: the value itself is the address */
     enum media media;
     bool bare;
     struct slice url;

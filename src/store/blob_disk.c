@@ -22,8 +22,7 @@ static int open_beneath(int dir, const char *name, int flags, mode_t mode) {
                            .mode = mode,
                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
     int fd;
-    do
-        fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    do fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
     while (fd < 0 && errno == EINTR);
     /* An old kernel, or a container that does not know the call and says EPERM to it. */
     if (fd < 0 && (errno == ENOSYS || errno == EPERM))

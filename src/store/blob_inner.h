@@ -41,7 +41,7 @@ bool disk_id_ok(const char *id);
 /* 0 and the folders open, what was left in tmp removed; else an errno and what failed. */
 int disk_start(struct disk *d, const char *path, const char **what);
 void disk_end(struct disk *d);
-int disk_temp_open(struct disk *d, struct disk_temp *t); /* no-op when it is open */
+int disk_temp_open(struct disk *d, struct disk_temp *t);              /* no-op when it is open */
 int disk_temp_write(struct disk_temp *t, struct iovec *parts, int n); /* spoils parts */
 /* fsync, rename to id, fsync of the folder. Open it is no more, whatever the answer; on error nothing is left. */
 int disk_temp_commit(struct disk *d, struct disk_temp *t, const char *id, unsigned char *sha256);

@@ -224,9 +224,8 @@ static bool append(struct blob_put *p, struct piece **tail, struct slice *data) 
 }
 
 static struct piece *last_piece(struct blob_put *p) {
-    return p->first == NULL
-               ? NULL
-               : (struct piece *)((char *)p->last - offsetof(struct piece, next));
+    return p->first == NULL ? NULL
+                            : (struct piece *)((char *)p->last - offsetof(struct piece, next));
 }
 
 bool blob_put_write(struct blob_put *p, struct slice data) {

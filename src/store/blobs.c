@@ -117,6 +117,7 @@ uint64_t blobs_free_bytes(struct blobs *b) {
     uint64_t now_ms = net_now_ms(b->loop);
     if (b->free_asked_ms != 0 && now_ms - b->free_asked_ms < 1000) return b->free_bytes;
     b->free_asked_ms = now_ms > 0 ? now_ms : 1;
-    b->free_bytes = fstatvfs(b->disk.root, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : UINT64_MAX;
+    b->free_bytes = fstatvfs(b->disk.root, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize
+                                                    : UINT64_MAX;
     return b->free_bytes;
 }

@@ -31,7 +31,8 @@ struct blob_info {
  * While more than BLOB_PUT_HIGH_BYTES of one put wait for the disk, blob_put_write says pause; `drained` follows. */
 #define BLOB_PUT_HIGH_BYTES (256U << 10)
 struct blob_put_hooks {
-    void (*drained)(void *user); /* once per pause; the put may be written, finished or dropped in it */
+    void (*drained)(
+        void *user); /* once per pause; the put may be written, finished or dropped in it */
     /* The first failure, at once; what is written after it goes nowhere. blob_put_drop is then due, or a finish that fails. */
     void (*failed)(void *user, enum blob_status s);
 };

@@ -133,7 +133,8 @@ struct net_tls *net_tls_new(const char *ca_file) {
     return (struct net_tls *)&called;
 }
 
-void net_tls_free(struct net_tls *t) {}
+void net_tls_free(struct net_tls *t) {
+}
 
 static void head(unsigned status, const char *type, const char *length) {
     static struct h1_head h;
@@ -339,9 +340,9 @@ static void public_url_gives_a_signed_address(void **state) {
     static const struct {
         const char *url;
         bool is_public;
-    } cases[] = {{"https://files.example", true},  {"http://localhost:8787", false},
-                 {"http://127.0.0.1:80", false},   {"http://10.1.2.3", false},
-                 {"https://[::1]:8443", false},    {"https://files.example:8443/x", true}};
+    } cases[] = {{"https://files.example", true}, {"http://localhost:8787", false},
+                 {"http://127.0.0.1:80", false},  {"http://10.1.2.3", false},
+                 {"https://[::1]:8443", false},   {"https://files.example:8443/x", true}};
     struct world *w = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         w->config.public_url = (char *)(uintptr_t)cases[i].url;
@@ -449,9 +450,9 @@ static void may_be_freed_in_done(void **state) {
 
 static void fetched_bytes_are_encoded_however_they_come(void **state) {
     static const char bytes[] = "0123456789";
-    static const char *const want[] = {"",         "MA==",         "MDE=",         "MDEy",
-                                       "MDEyMw==", "MDEyMzQ=",     "MDEyMzQ1",     "MDEyMzQ1Ng==",
-                                       "MDEyMzQ1Njc=", "MDEyMzQ1Njc4", "MDEyMzQ1Njc4OQ=="};
+    static const char *const want[] = {
+        "",         "MA==",         "MDE=",         "MDEy",         "MDEyMw==",        "MDEyMzQ=",
+        "MDEyMzQ1", "MDEyMzQ1Ng==", "MDEyMzQ1Njc=", "MDEyMzQ1Njc4", "MDEyMzQ1Njc4OQ=="};
     struct world *w = *state;
     can_fetch = false;
     for (size_t len = 0; len <= 10; len++) {
@@ -568,10 +569,13 @@ static void parts_are_found_where_they_stand(void **state) {
     } cases[] = {
         {"[{\"content\":\"http://a.example\"}]", false, 0},
         {"[{\"content\":[{\"type\":\"text\",\"text\":\"http://a.example\"}]}]", false, 0},
-        {"[{\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://a\"}}]}]", true, 0},
+        {"[{\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://a\"}}]}]", true,
+         0},
         {"[{\"content\":[{\"type\":\"image_url\",\"image_url\":\"https://a\"}]}]", true, 0},
-        {"[{\"content\":[{\"type\":\"video_url\",\"video_url\":{\"url\":\"data:1234\"}}]}]", false, 9},
-        {"[{\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\"}}]}]", false, 4},
+        {"[{\"content\":[{\"type\":\"video_url\",\"video_url\":{\"url\":\"data:1234\"}}]}]", false,
+         9},
+        {"[{\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"AAAA\"}}]}]", false,
+         4},
         {"[{\"content\":[{\"type\":\"file\",\"file\":{\"file_data\":\"http://a\"}}]}]", true, 0},
         {"[{\"content\":[{\"type\":\"file\",\"file\":{\"file_id\":\"http://a\"}}]}]", false, 0},
         {"[{\"content\":[{\"type\":\"image_url\"}]}]", false, 0},
@@ -595,7 +599,8 @@ static void members_are_rewritten_at_the_place_alone(void **state) {
     struct world *w = *state;
     w->r.members = SLICE(
         "\"seed\":1.50,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":\"" OURS
-        "f1\"},{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"" OURS "f1\",\"format\":\"wav\"}}]}],\"top_p\":1e-1");
+        "f1\"},{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"" OURS
+        "f1\",\"format\":\"wav\"}}]}],\"top_p\":1e-1");
     w->r.has_addresses = true;
     begin(w);
     answer_find("image/png", 3, true, true);
@@ -616,9 +621,9 @@ static void members_are_rewritten_at_the_place_alone(void **state) {
 
 static void part_that_is_refused_is_named(void **state) {
     struct world *w = *state;
-    w->r.members =
-        SLICE("\"messages\":[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\"},{},"
-              "{\"type\":\"image_url\",\"image_url\":{\"url\":\"" OURS "f1\"}}]}]");
+    w->r.members = SLICE(
+        "\"messages\":[{\"role\":\"system\",\"content\":\"x\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\"},{},"
+        "{\"type\":\"image_url\",\"image_url\":{\"url\":\"" OURS "f1\"}}]}]");
     w->r.has_addresses = true;
     begin(w);
     answer_find("text/html", 3, true, true);

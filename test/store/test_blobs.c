@@ -139,8 +139,10 @@ static void feed(struct putting *p) {
         p->left -= n;
     }
     p->in_call = false;
-    if (!more) p->pauses++;
-    else finish(p);
+    if (!more)
+        p->pauses++;
+    else
+        finish(p);
 }
 
 static void on_drained(void *user) {
@@ -280,11 +282,16 @@ static void check_content(struct fixture *f, const char *id, size_t size,
 
 static void keeps_what_was_put_with_its_hash(void **state) {
     struct fixture *f = *state;
-    static const size_t sizes[] = {0,          1,
-                                   4096,       65471,
-                                   65472,      65473,
-                                   BLOB_PUT_HIGH_BYTES - 1, BLOB_PUT_HIGH_BYTES,
-                                   BLOB_PUT_HIGH_BYTES + 1, 10U << 20};
+    static const size_t sizes[] = {0,
+                                   1,
+                                   4096,
+                                   65471,
+                                   65472,
+                                   65473,
+                                   BLOB_PUT_HIGH_BYTES - 1,
+                                   BLOB_PUT_HIGH_BYTES,
+                                   BLOB_PUT_HIGH_BYTES + 1,
+                                   10U << 20};
     static const size_t pieces[] = {1U << 20, 65536, 1000};
     char id[32];
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -345,7 +352,7 @@ static void lies_in_folders_of_its_first_letters_closed_to_others(void **state) 
     static const struct {
         const char *path;
         mode_t mode;
-    } rows[] = {{"", S_IFDIR | 0700},     {"tmp", S_IFDIR | 0700},  {"xy", S_IFDIR | 0700},
+    } rows[] = {{"", S_IFDIR | 0700},       {"tmp", S_IFDIR | 0700}, {"xy", S_IFDIR | 0700},
                 {"xy/xyz", S_IFREG | 0600}, {"x/x", S_IFREG | 0600}, {"x~/x~", S_IFREG | 0600}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(lstat(path_of(f, rows[i].path), &st), 0);
@@ -365,9 +372,19 @@ static void closes_an_open_folder_to_others(void **state) {
 
 static void refuses_ids_that_are_paths(void **state) {
     struct fixture *f = *state;
-    static const char *const ids[] = {"", ".", "..", "../x", "a/b", "a.b", "/etc/passwd", "a b", "a\n", "\xc3\xa9",
-                                      "0123456789012345678901234567890123456789012345678901234567890123456789"
-                                      "0123456789012345678901234567890123456789012345678901234567890123456789"};
+    static const char *const ids[] = {
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        "a.b",
+        "/etc/passwd",
+        "a b",
+        "a\n",
+        "\xc3\xa9",
+        "0123456789012345678901234567890123456789012345678901234567890123456789"
+        "0123456789012345678901234567890123456789012345678901234567890123456789"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         struct putting p = {0};
         const char *parts[] = {ids[i]};

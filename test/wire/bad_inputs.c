@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct server server, strict, public; /* strict: no private address may be called; public: has a public_url */
+static struct server server, strict,
+    public; /* strict: no private address may be called; public: has a public_url */
 static struct mock mock;
 
 #define JSON "Content-Type: application/json\r\n"
@@ -134,19 +135,21 @@ static void several_files_travel_in_their_order(void **state) {
     struct text body = {0};
     store(&server, KEY_A, "image/png", PNG, 8, first);
     store(&server, KEY_A, "image/webp", WEBP, 12, second);
-    text_printf(&body,
-                "{\"prompt\":\"x\",\"model\":\"test/a\",\"image_url\":\"%s\",\"image_urls\":[\"https://a.example/"
-                "x.png\",\"%s\",\"data:image/gif;base64,R0lG\"]}",
-                second, first);
+    text_printf(
+        &body,
+        "{\"prompt\":\"x\",\"model\":\"test/a\",\"image_url\":\"%s\",\"image_urls\":[\"https://a.example/"
+        "x.png\",\"%s\",\"data:image/gif;base64,R0lG\"]}",
+        second, first);
     mock_reset(&mock);
     struct answer a = ask_as(&server, KEY_A, "/run/fal-ai/any-llm/vision", body.p);
     if (a.status == 422) { /* one of both fields only */
         answer_free(&a);
         text_free(&body);
-        text_printf(&body,
-                    "{\"prompt\":\"x\",\"model\":\"test/a\",\"image_urls\":[\"%s\",\"https://a.example/x.png\",\"%s\","
-                    "\"data:image/gif;base64,R0lG\"]}",
-                    second, first);
+        text_printf(
+            &body,
+            "{\"prompt\":\"x\",\"model\":\"test/a\",\"image_urls\":[\"%s\",\"https://a.example/x.png\",\"%s\","
+            "\"data:image/gif;base64,R0lG\"]}",
+            second, first);
         a = ask_as(&server, KEY_A, "/run/fal-ai/any-llm/vision", body.p);
     }
     expect_status("several", &a, 200);
@@ -199,12 +202,14 @@ static void file_that_is_not_there_is_422_on_its_field(void **state) {
     a = ask_as(&server, KEY_A, VISION "/stream", body);
     expect_refused("unknown, streamed", &a, 422, "file_download_error", "\"image_urls\",0");
     free(body);
-    a = ask_as(&server, KEY_A, CHAT,
-               "{\"model\":\"test/a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
-               "\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://127.0.0.1:1/cdn/files/b/"
-               "00000000000000000000000000000000.png\"}}]}]}");
+    a = ask_as(
+        &server, KEY_A, CHAT,
+        "{\"model\":\"test/a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+        "\"x\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"http://127.0.0.1:1/cdn/files/b/"
+        "00000000000000000000000000000000.png\"}}]}]}");
     expect_status("unknown, OpenAI's dialect", &a, 400);
-    expect_says("unknown", &a, "\"param\":\"messages.0.content.1\",\"code\":\"file_download_error\"");
+    expect_says("unknown", &a,
+                "\"param\":\"messages.0.content.1\",\"code\":\"file_download_error\"");
     answer_free(&a);
     assert_int_equal(mock_count(&mock, "calls"), 0);
 }
@@ -275,10 +280,11 @@ static void F13_data_uris(void **state) {
     a = ask_with(&server, KEY_A, VISION, "test/a", "image_urls", uri);
     expect_refused("too large", &a, 413, "file_too_large", "\"image_urls\",0");
     struct text chat = {0};
-    text_printf(&chat,
-                "{\"model\":\"test/a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
-                "\"image_url\":{\"url\":\"%s\"}}]}]}",
-                uri);
+    text_printf(
+        &chat,
+        "{\"model\":\"test/a\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+        "\"image_url\":{\"url\":\"%s\"}}]}]}",
+        uri);
     a = ask_as(&server, KEY_A, CHAT, chat.p);
     expect_status("too large, OpenAI's dialect", &a, 413);
     expect_says("too large", &a, "\"param\":\"messages.0.content.0\",\"code\":\"file_too_large\"");
@@ -324,7 +330,8 @@ static void address_is_fetched_where_the_upstream_cannot(void **state) {
     static const char *const paths[] = {"/ok", "/ok?x=1"};
     for (size_t i = 0; i < 2; i++) {
         mock_reset(&mock);
-        struct answer a = ask_with(&server, KEY_A, AUDIO, "sound/a", "audio_url", host_url(paths[i]));
+        struct answer a = ask_with(&server, KEY_A, AUDIO, "sound/a", "audio_url",
+                                   host_url(paths[i]));
         expect_status(paths[i], &a, 200);
         assert_true(upstream_got("\"input_audio\":{\"data\":\"" SOUND64 "\",\"format\":\"wav\"}"));
         answer_free(&a);
@@ -339,19 +346,22 @@ static void fetch_that_fails_is_422_and_says_no_more(void **state) {
         const char *path, *type;
         unsigned status;
     } cases[] = {
-        {"/more", "file_too_large", 413},        {"/declared", "file_too_large", 413},
-        {"/html", "unsupported_audio_format", 422}, {"/picture", "unsupported_audio_format", 422},
+        {"/more", "file_too_large", 413},
+        {"/declared", "file_too_large", 413},
+        {"/html", "unsupported_audio_format", 422},
+        {"/picture", "unsupported_audio_format", 422},
         {"/typeless", "unsupported_audio_format", 422},
         {"/odd-type", "unsupported_audio_format", 422},
-        {"/gzip", "file_download_error", 422},   {"/cut", "file_download_error", 422},
+        {"/gzip", "file_download_error", 422},
+        {"/cut", "file_download_error", 422},
         {"/redirect", "file_download_error", 422},
         {"/secret-in-the-body", "file_download_error", 422},
         {"/missing", "file_download_error", 422},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mock_reset(&mock);
-        struct answer a =
-            ask_with(&server, KEY_A, AUDIO, "sound/a", "audio_url", host_url(cases[i].path));
+        struct answer a = ask_with(&server, KEY_A, AUDIO, "sound/a", "audio_url",
+                                   host_url(cases[i].path));
         expect_refused(cases[i].path, &a, cases[i].status, cases[i].type, "\"audio_url\"");
     }
 }
@@ -359,8 +369,8 @@ static void fetch_that_fails_is_422_and_says_no_more(void **state) {
 /* T39's rows are test_webhook's; here, that the same rules stand before a fetch: nothing reaches the host. */
 static void private_addresses_are_not_fetched(void **state) {
     const char *port = strrchr(host_url(""), ':') + 1;
-    static const char *const names[] = {"127.0.0.1", "localhost", "0x7f000001", "[::1]",
-                                        "[::ffff:127.0.0.1]", "127.1", "2130706433"};
+    static const char *const names[] = {"127.0.0.1",          "localhost", "0x7f000001", "[::1]",
+                                        "[::ffff:127.0.0.1]", "127.1",     "2130706433"};
     unsigned before = host_asked();
     char url[128];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -390,11 +400,11 @@ static void start_timeout_covers_the_fetch(void **state) {
     char *body = input("sound/a", "audio_url", host_url("/stuck"));
     static const char *const ways[] = {AUDIO, AUDIO "/stream"};
     for (size_t i = 0; i < 2; i++) {
-        struct answer a = post(server.port, ways[i], JSON KEY_A "X-Fal-Request-Timeout: 1\r\n", body,
-                               strlen(body));
+        struct answer a = post(server.port, ways[i], JSON KEY_A "X-Fal-Request-Timeout: 1\r\n",
+                               body, strlen(body));
         expect_status("start timeout", &a, 504);
         expect_header("start timeout", &a, "x-fal-request-timeout-type", "user");
-            assert_true(host_is_left());
+        assert_true(host_is_left());
         answer_free(&a);
     }
     free(body);
@@ -425,16 +435,17 @@ static void cancelled_job_ends_the_fetch(void **state) {
 
 static void start_one(struct server *s, const char *more) {
     struct text config = {0};
-    text_printf(&config,
-                "max_input_file_bytes: %d\n%s"
-                "keys:\n  - { id: a, secret: \"%s\", owner: alice }\n"
-                "  - { id: b, secret: \"%s\", owner: bob }\n"
-                "upstreams:\n"
-                "  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, keeps_nothing: true }\n"
-                "  sound: { kind: openrouter, base_url: \"http://127.0.0.1:%u/openrouter/v1\", key: %s }\n"
-                "routes:\n  - { model: \"test/*\", to: [up] }\n  - { model: \"sound/*\", to: [sound] }\n",
-                MAX_FILE, more, CANARY_CLIENT, CANARY_OTHER, mock.port, CANARY_UPSTREAM, mock.port,
-                CANARY_UPSTREAM);
+    text_printf(
+        &config,
+        "max_input_file_bytes: %d\n%s"
+        "keys:\n  - { id: a, secret: \"%s\", owner: alice }\n"
+        "  - { id: b, secret: \"%s\", owner: bob }\n"
+        "upstreams:\n"
+        "  up: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s, keeps_nothing: true }\n"
+        "  sound: { kind: openrouter, base_url: \"http://127.0.0.1:%u/openrouter/v1\", key: %s }\n"
+        "routes:\n  - { model: \"test/*\", to: [up] }\n  - { model: \"sound/*\", to: [sound] }\n",
+        MAX_FILE, more, CANARY_CLIENT, CANARY_OTHER, mock.port, CANARY_UPSTREAM, mock.port,
+        CANARY_UPSTREAM);
     server_start_with(s, config.p);
     text_free(&config);
 }

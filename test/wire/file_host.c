@@ -64,7 +64,8 @@ static void *host(void *arg) {
     for (int fd; (fd = accept(listener, NULL, NULL)) >= 0;) {
         char head[4096] = "", path[256] = "";
         size_t n = 0;
-        for (ssize_t got; n + 1 < sizeof head && strstr(head, "\r\n\r\n") == NULL; n += (size_t)got) {
+        for (ssize_t got; n + 1 < sizeof head && strstr(head, "\r\n\r\n") == NULL;
+             n += (size_t)got) {
             if ((got = recv(fd, head + n, sizeof head - n - 1, 0)) <= 0) break;
             head[n + (size_t)got] = '\0';
         }
@@ -80,7 +81,8 @@ static void *host(void *arg) {
         }
         serve(fd, path);
         shutdown(fd, SHUT_WR);
-        while (recv(fd, head, sizeof head, 0) > 0) {}
+        while (recv(fd, head, sizeof head, 0) > 0) {
+        }
         close(fd);
     }
     return NULL;
