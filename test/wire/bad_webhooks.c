@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define HANGING 12U
+#define RECEIVERS 300U
 
 /* So many tries and no more, once the request's log says that it is over. */
 static void expect_tries(const char *path, const char *says, unsigned tries) {
@@ -386,6 +387,20 @@ static void what_is_not_to_be_stored_is_delivered_whole(void **state) {
     free(id);
 }
 
+/* More than are kept: nobody listens at port 9 of these. */
+static void receivers_without_number_come_and_go(void **state) {
+    static const char dead[] = "anyllm_webhooks_dead_total";
+    unsigned long before = metric(hooks.server.port, dead);
+    char url[64];
+    for (unsigned i = 0; i < RECEIVERS; i++) {
+        snprintf(url, sizeof url, "http://127.1.%u.%u:9/x", i / 250, i % 250 + 1);
+        free(hook_submit(url, "", "ok"));
+    }
+    for (uint64_t end = now_ms() + 3 * PATIENCE_MS;
+         metric(hooks.server.port, dead) < before + RECEIVERS; sleep_ms(50))
+        assert_true(now_ms() < end);
+}
+
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(W1_other_schemes_are_422),
@@ -408,6 +423,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(W18_deliveries_that_lead_to_deliveries_end),
         cmocka_unit_test(W19_what_a_caller_says_of_signatures_is_ignored),
         cmocka_unit_test(what_is_not_to_be_stored_is_delivered_whole),
+        cmocka_unit_test(receivers_without_number_come_and_go),
         cmocka_unit_test(W17_a_dead_host_holds_nobody_else_up),
     };
     return suite_main(argc, argv, "bad_webhooks", tests, sizeof tests / sizeof *tests, hooks_start,
