@@ -98,12 +98,14 @@ void error_json(struct buf *b, const struct llm_error *err) {
         flat_json(b, err->message, info->error_type);
         return;
     }
-    const char *type = is_of_a_file(err->fault) && err->code.len > 0 ? err->code.ptr : info->error_type;
+    const char *type = is_of_a_file(err->fault) && err->code.len > 0 ? err->code.ptr
+                                                                     : info->error_type;
     buf_puts(b, "{\"detail\":[{\"loc\":");
     add_loc(b, err);
     buf_puts(b, ",\"msg\":");
     json_add_string(b, err->message, true);
-    buf_printf(b, ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":", type,
+    buf_printf(b,
+               ",\"type\":\"%s\",\"url\":\"https://docs.fal.ai/errors/#%s\"}],\"message\":", type,
                type);
     json_add_string(b, err->message, true);
     buf_addc(b, '}');
