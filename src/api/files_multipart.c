@@ -148,7 +148,7 @@ void multipart_initiate(struct call *c, struct file_facts *facts, uint64_t size)
     buf_puts(b, "{\"upload_url\":\"");
     files_base(b, c);
     buf_printf(b, "/upload/%s", m->id);
-    files_sign_parts(b, c->api, m->id, m->expires_ms / 1000);
+    files_sign_parts(b, c->api, m->id, files_key(c), m->expires_ms / 1000);
     buf_puts(b, "\",\"file_url\":\"");
     files_address(b, c, m->id, m->facts->label, m->facts->type);
     buf_puts(b, "\"}");

@@ -138,7 +138,7 @@ static void sign_found(void *user, uint64_t arg, const struct store_reply *r) {
     if (c->proxied) reach_of(&at, c->api->config, c->x);
     struct buf *b = call_scratch(c);
     buf_puts(b, "{\"signed_url\":\"");
-    files_sign_url(c->api, &at, slice_of(f->id), *(const uint64_t *)c->own, b);
+    files_sign_get(c->api, &at, slice_of(f->id), files_key(c), *(const uint64_t *)c->own, b);
     buf_puts(b, "\"}");
     call_scratch_json(c, 200);
 }

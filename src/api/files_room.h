@@ -65,16 +65,27 @@ void files_not_found(struct call *c);
 /* {"access_url","file_url","file_size","sha256"} with the ETag */
 void files_answer_stored(struct call *c, const struct store_file *f);
 
-/* --- files_urls.c: addresses and what they permit */
-/* "http://localhost:8787/cdn": where this caller reaches us himself, past any proxy of ours. */
+/* --- files_urls.c: addresses */
+/* "http://localhost:8787/cdn" */
+void files_add_base(struct buf *b, const struct config *cfg, const struct reach *at);
+/* The same where this caller reaches us himself, past any proxy of ours. */
 void files_base(struct buf *b, struct call *c);
 /* base/files/b/{id}.{extension} */
 void files_address(struct buf *b, struct call *c, const char *id, const char *label,
                    const char *type);
-/* Appends "?exp=…&sig=…" (size and type between them when it is for one PUT). */
-void files_sign_put(struct buf *b, const struct api *a, const char *id, const char *type,
-                    uint64_t size, int64_t exp_s);
-void files_sign_parts(struct buf *b, const struct api *a, const char *id, int64_t exp_s);
+
+/* --- files_signed.c: what addresses and tokens permit. `key` is the id of the key that asked for it: revoked, it ends the permit;
+ * empty: the server's own */
+static inline struct slice files_key(const struct call *c) {
+    return c->who.owner.len > 0 ? c->who.key_id : SLICE(""); /* the operator's socket has no key */
+}
+/* Appends "?exp=…&sig=…" (and between them key, type and size). */
+void files_sign_put(struct buf *b, const struct api *a, const char *id, struct slice key,
+                    const char *type, uint64_t size, int64_t exp_s);
+void files_sign_parts(struct buf *b, const struct api *a, const char *id, struct slice key,
+                      int64_t exp_s);
+bool files_sign_get(struct api *a, const struct reach *at, struct slice id, struct slice key,
+                    uint64_t for_s, struct buf *out);
 /* Of the request's query: NULL, or what is wrong with it. A PUT's type and size as they were declared. */
 const char *files_check_put(struct call *c, struct slice id, struct slice *type, uint64_t *size);
 const char *files_check_parts(struct call *c, struct slice id);

@@ -34,7 +34,7 @@ static void answer_begun(struct call *c, const struct begun *g) {
     buf_puts(b, "{\"upload_url\":\"");
     files_base(b, c);
     buf_printf(b, "/upload/%s", g->id);
-    files_sign_put(b, c->api, g->id, g->facts->type, g->size, g->exp_ms / 1000);
+    files_sign_put(b, c->api, g->id, files_key(c), g->facts->type, g->size, g->exp_ms / 1000);
     buf_puts(b, "\",\"file_url\":\"");
     files_address(b, c, g->id, g->facts->label, g->facts->type);
     buf_puts(b, "\"}");

@@ -62,6 +62,63 @@ static void closed_files_open_to_owners_rules_and_signatures(void **state) {
     expect("over", get(server.port, path), 403, NULL);
 }
 
+/* --- keys that were revoked */
+
+/* A key made by the server; its id in `id`, "Authorization: Key …" in `header`. */
+static void make_key(char id[64], char header[256]) {
+    char credential[160];
+    struct answer a = send_request(server.port, "POST", "/platform/v1/keys", ANN JSON,
+                                   "{\"alias\":\"short\"}", 17);
+    assert_int_equal(a.status, 201);
+    a.status = 200;
+    answer_text(&a, "key_id", id, 64);
+    answer_text(&a, "key", credential, sizeof credential);
+    answer_free(&a);
+    snprintf(header, 256, "Authorization: Key %s\r\n", credential);
+}
+
+static void what_a_key_permitted_ends_with_the_key(void **state) {
+    char id[64], key[256], headers[512], token[320], path[512], sign[600], signed_path[512];
+    make_key(id, key);
+    snprintf(headers, sizeof headers, "%s" JSON, key);
+    struct answer a = send_request(server.port, "POST", "/rest/storage/auth/token", headers, "{}",
+                                   2);
+    answer_text(&a, "token", token, sizeof token);
+    answer_free(&a);
+    struct begun b = begin_upload(server.port, key, "text/plain", -1);
+    snprintf(headers, sizeof headers, "%s" TEXT CLOSED("hide"), key);
+    post_file(server.port, headers, "secret", 6, path);
+    snprintf(sign, sizeof sign, "/platform/v1/storage/files/sign?url=http://127.0.0.1%s", path);
+    snprintf(headers, sizeof headers, "%s" JSON, key);
+    a = send_request(server.port, "POST", sign, headers, "{}", 2);
+    answer_path(&a, "signed_url", signed_path);
+    answer_free(&a);
+    expect_file(server.port, signed_path, "", "secret", 6);
+    snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", token);
+    expect("token", send_request(server.port, "POST", UPLOAD, headers, "x", 1), 200, NULL);
+
+    snprintf(sign, sizeof sign, "/platform/v1/keys/%s", id);
+    expect("revoke", send_request(server.port, "DELETE", sign, ANN, "", 0), 204, NULL);
+    expect("token", send_request(server.port, "POST", UPLOAD, headers, "x", 1), 401, NULL);
+    expect("PUT", send_request(server.port, "PUT", b.upload, TEXT, "x", 1), 403, "no longer valid");
+    expect("GET", get(server.port, signed_path), 403, NULL);
+    expect_file(server.port, path, ANN, "secret", 6); /* the owner's other keys still read it */
+}
+
+static void keys_guessed_at_a_closed_file_are_counted(void **state) {
+    struct server s;
+    char path[512];
+    files_start(&s, "max_wrong_keys_per_minute: 3\n");
+    post_file(s.port, ANN TEXT CLOSED("hide"), "secret", 6, path);
+    for (unsigned i = 0; i < 3; i++)
+        expect("a guess", send_request(s.port, "GET", path, "Authorization: Key ann:x\r\n", "", 0),
+               404, NULL);
+    expect("one too many", send_request(s.port, "GET", path, "Authorization: Key ann:x\r\n", "", 0),
+           429, NULL);
+    expect_file(s.port, path, ANN, "secret", 6);
+    server_stop(&s);
+}
+
 /* --- reading */
 
 static void H44_many_ranges_are_answered_with_the_whole(void **state) {
@@ -169,6 +226,8 @@ static int stop(void **state) {
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(closed_files_open_to_owners_rules_and_signatures),
+        cmocka_unit_test(what_a_key_permitted_ends_with_the_key),
+        cmocka_unit_test(keys_guessed_at_a_closed_file_are_counted),
         cmocka_unit_test(H44_many_ranges_are_answered_with_the_whole),
         cmocka_unit_test(readers_are_told_when_nothing_has_changed),
         cmocka_unit_test(uploads_want_a_key_or_a_token_of_ours),
