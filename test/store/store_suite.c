@@ -616,12 +616,16 @@ static void ping_is_answered(void **state) {
 static void what_is_given_is_copied(void **state) {
     struct fixture *f = *state;
     char id[STORE_ID_BYTES] = ID, input[] = "{\"prompt\":\"kept\"}";
-    struct store_submit in = {.id = id, .endpoint = slice_of(input), .input = slice_of(input)};
+    struct slice all = slice_of(input);
+    struct store_submit in = {
+        .id = id, .endpoint = all, .owner = all, .key_id = all, .hint = all, .input = all};
     give_submit(f, &in);
     memset(id, 'x', sizeof id - 1);
     memset(input, 'x', sizeof input - 1);
     assert_int_equal(READ(f, ask_row(f, ID, STORE_INPUT)), STORE_OK);
-    assert_true(text_is(f->row.input, "{\"prompt\":\"kept\"}"));
+    const struct slice kept[] = {f->row.input, f->row.endpoint, f->row.owner, f->row.key_id,
+                                 f->row.hint};
+    for (unsigned i = 0; i < 5; i++) assert_true(text_is(kept[i], "{\"prompt\":\"kept\"}"));
 }
 
 #define T(name) {#name, name, fixture_setup, fixture_teardown, NULL}
