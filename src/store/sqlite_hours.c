@@ -3,7 +3,7 @@
  * 1. ledger_hour has the hours before `hours.end` (meta 'summed'), whole; what comes late for one of them is added at once.
  * 2. The sums since then are in memory, of rows that are committed; after a start they are read from the rows.
  * 3. The first row of a later hour moves what is before it from memory into the table, in its own transaction.
- * So a row costs an addition, and nothing is written twice in an hour that no report has asked for. */
+ * So a row costs an addition, and an hour is written once. */
 #include "store/sqlite_ledger.h"
 
 #include <stdlib.h>
