@@ -1,6 +1,6 @@
 /* docs/bad-input.md, realtime: handshakes, frames, sizes, tokens, floods. What a good conversation looks like is in
  * test_realtime.py. */
-#include "peer.h"
+#include "websocket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +8,10 @@
 
 #define MAX_BODY 100000U
 #define REALTIME "/run/fal-ai/any-llm/realtime"
+#define REQUEST "/queue/fal-ai/any-llm/requests/00000000-0000-4000-8000-000000000000"
 #define ASK "{\"prompt\":\"nonce:ws hello\"}"
 #define KEY_LINE "Authorization: Key app1:" CANARY_CLIENT "\r\n"
 #define ADMIN_LINE "Authorization: Key chief:chief-secret\r\n"
-#define HANDSHAKE                                                                \
-    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" \
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 static struct server server, other; /* the other one has keys of its own */
 static struct mock mock;
@@ -26,13 +24,15 @@ static void start(struct server *s, const char *more) {
         "  ok: { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: " CANARY_UPSTREAM
         " }\n"
         "  slow: { kind: openai, base_url: \"http://127.0.0.1:%u/tokens/100000/sse-interval/2/v1\" }\n"
-        "routes: [{ model: test/slow, to: [slow] }, { model: '*', to: [ok] }]\n"
+        "  wide: { kind: openai, base_url: \"http://127.0.0.1:%u/tokens/100000000/wide/4096/v1\" }\n"
+        "routes: [{ model: test/slow, to: [slow] }, { model: test/wide, to: [wide] }, "
+        "{ model: '*', to: [ok] }]\n"
         "max_body_bytes: %u\n"
         "realtime_idle: 2\n"
         "keys:\n"
         "  - { id: app1, secret: " CANARY_CLIENT " }\n"
         "  - { id: chief, secret: chief-secret, scope: ADMIN }\n%s",
-        mock.port, mock.port, MAX_BODY, more);
+        mock.port, mock.port, mock.port, MAX_BODY, more);
     server_start_with(s, t.p);
     text_free(&t);
 }
@@ -51,132 +51,8 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* --- a WebSocket */
-
-struct frame {
-    unsigned opcode, code; /* code: of a close, 0: none */
-    struct text data;      /* without the code */
-};
-
-static void add_frame(struct text *t, unsigned head, const char *data, size_t len) {
-    static const char mask[] = {'\x11', '\x22', '\x33', '\x44'};
-    char b[10] = {(char)head};
-    size_t n = 2;
-    if (len < 126) {
-        b[1] = (char)(0x80 | len);
-    } else {
-        b[1] = len < 65536 ? (char)0xfe : (char)0xff;
-        for (int shift = len < 65536 ? 8 : 56; shift >= 0; shift -= 8)
-            b[n++] = (char)(len >> shift);
-    }
-    text_add(t, b, n);
-    text_add(t, mask, 4);
-    for (size_t i = 0; i < len; i++) {
-        char c = (char)(data[i] ^ mask[i % 4]);
-        text_add(t, &c, 1);
-    }
-}
-
-static bool send_frame(struct peer *p, unsigned head, const char *data, size_t len) {
-    struct text t = {0};
-    add_frame(&t, head, data, len);
-    bool ok = peer_send(p, t.p, t.len);
-    text_free(&t);
-    return ok;
-}
-
-static bool send_input(struct peer *p, const char *json) {
-    return send_frame(p, 0x81, json, strlen(json));
-}
-
-static void take(struct peer *p, size_t n) {
-    memmove(p->in.p, p->in.p + n, p->in.len - n + 1);
-    p->in.len -= n;
-}
-
-static bool more_comes(struct peer *p, uint64_t until) {
-    if (p->end != PEER_OPEN || now_ms() > until) return false;
-    peer_listen(p, 5);
-    return true;
-}
-
-static struct peer dial(const struct server *s, const char *path, const char *headers) {
-    struct peer p = peer_open(s->port);
-    struct text t = {0};
-    text_printf(&t, "GET %s HTTP/1.1\r\n" HOST "%s\r\n", path, headers);
-    peer_send(&p, t.p, t.len);
-    text_free(&t);
-    return p;
-}
-
-/* 101, and away with it. */
-static struct peer opened(const struct server *s, const char *path, const char *headers) {
-    struct peer p = dial(s, path, headers);
-    uint64_t until = now_ms() + PATIENCE_MS;
-    while ((p.in.p == NULL || strstr(p.in.p, "\r\n\r\n") == NULL) && more_comes(&p, until));
-    if (p.in.p == NULL || strncmp(p.in.p, "HTTP/1.1 101 ", 13) != 0)
-        fail_msg("%s: %s", path, p.in.p);
-    assert_non_null(strstr(p.in.p, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    take(&p, (size_t)(strstr(p.in.p, "\r\n\r\n") - p.in.p) + 4);
-    return p;
-}
-
 static struct peer talking(void) {
-    return opened(&server, REALTIME, HANDSHAKE KEY_LINE);
-}
-
-/* The next frame; false: the connection ended. The server masks nothing and fragments nothing. */
-static bool next_frame(struct peer *p, struct frame *f) {
-    uint64_t until = now_ms() + PATIENCE_MS;
-    text_free(&f->data);
-    *f = (struct frame){0};
-    for (;;) {
-        const unsigned char *b = (const unsigned char *)p->in.p;
-        size_t head = 2, len = p->in.len >= 2 ? b[1] : 0;
-        if (len >= 126) head = len == 126 ? 4 : 10;
-        if (p->in.len >= head && head > 2)
-            for (size_t i = 2, v = 0; i < head; i++) len = v = v << 8 | b[i];
-        if (p->in.len >= head && p->in.len >= head + len) {
-            size_t skip = (b[0] & 15) == 8 && len >= 2 ? 2 : 0;
-            assert_true(b[0] & 0x80);
-            f->opcode = b[0] & 15;
-            if (skip > 0) f->code = b[head] * 256U + b[head + 1];
-            text_add(&f->data, b + head + skip, len - skip);
-            assert_null(canary_in(f->data.p, f->data.len));
-            take(p, head + len);
-            return true;
-        }
-        if (!more_comes(p, until)) return false;
-    }
-}
-
-static void expect_text(const char *what, struct peer *p, const char *part) {
-    struct frame f = {0};
-    if (!next_frame(p, &f) || f.opcode != 1 || strstr(f.data.p, part) == NULL)
-        fail_msg("%s: opcode %u code %u: %s instead of %s", what, f.opcode, f.code, f.data.p, part);
-    text_free(&f.data);
-}
-
-/* Whatever comes before it, then the close, then the end. */
-static void expect_close(const char *what, struct peer *p, unsigned code) {
-    struct frame f = {0};
-    uint64_t until = now_ms() + PATIENCE_MS;
-    while (next_frame(p, &f) && f.opcode != 8);
-    if (f.opcode != 8 || f.code != code) fail_msg("%s: close %u instead of %u", what, f.code, code);
-    text_free(&f.data);
-    while (more_comes(p, until));
-    if (p->end == PEER_OPEN) fail_msg("%s: not ended", what);
-    peer_close(p);
-}
-
-static void expect_answer(const char *what, struct peer *p) {
-    struct frame f = {0};
-    do {
-        if (!next_frame(p, &f) || f.opcode != 1)
-            fail_msg("%s: opcode %u code %u", what, f.opcode, f.code);
-        if (strstr(f.data.p, "\"output\":\"nonce:ws") == NULL) fail_msg("%s: %s", what, f.data.p);
-    } while (strstr(f.data.p, "\"partial\":false") == NULL);
-    text_free(&f.data);
+    return socket_open(&server, REALTIME, HANDSHAKE KEY_LINE);
 }
 
 static void expect_lives(const char *what, const struct server *s) {
@@ -212,7 +88,7 @@ static void S1_a_bad_handshake_is_refused_in_http(void **state) {
         {"max_buffering 61", REALTIME "?max_buffering=61", HANDSHAKE KEY_LINE, 400},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct peer p = dial(&server, rows[i].path, rows[i].headers);
+        struct peer p = socket_dial(&server, rows[i].path, rows[i].headers);
         if (strstr(rows[i].headers, "Content-Length") != NULL) peer_puts(&p, "{}");
         const struct answer *a = peer_answer(&p);
         char version[8];
@@ -227,13 +103,13 @@ static void S1_a_bad_handshake_is_refused_in_http(void **state) {
 }
 
 static void S2_other_upgrades_are_ignored(void **state) {
-    struct peer p = dial(&server, "/healthz", "Upgrade: h2c\r\nConnection: Upgrade\r\n");
+    struct peer p = socket_dial(&server, "/healthz", "Upgrade: h2c\r\nConnection: Upgrade\r\n");
     assert_int_equal(peer_answer(&p)->status, 200);
     peer_close(&p);
-    p = dial(&server, "/healthz", HANDSHAKE);
+    p = socket_dial(&server, "/healthz", HANDSHAKE);
     assert_int_equal(peer_answer(&p)->status, 200);
     peer_close(&p);
-    p = dial(&server, REALTIME, KEY_LINE);
+    p = socket_dial(&server, REALTIME, KEY_LINE);
     assert_int_equal(peer_answer(&p)->status, 405);
     peer_close(&p);
 }
@@ -258,17 +134,17 @@ static void S3_frames_against_the_rules_close_with_1002(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct peer p = talking();
         peer_send(&p, rows[i].bytes, rows[i].len);
-        expect_close(rows[i].id, &p, 1002);
+        expect_frame_close(rows[i].id, &p, 1002);
         p = talking();
         peer_trickle(&p, rows[i].bytes, rows[i].len);
-        expect_close(rows[i].id, &p, 1002);
+        expect_frame_close(rows[i].id, &p, 1002);
     }
 }
 
 static void S4_text_that_is_not_utf8_closes_with_1007(void **state) {
     struct peer p = talking();
-    send_input(&p, "{\"prompt\":\"\xff\"}");
-    expect_close("not UTF-8", &p, 1007);
+    frame_send_text(&p, "{\"prompt\":\"\xff\"}");
+    expect_frame_close("not UTF-8", &p, 1007);
 }
 
 /* --- S5 */
@@ -278,14 +154,14 @@ static void S5_a_message_over_max_body_bytes_closes_with_1009(void **state) {
     text_puts(&big, "{\"prompt\":\"");
     text_fill(&big, 'a', MAX_BODY);
     struct peer p = talking();
-    send_frame(&p, 0x81, big.p, MAX_BODY + 1);
-    expect_close("one frame", &p, 1009);
+    frame_send(&p, 0x81, big.p, MAX_BODY + 1);
+    expect_frame_close("one frame", &p, 1009);
     p = talking();
-    for (int i = 0; i < 3 && send_frame(&p, i == 0 ? 0x01 : 0x00, big.p, MAX_BODY / 2); i++);
-    expect_close("fragments", &p, 1009);
+    for (int i = 0; i < 3 && frame_send(&p, i == 0 ? 0x01 : 0x00, big.p, MAX_BODY / 2); i++);
+    expect_frame_close("fragments", &p, 1009);
     p = talking();
     peer_send(&p, "\x82\xff\0\0\0\x20\0\0\0\0abcdx", 15); /* 137 GB to come, and the first byte */
-    expect_close("announced", &p, 1009);
+    expect_frame_close("announced", &p, 1009);
     text_free(&big);
     expect_lives("after 1009", &server);
 }
@@ -293,12 +169,12 @@ static void S5_a_message_over_max_body_bytes_closes_with_1009(void **state) {
 static void S5_fragments_of_nothing_cost_nothing(void **state) {
     struct text t = {0};
     struct peer p = talking();
-    add_frame(&t, 0x01, "", 0);
-    for (int i = 0; i < 200000; i++) add_frame(&t, 0x00, "", 0);
-    add_frame(&t, 0x80, ASK, strlen(ASK));
+    frame_add(&t, 0x01, "", 0);
+    for (int i = 0; i < 200000; i++) frame_add(&t, 0x00, "", 0);
+    frame_add(&t, 0x80, ASK, strlen(ASK));
     size_t before = server_rss_kib(&server);
     peer_send(&p, t.p, t.len);
-    expect_answer("after 200,000 empty fragments", &p);
+    expect_frame_answer("after 200,000 empty fragments", &p);
     size_t after = server_rss_kib(&server);
     if (after > before + 8192) fail_msg("from %zu to %zu KiB", before, after);
     peer_close(&p);
@@ -319,10 +195,10 @@ static char *token_from(const struct server *s, const char *headers, const char 
 static void expect_unauthorized(const char *what, const struct server *s, const char *token) {
     struct text path = {0};
     text_printf(&path, REALTIME "?fal_jwt_token=%s", token);
-    struct peer p = opened(s, path.p, HANDSHAKE);
-    send_input(&p, ASK);
-    expect_text(what, &p, "{\"status\":\"error\",\"error\":\"Unauthorized\"}");
-    expect_close(what, &p, 1008);
+    struct peer p = socket_open(s, path.p, HANDSHAKE);
+    frame_send_text(&p, ASK);
+    expect_frame_text(what, &p, "{\"status\":\"error\",\"error\":\"Unauthorized\"}");
+    expect_frame_close(what, &p, 1008);
     text_free(&path);
 }
 
@@ -375,6 +251,8 @@ static void S7_a_token_opens_realtime_and_streams_alone(void **state) {
     assert_int_equal(status_of("POST", "/rest/tokens/?fal_jwt_token=", token, ""), 401);
     assert_int_equal(status_of("GET", "/admin/keys?fal_jwt_token=", token, ""), 401);
     assert_int_equal(status_of("GET", "/metrics?fal_jwt_token=", token, ""), 401);
+    assert_int_equal(status_of("GET", REQUEST "/status/stream?fal_jwt_token=", token, ""), 404);
+    assert_int_equal(status_of("GET", REQUEST "/status?fal_jwt_token=", token, ""), 401);
     assert_int_equal(status_of("POST", "/run/fal-ai/any-llm", "", header.p), 401);
     assert_int_equal(status_of("POST", "/run/fal-ai/any-llm/stream?fal_jwt_token=", "a.b.c", ""),
                      401);
@@ -394,14 +272,14 @@ static void S8_a_revoked_key_ends_its_connections_and_tokens(void **state) {
     text_printf(&path, "DELETE /admin/keys/%s HTTP/1.1\r\n" HOST ADMIN_LINE "\r\n", id);
     char *token = token_from(&server, strstr(line.p, "Authorization"),
                              "{\"allowed_apps\":[\"any-llm\"]}");
-    struct peer p = opened(&server, REALTIME, line.p);
-    send_input(&p, ASK);
-    expect_answer("before", &p);
+    struct peer p = socket_open(&server, REALTIME, line.p);
+    frame_send_text(&p, ASK);
+    expect_frame_answer("before", &p);
     struct answer gone = ask_text(server.port, path.p);
     assert_int_equal(gone.status / 100, 2);
-    send_input(&p, ASK);
-    expect_text("after", &p, "{\"status\":\"error\",\"error\":\"Unauthorized\"}");
-    expect_close("after", &p, 1008);
+    frame_send_text(&p, ASK);
+    expect_frame_text("after", &p, "{\"status\":\"error\",\"error\":\"Unauthorized\"}");
+    expect_frame_close("after", &p, 1008);
     expect_unauthorized("its token", &server, token);
     answer_free(&gone);
     free(token);
@@ -413,12 +291,12 @@ static void S8_a_revoked_key_ends_its_connections_and_tokens(void **state) {
 
 static void S9_tokens_cannot_be_guessed_quickly(void **state) {
     for (int i = 0; i < 5; i++) expect_unauthorized("guessed", &other, "a.b.c");
-    struct peer p = dial(&other, REALTIME "?fal_jwt_token=a.b.c", HANDSHAKE);
+    struct peer p = socket_dial(&other, REALTIME "?fal_jwt_token=a.b.c", HANDSHAKE);
     assert_int_equal(peer_answer(&p)->status, 429);
     peer_close(&p);
-    p = opened(&other, REALTIME, HANDSHAKE KEY_LINE);
-    send_input(&p, ASK);
-    expect_answer("the right key", &p);
+    p = socket_open(&other, REALTIME, HANDSHAKE KEY_LINE);
+    frame_send_text(&p, ASK);
+    expect_frame_answer("the right key", &p);
     peer_close(&p);
 }
 
@@ -449,14 +327,14 @@ static void S10_a_bad_input_is_told_and_the_connection_stays(void **state) {
     struct peer p = talking();
     struct text deep = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        send_frame(&p, rows[i].binary ? 0x82 : 0x81, rows[i].bytes, rows[i].len);
-        expect_text(rows[i].id, &p, rows[i].says);
+        frame_send(&p, rows[i].binary ? 0x82 : 0x81, rows[i].bytes, rows[i].len);
+        expect_frame_text(rows[i].id, &p, rows[i].says);
     }
     text_fill(&deep, (char)0x91, 90000);
-    send_frame(&p, 0x82, deep.p, deep.len);
-    expect_text("90,000 arrays in each other", &p, "nested too deeply");
-    send_input(&p, ASK);
-    expect_answer("after all that", &p);
+    frame_send(&p, 0x82, deep.p, deep.len);
+    expect_frame_text("90,000 arrays in each other", &p, "nested too deeply");
+    frame_send_text(&p, ASK);
+    expect_frame_answer("after all that", &p);
     peer_close(&p);
     text_free(&deep);
 }
@@ -466,7 +344,7 @@ static void S11_a_flood_of_inputs_is_held_back(void **state) {
     struct peer p = talking();
     struct text t = {0};
     for (int i = 0; i < 200; i++)
-        add_frame(&t, 0x81, "{\"prompt\":\"nonce:ws\",\"model\":\"test/slow\"}", 41);
+        frame_add(&t, 0x81, "{\"prompt\":\"nonce:ws\",\"model\":\"test/slow\"}", 41);
     size_t before = server_rss_kib(&server);
     uint64_t until = now_ms() + 3000;
     while (now_ms() < until && peer_send(&p, t.p, t.len)) peer_listen(&p, 1);
@@ -481,14 +359,14 @@ static void S12_a_flood_of_pings_is_answered(void **state) {
     struct peer p = talking();
     struct text t = {0};
     struct frame f = {0};
-    for (int i = 0; i < 20000; i++) add_frame(&t, 0x89, "p", 1);
+    for (int i = 0; i < 20000; i++) frame_add(&t, 0x89, "p", 1);
     size_t before = server_rss_kib(&server);
     peer_send(&p, t.p, t.len);
     for (int i = 0; i < 20000; i++)
-        if (!next_frame(&p, &f) || f.opcode != 10) fail_msg("pong %d: opcode %u", i, f.opcode);
+        if (!frame_next(&p, &f) || f.opcode != 10) fail_msg("pong %d: opcode %u", i, f.opcode);
     if (server_rss_kib(&server) > before + 8192) fail_msg("grew beyond 8 MiB");
-    send_input(&p, ASK);
-    expect_answer("after 20,000 pings", &p);
+    frame_send_text(&p, ASK);
+    expect_frame_answer("after 20,000 pings", &p);
     text_free(&f.data);
     text_free(&t);
     peer_close(&p);
@@ -497,13 +375,13 @@ static void S12_a_flood_of_pings_is_answered(void **state) {
 static void S13_a_silent_peer_is_closed_after_realtime_idle(void **state) {
     struct peer p = talking();
     peer_send(&p, "\x81\xfe", 2); /* half a frame is no input */
-    expect_text("idle", &p, "\"error\":\"TIMEOUT\"");
-    expect_close("idle", &p, 1000);
+    expect_frame_text("idle", &p, "\"error\":\"TIMEOUT\"");
+    expect_frame_close("idle", &p, 1000);
 }
 
 static void S14_leaving_anywhere_leaves_nothing_behind(void **state) {
     struct text t = {0};
-    add_frame(&t, 0x81, "{\"prompt\":\"nonce:ws\",\"model\":\"test/slow\"}", 41);
+    frame_add(&t, 0x81, "{\"prompt\":\"nonce:ws\",\"model\":\"test/slow\"}", 41);
     mock_reset(&mock);
     for (size_t cut = 1; cut <= t.len; cut++) {
         struct peer p = talking();
@@ -515,6 +393,21 @@ static void S14_leaving_anywhere_leaves_nothing_behind(void **state) {
     assert_int_equal(mock_count(&mock, "open"), 0);
     text_free(&t);
     expect_lives("after they left", &server);
+}
+
+/* An answer of 16 MiB would end by itself; what is not read stays upstream. */
+static void S15_a_slow_reader_holds_the_upstream_back(void **state) {
+    mock_reset(&mock);
+    size_t before = server_rss_kib(&server);
+    struct peer p = talking();
+    frame_send_text(&p, "{\"prompt\":\"nonce:ws\",\"model\":\"test/wide\"}");
+    sleep_ms(4000);
+    size_t after = server_rss_kib(&server);
+    if (after > before + 65536) fail_msg("from %zu to %zu KiB", before, after);
+    assert_int_equal(mock_count(&mock, "open"), 1);
+    peer_close(&p);
+    for (int i = 0; i < 200 && mock_count(&mock, "open") > 0; i++) sleep_ms(20);
+    assert_int_equal(mock_count(&mock, "open"), 0);
 }
 
 int main(int argc, char **argv) {
@@ -534,6 +427,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(S12_a_flood_of_pings_is_answered),
         cmocka_unit_test(S13_a_silent_peer_is_closed_after_realtime_idle),
         cmocka_unit_test(S14_leaving_anywhere_leaves_nothing_behind),
+        cmocka_unit_test(S15_a_slow_reader_holds_the_upstream_back),
     };
     return suite_main(argc, argv, "bad_realtime", tests, sizeof tests / sizeof *tests, setup,
                       teardown);
