@@ -62,12 +62,11 @@ static size_t capacity(void *user) {
 
 static void end_run(struct net_defer *d) {
     struct one_run *r = (struct one_run *)((char *)d - offsetof(struct one_run, defer));
-    struct queue_outcome o = {.http_status = 200,
-                              .body = SLICE("{\"output\":\"42\"}"),
-                              .retry_after_ms = -1,
-                              .usage = {.present = true,
-                                        .upstream = SLICE("u"),
-                                        .model = SLICE("m")}};
+    struct queue_outcome o = {
+        .http_status = 200,
+        .body = SLICE("{\"output\":\"42\"}"),
+        .retry_after_ms = -1,
+        .usage = {.present = true, .upstream = SLICE("u"), .model = SLICE("m")}};
     queue_run_log(r->s->queue, r->run, "INFO", SLICE("ran"));
     r->busy = false;
     r->s->nruns--;
