@@ -217,7 +217,8 @@ static struct call *call_new(struct net_exchange *x, struct api *a) {
     if (c == NULL) return NULL;
     c->api = a;
     c->x = x;
-    ledger_draw_id(a, c->request_id);
+    /* by the time in it the store finds the ledger's row without an index of ids */
+    random_uuid7(a->random, clock_wall_ms(a->clock), c->request_id);
     net_set_user(x, c);
     return c;
 }

@@ -170,18 +170,6 @@ static void add(struct ledger *l, const struct store_charge *row) {
         window_start(l);
 }
 
-void ledger_draw_id(const struct api *a, char id[UUID_BYTES]) {
-    static const char digits[] = "0123456789abcdef";
-    uint64_t ms = (uint64_t)clock_wall_ms(a->clock);
-    random_uuid(a->random, id);
-    for (int i = 12; i >= 0; i--) { /* 12 digits, a dash among them */
-        if (i == 8) continue;
-        id[i] = digits[ms & 15];
-        ms >>= 4;
-    }
-    id[14] = '7';
-}
-
 /* /v1 is the same as the router's path of that dialect. */
 static struct slice endpoint_of(const struct call *c) {
     return c->endpoint != NULL ? c->app : SLICE("openrouter/router/openai/v1/chat/completions");

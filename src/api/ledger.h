@@ -22,8 +22,6 @@ void ledger_free(struct api *a);
 #define LEDGER_BATCH_TEXT_BYTES (64U << 10) /* of its rows' names and raw usage */
 #define LEDGER_MAX_BATCHES 64U              /* 10 MB, 16,384 rows at most */
 
-/* The id of a direct call, a UUID of version 7: by the time in it the store finds the row without an index of ids. */
-void ledger_draw_id(const struct api *a, char id[UUID_BYTES]);
 /* The row of a direct call (its kind by the route), once for each that was sent. Called where the answer is known, and from
  * call_gone for one that the caller left (status 499). http_status of 400 and above is charged 0, but for 499. Nothing is
  * written for a result that reached no upstream. `r` is copied. */

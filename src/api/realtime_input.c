@@ -76,7 +76,7 @@ static bool start(struct input *in, const struct llm_sink *sink, struct input_re
 bool input_start(struct input *in, struct slice json, bool stream, const struct llm_sink *sink,
                  struct input_refusal *why) {
     struct call *c = in->call;
-    ledger_draw_id(c->api, c->request_id);
+    random_uuid7(c->api->random, clock_wall_ms(c->api->clock), c->request_id);
     c->request = (struct llm_request){.request_id = c->request_id,
                                       .stream = stream,
                                       .hint = c->options.hint,

@@ -1,6 +1,7 @@
 #include "api/webhooks_body.h"
 
 #include "api/webhook.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/secret.h"
 
@@ -51,12 +52,11 @@ static struct slice safe_user(struct slice user, char text[MAX_USER_BYTES]) {
     return n > 0 ? slice_make(text, n) : SLICE("_");
 }
 
+/* A hash or a signature. */
 static void add_hex(struct buf *b, const unsigned char *bytes, size_t n) {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < n; i++) {
-        buf_addc(b, digits[bytes[i] >> 4]);
-        buf_addc(b, digits[bytes[i] & 15]);
-    }
+    char text[2 * SIGNER_SIGNATURE_BYTES + 1];
+    hex_write(text, bytes, n);
+    buf_puts(b, text);
 }
 
 static bool sign_as_fal(struct buf *b, const struct signer *s, const struct webhook_delivery *d) {

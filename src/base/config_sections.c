@@ -1,22 +1,9 @@
 /* The sections of the file that are more than one value: keys, upstreams, routes, maps. */
 #include "base/config_reader.h"
+#include "base/hex.h"
 
 #include <ctype.h>
 #include <stddef.h>
-
-static bool hex32(struct slice s, unsigned char *out) {
-    if (s.len != (size_t)SECRET_HASH_BYTES * 2) return false;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        int d = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                       : -1;
-        if (d < 0) return false;
-        out[i / 2] = (unsigned char)(i % 2 == 0 ? d << 4 : out[i / 2] | d);
-    }
-    return true;
-}
 
 struct key_text {
     struct slice id, secret, sha256, scope, owner;
@@ -70,7 +57,7 @@ static bool add_key(struct reader *r, struct fy_node *n, const struct key_text *
     else if (t->scope.len > 0 && !slice_is(t->scope, "API"))
         return config_fail(r->l, 78, config_where(r, n), "scope wants API or ADMIN");
     if (t->sha256.len > 0) {
-        if (!hex32(t->sha256, k.sha256))
+        if (!hex_read(t->sha256, k.sha256, SECRET_HASH_BYTES))
             return config_fail(r->l, 78, config_where(r, n),
                                "sha256 wants 64 hexadecimal digits, of the text id:secret");
     } else {

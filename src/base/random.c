@@ -66,3 +66,15 @@ void random_uuid(const struct random *r, char *out) {
     }
     *out = '\0';
 }
+
+void random_uuid7(const struct random *r, int64_t wall_ms, char *out) {
+    static const char hex[] = "0123456789abcdef";
+    uint64_t ms = (uint64_t)wall_ms;
+    random_uuid(r, out);
+    for (int i = 12; i >= 0; i--) { /* 12 digits, a dash among them */
+        if (i == 8) continue;
+        out[i] = hex[ms & 15];
+        ms >>= 4;
+    }
+    out[14] = '7';
+}

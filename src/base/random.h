@@ -24,5 +24,7 @@ uint64_t random_below(const struct random *r, uint64_t bound);
 #define UUID_BYTES 37
 /* A version 4 UUID in lower case with its NUL; out holds UUID_BYTES. */
 void random_uuid(const struct random *r, char *out);
+/* Version 7: 48 bits of time, 74 random ones; ids that grow with time. */
+void random_uuid7(const struct random *r, int64_t wall_ms, char *out);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/hex.h"
 #include "base/random.h"
 #include "base/secret.h"
 
@@ -456,12 +457,38 @@ static void log_drops_what_stderr_does_not_take(void **state) {
     close(ends[1]);
 }
 
+static void hex_is_written_and_read_whole(void **state) {
+    unsigned char all[256], back[256];
+    char text[513];
+    for (size_t i = 0; i < 256; i++) all[i] = (unsigned char)i;
+    hex_write(text, all, 256);
+    assert_memory_equal(text, "000102", 6);
+    assert_string_equal(text + 506, "fdfeff");
+    assert_true(hex_read(slice_of(text), back, 256));
+    assert_memory_equal(all, back, 256);
+    assert_true(hex_read(SLICE("aBFf"), back, 2) && back[0] == 0xab && back[1] == 0xff);
+    assert_false(hex_read(SLICE("abc"), back, 1) || hex_read(SLICE("abcd"), back, 1));
+    assert_false(hex_read(SLICE("0g"), back, 1) || hex_read(SLICE("/0"), back, 1));
+}
+
+static void uuid7_begins_with_the_time(void **state) {
+    char a[UUID_BYTES], b[UUID_BYTES];
+    random_uuid7(&random_system, 0x0123456789ab, a);
+    random_uuid7(&random_system, 0x0123456789ab, b);
+    assert_memory_equal(a, "01234567-89ab-7", 15);
+    assert_non_null(strchr("89ab", a[19]));
+    assert_int_equal(strlen(a), 36);
+    assert_string_not_equal(a, b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slice_compares),
         cmocka_unit_test(slice_takes_none_for_empty),
         cmocka_unit_test(slice_cuts),
         cmocka_unit_test(slice_reads_only_plain_decimal_numbers),
+        cmocka_unit_test(hex_is_written_and_read_whole),
+        cmocka_unit_test(uuid7_begins_with_the_time),
         cmocka_unit_test(arena_gives_aligned_memory_that_stays),
         cmocka_unit_test(arena_keeps_one_chunk_over_a_reset),
         cmocka_unit_test(arena_keeps_the_free_part_behind_a_middling_value),
