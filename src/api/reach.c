@@ -11,14 +11,10 @@ static const struct {
     const char *name;
     enum config_surface surface;
 } hosts[] = {
-    {"fal.run", SURFACE_RUN},
-    {"ws.fal.run", SURFACE_RUN},
-    {"queue.fal.run", SURFACE_QUEUE},
-    {"queue.*", SURFACE_QUEUE},
-    {"rest.fal.ai", SURFACE_REST},
-    {"rest.alpha.fal.ai", SURFACE_REST},
-    {"v3.fal.media", SURFACE_CDN},
-    {"api.fal.ai", SURFACE_PLATFORM},
+    {"fal.run", SURFACE_RUN},         {"ws.fal.run", SURFACE_RUN},
+    {"queue.fal.run", SURFACE_QUEUE}, {"queue.*", SURFACE_QUEUE},
+    {"rest.fal.ai", SURFACE_REST},    {"rest.alpha.fal.ai", SURFACE_REST},
+    {"v3.fal.media", SURFACE_CDN},    {"api.fal.ai", SURFACE_PLATFORM},
     {"falrun.com", SURFACE_RUN}, /* where clients turn to when fal.run does not answer */
 };
 
