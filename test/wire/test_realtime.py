@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from types import SimpleNamespace
 
 import fal_client.client as fal_client
@@ -269,6 +270,21 @@ def test_bytes_are_files_where_a_file_is_taken(server, mock):
         assert whole(ws)[-1]["output"].startswith("nonce:pixel")
         ws.send(msgpack.packb({"prompt": b"bytes"}))
         assert json.loads(ws.recv(timeout=5))["reason"] == "bytes (msgpack's bin) where no file is taken"
+
+
+def test_a_file_of_ours_travels_as_data(server, mock):
+    status, begun = server.call("POST", "/rest/storage/upload/initiate", {"content_type": "image/png", "file_name": "a.png"})
+    assert status == 200
+    put = urllib.request.Request(begun["upload_url"], PIXEL, {"Content-Type": "image/png"}, method="PUT")
+    assert urllib.request.urlopen(put).status == 200
+    unknown = f"{server.base}/cdn/files/b/{'0' * 32}.png"
+    with opened(server, path=f"/run/{APP}/vision/realtime") as ws:
+        ws.send(json.dumps(ask("unknown", image_url=unknown)))
+        assert json.loads(ws.recv(timeout=5))["error"] == "FILE_DOWNLOAD_ERROR"
+        ws.send(json.dumps(ask("file", image_url=begun["file_url"])))
+        assert whole(ws)[-1]["output"].startswith("nonce:file")
+        assert base64.b64encode(PIXEL).decode() in mock.stats()["last_body"]
+        ws.send(json.dumps(ask("leaves", image_url=begun["file_url"])))
 
 
 BAD = [
