@@ -1,7 +1,7 @@
 /* The inside of the client: origins, their connections (links) and the calls on them. Private.
  *
  * A call:
- *   start --idle link--> HEAD                          --none--> RESOLVING
+ *   start --idle link--> HEAD                          --none--> RESOLVING, or CONNECTING to what is known of the name
  *   RESOLVING --addresses--> CONNECTING                --no such name--> end
  *   CONNECTING --connected, TLS done, request sent--> HEAD    --refused, forbidden: next address, then end
  *   HEAD --head of the answer (1xx read over)--> BODY  --reused link closed before any byte--> RESOLVING, once
@@ -18,8 +18,9 @@
 #include "net/conn.h"
 
 #define ORIGIN_MAX_ADDRESSES 8U
-#define ORIGIN_NAME_MS 10000U  /* how long a resolved name is believed */
-#define ORIGIN_SPARE_CALLS 64U /* kept for reuse */
+#define ORIGIN_NAME_MS 10000U   /* how long a resolved name is believed */
+#define ORIGIN_STALE_MS 300000U /* how long it serves while it is asked for again */
+#define ORIGIN_SPARE_CALLS 64U  /* kept for reuse */
 #define LINK_MAX_IN_BYTES \
     (1U << 20) /* a head and a read, or what TLS still had when the call was paused */
 #define DIAL_AGAIN_MS 10U
@@ -60,6 +61,7 @@ struct net_call {
     struct h1_body framing;
     unsigned informational;
     bool repeated, paused, got_bytes, keep_alive;
+    bool stale; /* connecting to what the name stood for a while ago */
 };
 
 struct net_origin {

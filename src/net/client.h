@@ -4,7 +4,8 @@
  * on_end exactly once, last, with or without a fault. After net_call_cancel no hook is called any more; the connection
  * is closed at once. A connection with an unfinished or odd exchange (surplus bytes, two answers) is closed, never pooled.
  * A request on a reused connection that closes before any byte of the answer is repeated once on a fresh one.
- * All addresses of a name are tried in turn within connect_ms; a name is resolved again after 10 s or when none answers. */
+ * All addresses of a name are tried in turn within connect_ms; a name is resolved again after 10 s, for up to 5 minutes beside
+ * calls that go on with what it stood for, or when none answers. */
 #ifndef ANYLLM_NET_CLIENT_H
 #define ANYLLM_NET_CLIENT_H
 

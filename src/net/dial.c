@@ -42,15 +42,24 @@ static void on_resolved(uv_getaddrinfo_t *lookup, int status, struct addrinfo *l
     origin_maybe_release(o);
 }
 
-static void resolve(struct net_call *c) {
-    struct net_origin *o = c->origin;
-    c->state = RESOLVING;
-    if (o->resolving) return;
+/* 0, or why it cannot be; on_resolved follows. */
+static int look_up(struct net_origin *o) {
+    if (o->resolving) return 0;
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     o->lookup.data = o;
     int r = uv_getaddrinfo(&o->loop->uv, &o->lookup, on_resolved, o->host, NULL, &hints);
     o->resolving = r == 0;
+    return r;
+}
+
+static void resolve(struct net_call *c) {
+    c->state = RESOLVING;
+    int r = look_up(c->origin);
     if (r < 0) call_end_later(c, NET_DNS, uv_strerror(r));
+}
+
+static bool known_for_less_than(const struct net_origin *o, uint64_t ms) {
+    return o->resolved_ms > 0 && net_now_ms(o->loop) - o->resolved_ms < ms;
 }
 
 /* --- connections --- */
@@ -134,12 +143,24 @@ static bool allowed(const struct net_origin *o, size_t address) {
            o->allow(o->allow_user, &o->addresses[address].any);
 }
 
+/* No address is left to try; those of a while ago were perhaps the wrong ones. */
 static void give_up(struct net_call *c) {
-    c->origin->resolved_ms = 0;
-    if (c->error == 0)
-        call_end_later(c, NET_FORBIDDEN, "the address is not allowed");
+    struct net_origin *o = c->origin;
+    bool renewed = c->stale && known_for_less_than(o, ORIGIN_NAME_MS);
+    if (!renewed) o->resolved_ms = 0;
+    if (!c->stale) {
+        bool tried = c->error != 0;
+        call_end_later(c, tried ? NET_REFUSED : NET_FORBIDDEN,
+                       tried ? uv_strerror(c->error) : "the address is not allowed");
+        return;
+    }
+    c->stale = false;
+    c->address = 0;
+    c->error = 0;
+    if (renewed)
+        connect_next(c);
     else
-        call_end_later(c, NET_REFUSED, uv_strerror(c->error));
+        resolve(c);
 }
 
 /* Each address is judged here and connected to in the same breath: a name that means another one a moment later gains
@@ -165,14 +186,18 @@ static void connect_next(struct net_call *c) {
     try_address(c, k);
 }
 
+/* A name that was known is asked for again beside the call: a name server that is slow, or busy with the names of others,
+ * holds up nobody whose peer stayed where it was. */
 void call_dial(struct net_call *c) {
     struct net_origin *o = c->origin;
+    bool fixed = o->unix_path != NULL || o->literal;
     c->address = 0;
     c->error = 0;
     call_deadline(c, c->opt.deadlines.connect_ms);
-    bool known = o->unix_path != NULL || o->literal ||
-                 (o->resolved_ms > 0 && net_now_ms(o->loop) - o->resolved_ms < ORIGIN_NAME_MS);
-    if (known)
+    c->stale = !fixed && !known_for_less_than(o, ORIGIN_NAME_MS) &&
+               known_for_less_than(o, ORIGIN_STALE_MS);
+    if (c->stale) look_up(o);
+    if (fixed || known_for_less_than(o, ORIGIN_STALE_MS))
         connect_next(c);
     else
         resolve(c);

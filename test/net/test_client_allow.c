@@ -1,9 +1,11 @@
-/* Which addresses an origin connects to: net_origin_options.allow. Names are resolved by this file: see names below. */
+/* Which addresses an origin connects to: net_origin_options.allow, and what is believed of a name and how long. Names are
+ * resolved by this file: see names below. */
 #include "net/call.h"
 #include "upstream.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 /* --- a resolver of our own --- */
@@ -12,6 +14,7 @@
  * read as a number, as the C library's resolver does with 0x7f.1. */
 static const char *const *names;
 static unsigned lookups;
+static sem_t *gate; /* NULL: at once; else a lookup waits for it */
 
 static struct addrinfo *entry(struct in_addr a, struct addrinfo *next) {
     struct {
@@ -45,6 +48,7 @@ PUBLIC int getaddrinfo(const char *host, const char *service, const struct addri
                        struct addrinfo **out) {
     struct in_addr a;
     lookups++;
+    if (gate != NULL) sem_wait(gate);
     if (inet_aton(host, &a) != 0) {
         *out = entry(a, NULL);
         return 0;
@@ -207,6 +211,83 @@ static void each_connection_is_judged_once(void **state) {
     assert_int_equal(j.asked, 2);
 }
 
+/* --- how long a name is believed --- */
+
+static void known_for(struct up *u, uint64_t ms) {
+    if (net_now_ms(&u->loop) <= ms) skip(); /* its clock began with the machine */
+    u->origin->resolved_ms = net_now_ms(&u->loop) - ms;
+}
+
+static void answer_one(struct up *u, size_t i) {
+    struct record *r = up_post(u, i);
+    int fd = up_accept(u);
+    up_answer(u, fd, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    up_end(u, r, NET_OK);
+    close(fd);
+}
+
+/* A name server that does not answer holds up nobody who has been told before. */
+static void an_old_name_serves_while_it_is_asked_for_again(void **state) {
+    struct up *u = *state;
+    sem_t closed;
+    names = (const char *const[]){"127.0.0.1", "127.0.0.2", NULL};
+    lookups = 0;
+    up_origin(u, &(struct net_origin_options){.host = "a.name", .port = u->port});
+    answer_one(u, 0);
+    answer_one(u, 1);
+    assert_int_equal(lookups, 1);
+    sem_init(&closed, 0, 0);
+    gate = &closed;
+    known_for(u, ORIGIN_NAME_MS + 1);
+    answer_one(u, 2);
+    answer_one(u, 3);
+    UP_UNTIL(u, u->origin->resolving);
+    sem_post(&closed);
+    UP_UNTIL(u, !u->origin->resolving);
+    gate = NULL;
+    assert_int_equal(lookups, 2);
+    up_end(u, up_post(u, 4), NET_REFUSED); /* the new one is believed now */
+    sem_destroy(&closed);
+}
+
+/* The peer moved: what was known leads nowhere, what the name means now does. */
+static void old_addresses_that_fail_are_not_the_last_word(void **state) {
+    struct up *u = *state;
+    sem_t closed;
+    for (size_t i = 0; i < 2; i++) {
+        names = (const char *const[]){"127.0.0.2", "127.0.0.1", NULL};
+        lookups = 0;
+        up_origin(u, &(struct net_origin_options){.host = "a.name", .port = u->port});
+        u->r[0].ends = 0;
+        up_end(u, up_post(u, 0), NET_REFUSED);
+        sem_init(&closed, 0, 0);
+        gate = i == 0 ? &closed : NULL; /* known before or after they failed */
+        known_for(u, ORIGIN_NAME_MS + 1);
+        u->r[1].ends = u->r[1].heads = 0;
+        struct record *r = up_post(u, 1);
+        wire_turn_for(&u->loop, 20);
+        if (i == 0) assert_int_equal(r->ends, 0);
+        sem_post(&closed);
+        int fd = up_accept(u);
+        up_answer(u, fd, UP_OK);
+        up_end(u, r, NET_OK);
+        gate = NULL;
+        assert_int_equal(lookups, 2);
+        close(fd);
+        sem_destroy(&closed);
+    }
+}
+
+static void a_name_that_is_too_old_is_waited_for(void **state) {
+    struct up *u = *state;
+    struct judge j = {0};
+    names = (const char *const[]){"127.0.0.1", "127.0.0.2", NULL};
+    judged(u, "a.name", &j, only_127_0_0_1);
+    answer_one(u, 0);
+    known_for(u, ORIGIN_STALE_MS + 1);
+    up_end(u, up_post(u, 1), NET_FORBIDDEN);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         UP_TEST(no_spelling_of_this_host_is_connected_to),
@@ -214,6 +295,9 @@ int main(void) {
         UP_TEST(an_address_that_was_tried_makes_it_refused),
         UP_TEST(a_name_that_changes_its_mind_gains_nothing),
         UP_TEST(each_connection_is_judged_once),
+        UP_TEST(an_old_name_serves_while_it_is_asked_for_again),
+        UP_TEST(old_addresses_that_fail_are_not_the_last_word),
+        UP_TEST(a_name_that_is_too_old_is_waited_for),
     };
     return cmocka_run_group_tests_name("client_allow", tests, NULL, NULL);
 }
