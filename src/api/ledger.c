@@ -128,6 +128,16 @@ static void on_window(struct net_timer *t) {
     give_all((struct ledger *)(void *)((char *)t - offsetof(struct ledger, timer)));
 }
 
+/* Full batches wait for the window, so that many of them are one commit, until they take half of the room. */
+static void batch_full(struct ledger *l, struct batch *b) {
+    if (l->nbatches < LEDGER_MAX_BATCHES / 2)
+        window_start(l);
+    else if (l->nbatches == LEDGER_MAX_BATCHES / 2)
+        give_all(l);
+    else
+        give(l, b); /* the store is behind, or cannot write: those before it have been given */
+}
+
 /* --- rows */
 
 static size_t text_of(const struct store_charge *row) {
@@ -149,7 +159,7 @@ static void add(struct ledger *l, const struct store_charge *row) {
     struct batch *b = l->last;
     bool fits = b != NULL && !b->given && b->n < LEDGER_BATCH_ROWS &&
                 bytes <= sizeof b->text - b->used;
-    if (!fits && b != NULL && !b->given) give(l, b);
+    if (!fits && b != NULL && !b->given) batch_full(l, b);
     if (!fits) b = bytes <= LEDGER_BATCH_TEXT_BYTES ? batch_new(l) : NULL;
     if (b == NULL) {
         give_up(l, 1, "no memory");
@@ -165,7 +175,7 @@ static void add(struct ledger *l, const struct store_charge *row) {
     keep(b, &to->usage.raw);
     l->waiting++;
     if (b->n == LEDGER_BATCH_ROWS)
-        give(l, b);
+        batch_full(l, b);
     else
         window_start(l);
 }
