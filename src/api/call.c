@@ -357,10 +357,7 @@ static void on_fault(struct net_exchange *x, bool has_request, unsigned status, 
     a->errors[SERVED_NONE]++;
     call_headers(c);
     net_header(x, SLICE("x-fal-error-type"), slice_of(type));
-    if (status == 413)
-        snprintf(text, sizeof text, "Body larger than %zu bytes", a->config->max_body_bytes);
-    else
-        snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
+    snprintf(text, sizeof text, "%s%s", status == 400 ? "Bad request: " : "", reason);
     flat_json(body, slice_of(text), type);
 }
 

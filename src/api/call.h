@@ -52,7 +52,7 @@ struct api {
     struct store *store; /* with the desk NULL until api_open */
     struct desk *desk;
     struct signer *signer; /* each of these is a part: life.c opens, loads, closes and frees them */
-    struct blobs *blobs; /* opened and closed by files */
+    struct blobs *blobs;   /* opened and closed by files */
     struct inputs_room *inputs;
     struct files *files;
     struct webhooks *webhooks;
@@ -122,7 +122,8 @@ struct call {
     struct call_options options;
     /* direct calls */
     struct llm_call *llm;
-    struct inputs *inputs;       /* files of the request, before llm_start and as long as it runs; NULL: none */
+    struct inputs
+        *inputs; /* files of the request, before llm_start and as long as it runs; NULL: none */
     const struct llm_sink *sink; /* who hears of both */
     yyjson_doc *input;
     struct llm_request request;

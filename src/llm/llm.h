@@ -71,9 +71,9 @@ enum llm_fault {
     LLM_ENGINE,              /* the local engine cannot start: 503 */
     LLM_CONTENT_POLICY,      /* 422 content_policy_violation */
     LLM_UNSUPPORTED,         /* the model does not take such input (images, audio, …): 422 */
-    LLM_FILE,                /* a file of the input cannot be had or is of another kind: 422; code and param say which */
-    LLM_FILE_TOO_LARGE,      /* 413 */
-    LLM_MEMORY               /* 503 */
+    LLM_FILE, /* a file of the input cannot be had or is of another kind: 422; code and param say which */
+    LLM_FILE_TOO_LARGE, /* 413 */
+    LLM_MEMORY          /* 503 */
 };
 
 /* Which of the counts of x-fal-retry-config a fault falls under. */

@@ -209,7 +209,8 @@ struct hour_set {
 };
 
 struct hours {
-    int64_t end, newest; /* hours since 1970: the table has those before; the newest of the present transaction */
+    int64_t end,
+        newest; /* hours since 1970: the table has those before; the newest of the present transaction */
     struct hour_set fresh, kept; /* of the present transaction; committed and not in the table */
 };
 

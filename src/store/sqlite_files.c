@@ -108,7 +108,7 @@ int sqlite_file_get(struct sqlite_store *s, struct op *op) {
 int sqlite_files(struct sqlite_store *s, struct op *op) {
     const struct store_file_query *q = &op->in.files;
     unsigned limit = q->limit == 0 || q->limit > PAGE_MAX ? PAGE_MAX : q->limit;
-    struct binder b = start(s, q->owner.len > 0             ? ST_FILES_OF_OWNER
+    struct binder b = start(s, q->owner.len > 0           ? ST_FILES_OF_OWNER
                                : q->expires_before_ms > 0 ? ST_FILES_EXPIRED
                                                           : ST_FILES_ALL);
     put_text(&b, q->owner);

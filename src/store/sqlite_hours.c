@@ -36,7 +36,8 @@ struct hour_sum {
     struct slice owner, key_id, endpoint; /* behind this struct */
 };
 
-#define SUM_MAX (1LL << 50) /* of an hour, as CAPPED of sqlite_text.c has it: 8,192 of them still have a sum */
+#define SUM_MAX \
+    (1LL << 50) /* of an hour, as CAPPED of sqlite_text.c has it: 8,192 of them still have a sum */
 
 static void plus(int64_t *sum, int64_t v) {
     *sum += v; /* both below 2 to the power of 51 */

@@ -9,8 +9,7 @@ static enum statement requests_of(const struct store_request_query *q) {
     return q->by_duration ? ST_LONGEST_OF_OWNER : ST_REQUESTS_OF_OWNER;
 }
 
-static void put_requests(struct binder *b, const struct store_request_query *q,
-                         int64_t drawn_ms) {
+static void put_requests(struct binder *b, const struct store_request_query *q, int64_t drawn_ms) {
     static const int64_t statuses[][2] = {[STORE_ANY] = {0, INT64_MAX},
                                           [STORE_SUCCESS] = {0, 399},
                                           [STORE_ERROR] = {500, INT64_MAX},
@@ -74,8 +73,7 @@ static int list_requests(struct sqlite_store *s, struct op *op, enum statement s
 int sqlite_requests(struct sqlite_store *s, struct op *op) {
     if (op->in.requests.id.len == 0) return list_requests(s, op, requests_of(&op->in.requests));
     int rc = list_requests(s, op, ST_REQUEST_QUEUED);
-    if (rc == SQLITE_DONE && op->reply.nrequests == 0)
-        rc = list_requests(s, op, ST_REQUEST_DIRECT);
+    if (rc == SQLITE_DONE && op->reply.nrequests == 0) rc = list_requests(s, op, ST_REQUEST_DIRECT);
     return rc;
 }
 

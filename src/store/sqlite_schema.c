@@ -113,7 +113,7 @@ static const char schema_3[] =
     "  model TEXT NOT NULL,"
     "  raw BLOB NOT NULL,"
     "  partial INTEGER NOT NULL,"
-    "  cost_microusd INTEGER," /* NULL: unknown, never 0 */
+    "  cost_microusd INTEGER,"   /* NULL: unknown, never 0 */
     "  charge_microusd INTEGER," /* NULL: unknown, never 0 */
     "  units_micro INTEGER NOT NULL,"
     "  prompt_tokens INTEGER NOT NULL,"
@@ -133,7 +133,7 @@ static const char schema_3[] =
     "  FROM usage u ORDER BY at_ms, seq, attempt;"
     "DROP TABLE usage;"
     "CREATE TABLE ledger_hour(" /* of whole hours, those before meta 'summed': sqlite_hours.c */
-    "  hour INTEGER NOT NULL," /* at_ms / 3600000 */
+    "  hour INTEGER NOT NULL,"  /* at_ms / 3600000 */
     "  owner TEXT NOT NULL,"
     "  key_id TEXT NOT NULL,"
     "  endpoint TEXT NOT NULL,"

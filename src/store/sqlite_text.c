@@ -9,7 +9,7 @@
 #define ROW_TEXT                                                                               \
     "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook," \
     " created_ms, started_ms, completed_ms, http_status, error, error_type, inference_ms,"     \
-    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id"                                 \
+    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id"                    \
     " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
 
 /* In the order of put_usage and take_charge. */
@@ -22,38 +22,38 @@
     "INSERT INTO ledger VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15," \
     " ?16, ?17, ?18, ?19, ?20, ?21)"
 /* Of an hour: SUM_MAX of sqlite_hours.c. */
-#define CAPPED(column)                                                                       \
+#define CAPPED(column) \
     " " column " = max(min(" column " + excluded." column ", 1125899906842624), -1125899906842624)"
 /* A second row of the same attempt changes nothing: what it cost is told already. */
 #define ONCE "ON CONFLICT(id, attempt) WHERE kind = 0 DO NOTHING"
 
 /* ?1 owner, ?2 key, ?3 id, n from ?4 to ?5. */
-#define OF_LEDGER                                                      \
+#define OF_LEDGER                                                             \
     " FROM ledger WHERE (?1 = '' OR owner = ?1) AND (?2 = '' OR key_id = ?2)" \
     " AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"
 
 /* The sums: ?6 the bucket, whole hours from ?7 to ?8, rows from ?4 to ?5 and from ?9 to ?10. An attempt that no caller got
  * the answer of costs, but is no call. */
-#define OF_HOURS                                                                          \
-    "SELECT hour * 3600000 AS t, endpoint, key_id, owner, calls, errors, user_errors,"    \
-    " duration_ms, max_duration_ms, prompt_tokens, completion_tokens, cached_tokens,"     \
-    " reasoning_tokens, costs_unknown, charges_unknown, cost_microusd, charge_microusd,"  \
-    " units_micro FROM ledger_hour WHERE (?1 = '' OR owner = ?1)"                         \
+#define OF_HOURS                                                                         \
+    "SELECT hour * 3600000 AS t, endpoint, key_id, owner, calls, errors, user_errors,"   \
+    " duration_ms, max_duration_ms, prompt_tokens, completion_tokens, cached_tokens,"    \
+    " reasoning_tokens, costs_unknown, charges_unknown, cost_microusd, charge_microusd," \
+    " units_micro FROM ledger_hour WHERE (?1 = '' OR owner = ?1)"                        \
     " AND (?2 = '' OR key_id = ?2) AND hour BETWEEN ?7 AND ?8"
-#define ROW_VALUES                                                                        \
-    "at_ms AS t, endpoint, key_id, owner, http_status <> 0 AS calls,"                     \
-    " http_status >= 500 AS errors, http_status BETWEEN 400 AND 499 AS user_errors,"      \
-    " max(at_ms - started_ms, 0) AS duration_ms,"                                         \
-    " max(at_ms - started_ms, 0) AS max_duration_ms, prompt_tokens, completion_tokens,"   \
-    " cached_tokens, reasoning_tokens, cost_microusd IS NULL AS costs_unknown,"           \
+#define ROW_VALUES                                                                      \
+    "at_ms AS t, endpoint, key_id, owner, http_status <> 0 AS calls,"                   \
+    " http_status >= 500 AS errors, http_status BETWEEN 400 AND 499 AS user_errors,"    \
+    " max(at_ms - started_ms, 0) AS duration_ms,"                                       \
+    " max(at_ms - started_ms, 0) AS max_duration_ms, prompt_tokens, completion_tokens," \
+    " cached_tokens, reasoning_tokens, cost_microusd IS NULL AS costs_unknown,"         \
     " charge_microusd IS NULL AS charges_unknown, cost_microusd, charge_microusd, units_micro"
-#define OF_ROWS(n)                                                                        \
-    "SELECT " ROW_VALUES " FROM ledger WHERE (?1 = '' OR owner = ?1)"                     \
+#define OF_ROWS(n)                                                    \
+    "SELECT " ROW_VALUES " FROM ledger WHERE (?1 = '' OR owner = ?1)" \
     " AND (?2 = '' OR key_id = ?2) AND (?3 = '' OR id = ?3) AND " n
-#define SUMS                                                                              \
-    "sum(calls), sum(errors), sum(user_errors), sum(duration_ms), max(max_duration_ms),"  \
-    " sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),"                    \
-    " sum(reasoning_tokens), sum(costs_unknown), sum(charges_unknown),"                   \
+#define SUMS                                                                             \
+    "sum(calls), sum(errors), sum(user_errors), sum(duration_ms), max(max_duration_ms)," \
+    " sum(prompt_tokens), sum(completion_tokens), sum(cached_tokens),"                   \
+    " sum(reasoning_tokens), sum(costs_unknown), sum(charges_unknown),"                  \
     " sum(cost_microusd), sum(charge_microusd), sum(units_micro)"
 #define SUMMED_UNTIL "SELECT value FROM meta WHERE key = 'summed'"
 
@@ -66,35 +66,34 @@
     " FROM request JOIN result USING(seq) WHERE " chosen                                     \
     " AND state = 2 AND (?2 = '' OR endpoint = ?2)"                                          \
     " AND " PLACE " BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
-#define DIRECT                                                                  \
-    "SELECT n AS place, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status," \
-    " at_ms - started_ms AS duration FROM ledger WHERE kind <> 0"                \
+#define DIRECT                                                                             \
+    "SELECT n AS place, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status,"   \
+    " at_ms - started_ms AS duration FROM ledger WHERE kind <> 0"                          \
     " AND (?1 = '' OR owner = ?1) AND (?2 = '' OR endpoint = ?2) AND (?3 = '' OR id = ?3)" \
     " AND n BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
 #define BY_END " ORDER BY place DESC LIMIT ?8 OFFSET ?9"
 #define BY_DURATION " ORDER BY duration DESC, place DESC LIMIT ?8 OFFSET ?9"
 
-#define FILE_COLUMNS                                                                    \
+#define FILE_COLUMNS                                                                     \
     "id, state, owner, name, content_type, acl, bytes, sha256, created_ms, lifetime_ms," \
     " expires_ms"
 
 /* ?1 owner, ?2 expiry before, ?3 after this id. */
-#define FILES(index, chosen)                                                                \
-    "SELECT " FILE_COLUMNS " FROM file " index " WHERE " chosen                             \
+#define FILES(index, chosen)                                                                    \
+    "SELECT " FILE_COLUMNS " FROM file " index " WHERE " chosen                                 \
     " (?1 = '' OR owner = ?1) AND (?2 = 0 OR (expires_ms > 0 AND expires_ms < ?2)) AND id > ?3" \
     " ORDER BY id LIMIT ?4"
 
-#define WEBHOOKS                                                                              \
-    "SELECT seq, id, state, url, owner, endpoint, attempt, created_ms, due_ms, ended_ms,"     \
+#define WEBHOOKS                                                                          \
+    "SELECT seq, id, state, url, owner, endpoint, attempt, created_ms, due_ms, ended_ms," \
     " last_status, last_error FROM webhook_outbox"
 
 /* ?1 owner, ?2 state, ?3 older than this seq. */
-#define WEBHOOKS_PAGE(chosen)                                                                  \
+#define WEBHOOKS_PAGE(chosen)                                                                    \
     WEBHOOKS " WHERE " chosen " (?1 = '' OR owner = ?1) AND (?2 < 0 OR state = ?2) AND seq < ?3" \
              " ORDER BY seq DESC LIMIT ?4"
 
-#define REPLAY                                                                              \
-    "UPDATE webhook_outbox SET state = 0, attempt = 0, due_ms = ?1, ended_ms = 0"
+#define REPLAY "UPDATE webhook_outbox SET state = 0, attempt = 0, due_ms = ?1, ended_ms = 0"
 
 #define KEY_COLUMNS "id, alias, owner, scope, sha256, created_ms, expires_ms, revoked_ms"
 
@@ -149,20 +148,18 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_WHOSE] = "SELECT id, owner, key_id, endpoint FROM request WHERE seq = ?1",
     [ST_CHARGE_QUEUED] = NEW_CHARGE " " ONCE,
     [ST_CHARGE] = NEW_CHARGE,
-    [ST_HOUR] = "INSERT INTO ledger_hour VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
-                " ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT DO UPDATE SET"
-                CAPPED("calls") "," CAPPED("errors") "," CAPPED("user_errors") ","
-                CAPPED("duration_ms") ","
-                " max_duration_ms = max(max_duration_ms, excluded.max_duration_ms),"
-                CAPPED("prompt_tokens") "," CAPPED("completion_tokens") ","
-                CAPPED("cached_tokens") "," CAPPED("reasoning_tokens") ","
-                CAPPED("costs_unknown") "," CAPPED("charges_unknown") ","
-                CAPPED("cost_microusd") "," CAPPED("charge_microusd") "," CAPPED("units_micro"),
+    [ST_HOUR] =
+        "INSERT INTO ledger_hour VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
+        " ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT DO UPDATE SET" CAPPED("calls") "," CAPPED("errors") "," CAPPED("user_errors") "," CAPPED(
+            "duration_ms") ","
+                           " max_duration_ms = max(max_duration_ms, excluded.max_duration_ms)," CAPPED("prompt_tokens") "," CAPPED("completion_tokens") "," CAPPED("cached_tokens") "," CAPPED(
+                               "reasoning_tokens") "," CAPPED("costs_unknown") "," CAPPED("charges_unknown") "," CAPPED("cost_microusd") "," CAPPED("charge_microusd") "," CAPPED("units_micro"),
     [ST_SUMMED] = "REPLACE INTO meta VALUES('summed', ?1)",
     [ST_SUMMED_UNTIL] = SUMMED_UNTIL,
     [ST_UNSUMMED] = "SELECT t / 3600000, owner, key_id, endpoint, " SUMS " FROM ("
                     "SELECT " ROW_VALUES " FROM ledger WHERE n >= ?1) GROUP BY 1, 2, 3, 4",
-    [ST_DROP_FIND] = "SELECT seq, state, 0, 0 FROM request WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
+    [ST_DROP_FIND] =
+        "SELECT seq, state, 0, 0 FROM request WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_DROP_RESULT] = "UPDATE result SET body = x'' WHERE seq = ?1",
     [ST_FILE_ADD] = "INSERT INTO file(" FILE_COLUMNS ")"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
@@ -175,12 +172,15 @@ const char *const sqlite_texts[ST_COUNT] = {
                         " WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_WEBHOOK_NOTE] = "UPDATE webhook_outbox SET attempt = attempt + 1, state = ?2, due_ms = ?3,"
                         " ended_ms = ?4, last_status = ?5, last_error = ?6 WHERE seq = ?1",
-    [ST_WEBHOOK_FREE] = "UPDATE request SET forget_ms = -forget_ms WHERE seq = ?1 AND forget_ms < 0",
-    [ST_WEBHOOK_HOLD] = "UPDATE request SET forget_ms = -forget_ms WHERE seq = ?1 AND forget_ms > 0",
+    [ST_WEBHOOK_FREE] =
+        "UPDATE request SET forget_ms = -forget_ms WHERE seq = ?1 AND forget_ms < 0",
+    [ST_WEBHOOK_HOLD] =
+        "UPDATE request SET forget_ms = -forget_ms WHERE seq = ?1 AND forget_ms > 0",
     [ST_WEBHOOK_REPLAY] = REPLAY " WHERE seq = ?2",
-    [ST_WEBHOOK_HOLD_DEAD] = "UPDATE request SET forget_ms = -forget_ms WHERE forget_ms > 0 AND seq IN"
-                             " (SELECT seq FROM webhook_outbox WHERE state = 2"
-                             " AND (?1 = '' OR owner = ?1))",
+    [ST_WEBHOOK_HOLD_DEAD] =
+        "UPDATE request SET forget_ms = -forget_ms WHERE forget_ms > 0 AND seq IN"
+        " (SELECT seq FROM webhook_outbox WHERE state = 2"
+        " AND (?1 = '' OR owner = ?1))",
     [ST_WEBHOOK_REPLAY_DEAD] = REPLAY " WHERE state = 2 AND (?2 = '' OR owner = ?2)",
     [ST_KEY_ADD] = "INSERT INTO api_key(" KEY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [ST_KEY_REVOKE] = "UPDATE api_key SET revoked_ms = iif(revoked_ms = 0, ?2, revoked_ms)"
@@ -199,8 +199,8 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_LEDGER] = "SELECT " CHARGE OF_LEDGER " ORDER BY n DESC",
     [ST_LEDGER_QUEUED] = "SELECT " CHARGE OF_LEDGER " AND id = ?3 AND kind = 0 ORDER BY n DESC",
     [ST_SUMS] = "SELECT t / ?6 * ?6, endpoint, key_id, owner, " SUMS " FROM (" OF_HOURS
-                " UNION ALL " OF_ROWS(" n BETWEEN ?4 AND ?5") " UNION ALL "
-                OF_ROWS(" n BETWEEN ?9 AND ?10") ") GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+                " UNION ALL " OF_ROWS(" n BETWEEN ?4 AND ?5") " UNION ALL " OF_ROWS(
+                    " n BETWEEN ?9 AND ?10") ") GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
     [ST_READ_SUMMED] = SUMMED_UNTIL,
     [ST_REQUESTS] = QUEUED("(?1 = '' OR owner = ?1)") " UNION ALL " DIRECT BY_END,
     [ST_REQUESTS_OF_OWNER] = QUEUED("owner = ?1") " UNION ALL " DIRECT BY_END,

@@ -143,7 +143,8 @@ struct store_request_query {
     enum { STORE_ANY, STORE_SUCCESS, STORE_ERROR, STORE_USER_ERROR } status;
     bool by_duration; /* longest first; else latest end first */
     unsigned parts;   /* STORE_INPUT, STORE_RESULT */
-    unsigned offset, limit; /* a page with parts ends early when it is large: see store_reply.more */
+    unsigned offset,
+        limit; /* a page with parts ends early when it is large: see store_reply.more */
 };
 
 struct store_request {

@@ -7,10 +7,10 @@
 
 static void keep_row(struct fixture *f, const struct store_row *row) {
     f->row = *row;
-    struct slice *const fields[] = {
-        &f->row.endpoint, &f->row.owner, &f->row.input,      &f->row.webhook, &f->row.headers,
-        &f->row.body,     &f->row.error, &f->row.error_type, &f->row.hint,    &f->row.tags,
-        &f->row.key_id};
+    struct slice *const fields[] = {&f->row.endpoint, &f->row.owner,      &f->row.input,
+                                    &f->row.webhook,  &f->row.headers,    &f->row.body,
+                                    &f->row.error,    &f->row.error_type, &f->row.hint,
+                                    &f->row.tags,     &f->row.key_id};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         *fields[i] = arena_copy(&f->mem, *fields[i]);
 }

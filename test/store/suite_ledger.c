@@ -140,8 +140,7 @@ static void an_attempt_of_the_queue_is_charged_once(void **state) {
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
     assert_int_equal(rows_of(f, (struct store_ledger_query){.id = SLICE(ID)}), 2);
     for (unsigned i = 0; i < 2; i++)
-        if (f->charges[i].attempt == 1)
-            assert_int_equal(f->charges[i].usage.cost_microusd, 100);
+        if (f->charges[i].attempt == 1) assert_int_equal(f->charges[i].usage.cost_microusd, 100);
 }
 
 static void submit_with_key(struct fixture *f) {
@@ -160,7 +159,7 @@ static void each_attempt_has_a_row_with_its_own_times(void **state) {
     struct fixture *f = *state;
     struct store_usage first = usage(1, 2);
     submit_with_key(f);
-    give_claim(f, ID, 0, "boot-1", 7); /* at 2000 */
+    give_claim(f, ID, 0, "boot-1", 7);                                            /* at 2000 */
     assert_int_equal(status_of(f, give_retry(f, ID, 1, 7, 8, &first)), STORE_OK); /* at 2500 */
     struct store_complete c = completion(ID, 2, 8);
     c.usage = usage(-1, 4);
@@ -229,7 +228,8 @@ static void add_many(struct fixture *f) {
 }
 
 /* The pages together: newest first, each row once. How many rows. */
-static unsigned walk(struct fixture *f, struct store_ledger_query q, bool (*is_chosen)(unsigned n)) {
+static unsigned walk(struct fixture *f, struct store_ledger_query q,
+                     bool (*is_chosen)(unsigned n)) {
     bool seen[MANY] = {false};
     unsigned all = 0, expected = 0;
     int64_t last = INT64_MAX;
@@ -288,11 +288,10 @@ static void ledger_pages_newest_first_by_owner_key_endpoint_and_time(void **stat
     walk(f, (struct store_ledger_query){.owner = SLICE("app2"), .key_id = SLICE("key2")},
          of_app2_and_key2);
     walk(f, (struct store_ledger_query){.from_ms = 10005, .to_ms = 10020}, in_time);
-    walk(f,
-         (struct store_ledger_query){.owner = SLICE("app2"), .from_ms = 10005, .to_ms = 10020},
+    walk(f, (struct store_ledger_query){.owner = SLICE("app2"), .from_ms = 10005, .to_ms = 10020},
          in_time_of_app2);
-    assert_int_equal(
-        rows_of(f, (struct store_ledger_query){.endpoints = nobodys, .nendpoints = 2}), 0);
+    assert_int_equal(rows_of(f, (struct store_ledger_query){.endpoints = nobodys, .nendpoints = 2}),
+                     0);
     assert_int_equal(rows_of(f, (struct store_ledger_query){.owner = SLICE("app")}), 0);
     assert_int_equal(rows_of(f, (struct store_ledger_query){.from_ms = 10100}), 0);
 }

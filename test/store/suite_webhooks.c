@@ -166,9 +166,9 @@ static void webhooks_page_newest_first_by_owner_and_state(void **state) {
                      45);
     assert_int_equal(walk(f, (struct store_webhook_query){.state = STORE_WEBHOOK_WAITING}), 24);
     assert_int_equal(walk(f, (struct store_webhook_query){.state = STORE_WEBHOOK_DEAD}), 22);
-    assert_int_equal(walk(f, (struct store_webhook_query){.state = STORE_WEBHOOK_DEAD,
-                                                          .owner = SLICE("app1")}),
-                     11);
+    assert_int_equal(
+        walk(f, (struct store_webhook_query){.state = STORE_WEBHOOK_DEAD, .owner = SLICE("app1")}),
+        11);
     assert_int_equal(walk(f, (struct store_webhook_query){.state = -1, .owner = SLICE("app")}), 0);
 }
 

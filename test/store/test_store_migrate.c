@@ -200,9 +200,9 @@ static void is_whole(struct fixture *f, int64_t origin, int64_t version) {
                      version < 3);
     assert_int_equal(number(f, "SELECT count(*) FROM request"), origin == 1 ? 5 : 6);
     assert_int_equal(number(f, "SELECT sum(length(input)) FROM payload"), 300026);
-    assert_int_equal(number(f, version < 3 ? "SELECT count(*) FROM usage"
-                                           : "SELECT count(*) FROM ledger"),
-                     origin == 1 ? 2 : 4);
+    assert_int_equal(
+        number(f, version < 3 ? "SELECT count(*) FROM usage" : "SELECT count(*) FROM ledger"),
+        origin == 1 ? 2 : 4);
     assert_int_equal(number(f, "SELECT count(*) FROM webhook_outbox"), origin == 1 ? 1 : 3);
 }
 
@@ -378,7 +378,9 @@ static void killed_in_the_migration_it_is_old_or_new(void **state) {
     unsigned kills = 0, old = 0;
     for (unsigned round = 0; round < ROUNDS; round++) {
         int64_t origin = 1 + round / 2;
-        unsigned step = round == ROUNDS - 1 ? 1 : 3; /* all of one, samples of the others: each takes 30 ms */
+        unsigned step = round == ROUNDS - 1
+                            ? 1
+                            : 3; /* all of one, samples of the others: each takes 30 ms */
         bool more = true;
         for (uint64_t k = 1; more; k += step) {
             write_old(f, round);
