@@ -92,8 +92,20 @@ static void open_blob(struct call *c, const struct wanted *w) {
     blob_get(c->api->blobs, w->row.id, opened, o);
 }
 
+/* What its texts point into may go before the call. False: answered. */
+static bool keep_texts(struct call *c, struct wanted *w) {
+    struct arena *a = net_arena(c->x);
+    struct store_file *f = &w->row;
+    f->owner = arena_copy(a, f->owner);
+    f->name = arena_copy(a, f->name);
+    f->content_type = arena_copy(a, f->content_type);
+    f->acl = arena_copy(a, f->acl);
+    if (a->failed) files_unavailable(c);
+    return !a->failed;
+}
+
 /* fd: held, or -1 */
-static void answer(struct call *c, const struct wanted *w, int fd) {
+static void answer(struct call *c, struct wanted *w, int fd) {
     switch (w->part.status) {
     case 304:
         say_what(c, w);
@@ -112,7 +124,7 @@ static void answer(struct call *c, const struct wanted *w, int fd) {
     int own = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
     if (own >= 0)
         answer_bytes(c, w, own);
-    else
+    else if (fd < 0 || keep_texts(c, w))
         open_blob(c, w);
 }
 
@@ -168,7 +180,6 @@ static void found(void *user, uint64_t arg, const struct store_reply *r) {
     if (c == NULL) return;
     const struct store_file *f = files_row_of(user, r);
     struct wanted *w = c->own;
-    struct arena *a = net_arena(c->x);
     if (f == NULL) {
         if (r->status == STORE_OK || r->status == STORE_NOT_FOUND)
             files_not_found(c);
@@ -177,14 +188,7 @@ static void found(void *user, uint64_t arg, const struct store_reply *r) {
         return;
     }
     w->row = *f;
-    w->row.owner = arena_copy(a, f->owner);
-    w->row.name = arena_copy(a, f->name);
-    w->row.content_type = arena_copy(a, f->content_type);
-    w->row.acl = arena_copy(a, f->acl);
-    if (a->failed)
-        files_unavailable(c);
-    else
-        serve(c, w, -1);
+    if (keep_texts(c, w)) serve(c, w, -1);
 }
 
 void handle_file(struct call *c) {
