@@ -14,6 +14,9 @@
 
 #define MAX_PARTS 10000U
 #define MAX_PER_OWNER 1000U /* begun and not completed */
+/* Parts of all of these together: two uploads may be as long as one may be. What a part takes is an inode and its entry here,
+ * and neither of them counts in the quota. */
+#define MAX_PARTS_PER_OWNER 20000U
 #define DONE_MS 600000
 
 enum multipart_state { OPEN, JOINING, JOINED, RECORDING, DONE };
@@ -78,6 +81,7 @@ static void gone(struct multipart **place, bool with_parts) {
     if (m->state != DONE) {
         files_quota_give(f->quota, m->owner, m->bytes);
         m->owner->multipart--;
+        m->owner->parts -= m->nparts;
         f->nmultiparts--;
     }
     free(m->parts);
@@ -201,6 +205,7 @@ static struct part *place_part(struct multipart *m, unsigned number, bool *found
     }
     memmove(m->parts + at + 1, m->parts + at, (m->nparts - at) * sizeof *m->parts);
     m->nparts++;
+    m->owner->parts++;
     return &m->parts[at];
 }
 
@@ -217,22 +222,43 @@ static void refuse_state(struct call *c) {
     call_error(c, 409, "bad_request", SLICE("the upload is complete, or about to be"));
 }
 
-/* Of a part that came again the last one counts. */
+static void refuse_number_of_parts(struct call *c) {
+    net_header(c->x, SLICE("retry-after"), SLICE("60"));
+    call_error(c, 429, "rate_limit_exceeded",
+               SLICE("20000 parts of uploads wait to be completed; complete some"));
+}
+
+/* So many bytes the part may have, beside the others that are there. */
+static uint64_t room_of(const struct multipart *m, unsigned number) {
+    bool again;
+    size_t at = find_part(m, number, &again);
+    uint64_t most = m->size != FILE_NO_SIZE ? m->size : m->api->config->max_file_bytes;
+    uint64_t others = m->bytes - (again ? m->parts[at].bytes : 0);
+    return most > others ? most - others : 0;
+}
+
+/* NULL: it may come, by what is there now. */
+static void (*refusal(const struct multipart *m, unsigned number))(struct call *c) {
+    bool again;
+    if (m == NULL) return files_not_found;
+    if (m->state != OPEN) return refuse_state;
+    find_part(m, number, &again);
+    return again || m->owner->parts < MAX_PARTS_PER_OWNER ? NULL : refuse_number_of_parts;
+}
+
+/* Several come at the same time: what the head was let in by may be taken since. Of a part that came again the last one
+ * counts. */
 static void part_stored(struct intake *t) {
     struct multipart *m = *place_of(t->api->files, slice_of(t->upload));
     struct call *c = intake_call(t);
     bool again = false;
-    struct part *p = m != NULL && m->state == OPEN ? place_part(m, t->part, &again) : NULL;
+    void (*refuse)(struct call *c) = refusal(m, t->part);
+    if (refuse == NULL && t->info.bytes > room_of(m, t->part)) refuse = files_refuse_large;
+    struct part *p = refuse == NULL ? place_part(m, t->part, &again) : NULL;
     if (p == NULL) {
-        bool open = m != NULL && m->state == OPEN;
         intake_undo(t);
-        if (c == NULL) return;
-        if (m == NULL)
-            files_not_found(c);
-        else if (open)
-            files_unavailable(c);
-        else
-            refuse_state(c);
+        if (refuse == NULL) refuse = files_unavailable;
+        if (c != NULL) refuse(c);
         return;
     }
     if (again) {
@@ -266,29 +292,32 @@ static void refuse_number(struct call *c, struct slice n) {
     call_error(c, 400, "bad_request", slice_make(text, (size_t)len));
 }
 
+static void refuse_parts(struct call *c, unsigned number, const char *why) {
+    char text[128];
+    int n = number > 0 ? snprintf(text, sizeof text, "part %u: %s", number, why)
+                       : snprintf(text, sizeof text, "%s", why);
+    call_error(c, 400, "bad_request", slice_make(text, (size_t)n));
+}
+
 static void head_part(struct call *c) {
     struct multipart *m = named(c, by_token(c));
     char id[FILE_ID_BYTES];
     unsigned number;
     if (!part_number(c->n, &number)) {
         refuse_number(c, c->n);
-    } else if (m == NULL) {
-        files_not_found(c);
-    } else if (m->state != OPEN) {
-        refuse_state(c);
-    } else {
-        uint64_t most = m->size != FILE_NO_SIZE ? m->size : c->api->config->max_file_bytes;
-        bool again;
-        size_t at = find_part(m, number, &again);
-        uint64_t others = m->bytes - (again ? m->parts[at].bytes : 0);
-        file_id_new(c->api->random, id);
-        struct intake *t = intake_new(c, &part_use, id, FILE_NO_SIZE,
-                                      most > others ? most - others : 0);
-        if (t == NULL) return;
-        t->part = number;
-        memcpy(t->upload, m->id, sizeof t->upload);
-        intake_open(t, m->owner, 0);
+        return;
     }
+    void (*refuse)(struct call *c) = refusal(m, number);
+    if (refuse != NULL) {
+        refuse(c);
+        return;
+    }
+    file_id_new(c->api->random, id);
+    struct intake *t = intake_new(c, &part_use, id, FILE_NO_SIZE, room_of(m, number));
+    if (t == NULL) return;
+    t->part = number;
+    memcpy(t->upload, m->id, sizeof t->upload);
+    intake_open(t, m->owner, 0);
 }
 
 void head_token(struct call *c) {
@@ -315,8 +344,16 @@ void head_complete_signed(struct call *c) {
     signature_ok(c);
 }
 
+/* An empty file is one empty part. */
 void handle_part(struct call *c) {
-    intake_whole(c);
+    struct intake *t = c->own;
+    if (t == NULL || t->received > 0 || t->part == 1) {
+        intake_whole(c);
+        return;
+    }
+    unsigned number = t->part;
+    intake_drop(t);
+    refuse_parts(c, number, "is empty");
 }
 
 /* --- complete */
@@ -376,6 +413,7 @@ static void joined(void *user, enum blob_status s, const struct blob_info *info)
     m->row.content_type = slice_of(file_kept_type(m->facts->type, &ends));
     m->row.bytes = info->bytes;
     memcpy(m->row.sha256, info->sha256, sizeof m->row.sha256);
+    m->owner->parts -= m->nparts;
     m->nparts = 0; /* they are gone */
     record(m);
 }
@@ -442,13 +480,6 @@ static const char *parts_fault(const struct multipart *m, yyjson_val *parts, boo
     return NULL;
 }
 
-static void refuse_parts(struct call *c, unsigned number, const char *why) {
-    char text[128];
-    int n = number > 0 ? snprintf(text, sizeof text, "part %u: %s", number, why)
-                       : snprintf(text, sizeof text, "%s", why);
-    call_error(c, 400, "bad_request", slice_make(text, (size_t)n));
-}
-
 /* False: answered. */
 static bool parts_ok(struct call *c, const struct multipart *m) {
     struct json_error err;
@@ -479,7 +510,7 @@ void handle_complete(struct call *c) {
         net_header(c->x, SLICE("retry-after"), SLICE("1"));
         call_error(c, 409, "bad_request", SLICE("the upload is being completed"));
     } else if (m->state == OPEN) {
-        if (!parts_ok(c, m)) return;
+        if (!parts_ok(c, m) || !files_room_for(c, m->bytes)) return;
         m->exchange = net_exchange_id(c->x);
         join(m);
     } else {

@@ -11,6 +11,7 @@ struct files_owner { /* stays where it is until files_quota_free */
     uint64_t files,
         bytes;        /* rows of the store, whole or begun; bytes on the disk or promised room */
     size_t multipart; /* begun and not completed */
+    size_t parts;     /* of these */
     size_t name_len;
     char name[];
 };

@@ -148,6 +148,48 @@ static void F6_numbers_of_parts_are_1_to_10000(void **state) {
     expect("together too large", put_part(server.port, &u, "9999", big, sizeof big), 413, NULL);
 }
 
+/* The head of a PUT of `told` bytes, and the first `len` of them. */
+static struct peer begun_part(unsigned port, const struct upload *u, unsigned n,
+                              unsigned long long told, size_t len) {
+    struct text t = {0};
+    struct peer p = peer_open(port);
+    text_printf(&t, "PUT %s/%u%s HTTP/1.1\r\n" HOST "%sContent-Length: %llu\r\n\r\n", u->base, n,
+                u->query, u->key, told);
+    text_fill(&t, 'x', len);
+    peer_send(&p, t.p, t.len);
+    text_free(&t);
+    return p;
+}
+
+static void F6_parts_at_the_same_time_are_together_no_larger_than_a_file(void **state) {
+    struct upload u = keyed_upload(server.port);
+    struct peer peers[3];
+    unsigned stored = 0;
+    size_t before = blobs_count(&server);
+    for (unsigned i = 0; i < 3; i++) peers[i] = begun_part(server.port, &u, i + 1, 600, 599);
+    while (file_metric(server.port, "anyllm_uploads") < 3) sleep_ms(1);
+    for (unsigned i = 0; i < 3; i++) {
+        peer_send(&peers[i], "x", 1);
+        const struct answer *a = peer_answer(&peers[i]);
+        assert_non_null(a);
+        stored += a->status == 200;
+        if (a->status != 200) expect_status("a part too many", a, 413);
+        peer_close(&peers[i]);
+    }
+    assert_int_equal(stored, 1);
+    expect_blobs(&server, before + 1);
+}
+
+static void F6_an_empty_part_is_the_first(void **state) {
+    struct upload u = keyed_upload(server.port);
+    char etag[80], parts[200];
+    expect("empty", put_part(server.port, &u, "2", "", 0), 400, "part 2: is empty");
+    good_part(server.port, &u, 1, "", etag);
+    snprintf(parts, sizeof parts, "[{\"partNumber\":1,\"etag\":\"%s\"}]", etag);
+    expect("an empty file", complete(server.port, &u, parts), 200, NULL);
+    expect_file(server.port, u.file, "", "", 0);
+}
+
 static void F6_ten_thousand_parts_and_one(void **state) {
     struct upload u = keyed_upload(server.port);
     struct text parts = {0};
@@ -385,6 +427,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(F7_parts_out_of_order_twice_missing_or_wrong_signed),
         cmocka_unit_test(F7_parts_out_of_order_twice_missing_or_wrong_by_key),
         cmocka_unit_test(F6_numbers_of_parts_are_1_to_10000),
+        cmocka_unit_test(F6_parts_at_the_same_time_are_together_no_larger_than_a_file),
+        cmocka_unit_test(F6_an_empty_part_is_the_first),
         cmocka_unit_test(F6_ten_thousand_parts_and_one),
         cmocka_unit_test(another_owners_upload_is_unknown),
         cmocka_unit_test(F11_what_is_planted_in_the_store_is_not_followed),
