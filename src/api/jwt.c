@@ -140,7 +140,7 @@ const char *jwt_read(struct slice token, const struct signer *s, int64_t now_s, 
 
 /* --- what it is for */
 
-static struct slice without_end(struct slice name) {
+struct slice jwt_app(struct slice name) {
     static const struct slice ends[] = {{"/realtime", 9}, {"/stream", 7}};
     for (size_t i = 0; i < 2; i++)
         if (slice_ends(name, ends[i])) return slice_make(name.ptr, name.len - ends[i].len);
@@ -161,9 +161,9 @@ static struct slice alias_of(struct slice app) {
 }
 
 bool jwt_allows(const struct jwt_claims *claims, struct slice app, bool whole) {
-    app = without_end(app);
+    app = jwt_app(app);
     for (size_t i = 0; i < claims->napps; i++) {
-        struct slice one = without_end(claims->apps[i]);
+        struct slice one = jwt_app(claims->apps[i]);
         if (one.len == 0) continue;
         if (slice_find(one, '/') < 0 ? slice_eq(one, alias_of(app)) : is_below(app, one))
             return true;

@@ -29,5 +29,7 @@ const char *jwt_read(struct slice token, const struct signer *s, int64_t now_s, 
  * ends in /realtime or /stream, as fal's clients ask their token providers for. `app` is canonical. `whole`: an id below
  * `app` counts as well, where only owner and alias are known. */
 bool jwt_allows(const struct jwt_claims *claims, struct slice app, bool whole);
+/* What a name of allowed_apps stands for: the same without /realtime or /stream. */
+struct slice jwt_app(struct slice name);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include "net/h1.h"
 
+#include <stdio.h>
+
 /* --- the URL */
 
 static bool starts_nocase(struct slice s, struct slice prefix) {
@@ -171,13 +173,15 @@ static struct slice meant(const struct reach *at) {
     return path;
 }
 
-static bool rest_allows(struct slice path) {
+/* What a token names is in the body, which on its way to fal is not looked at. */
+static bool rest_allows(const struct config_proxy *p, struct slice path) {
     static const char *const paths[] = {"storage/upload/initiate",
                                         "storage/upload/initiate-multipart",
                                         "storage/upload/complete-multipart",
                                         "tokens",
                                         "tokens/realtime",
                                         "storage/auth/token"};
+    if (p->forward && p->nendpoints > 0 && slice_starts(path, SLICE("tokens"))) return false;
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         if (slice_is(path, paths[i])) return true;
     return false;
@@ -193,11 +197,35 @@ static bool listed(const struct config_proxy *p, struct slice path) {
     return false;
 }
 
+/* Only a list's entry that ends in ** holds all that is below an id. */
+static bool listed_below(const struct config_proxy *p, struct slice id) {
+    for (size_t i = 0; i < p->nendpoints; i++) {
+        struct slice one = p->endpoints[i];
+        if ((slice_is(one, "**") || slice_ends(one, SLICE("/**"))) && target_glob(one, id))
+            return true;
+    }
+    return false;
+}
+
+/* No id and no entry has a byte 1, only stars match it: what is listed of that owner is listed of every owner. */
+bool target_token_allowed(const struct config_proxy *p, struct slice app) {
+    static const char *const owners[] = {"\1/", "workflows/\1/", "comfy/\1/"};
+    char id[TARGET_MAX_BYTES];
+    if (p->nendpoints == 0) return true;
+    if (slice_find(app, '/') >= 0) return listed_below(p, app);
+    for (size_t i = 0; i < sizeof owners / sizeof *owners; i++) {
+        int n = snprintf(id, sizeof id, "%s%.*s", owners[i], SLICE_ARG(app));
+        if (n < 0 || (size_t)n >= sizeof id || !listed_below(p, slice_make(id, (size_t)n)))
+            return false;
+    }
+    return true;
+}
+
 bool target_allowed(const struct config_proxy *p, const struct reach *at, bool post) {
     switch (at->surface) {
     case SURFACE_RUN:
     case SURFACE_QUEUE: return !post || listed(p, meant(at));
-    case SURFACE_REST: return rest_allows(meant(at));
+    case SURFACE_REST: return rest_allows(p, meant(at));
     default: return false;
     }
 }

@@ -23,6 +23,8 @@ bool target_read(struct slice text, const struct config *cfg, const struct reach
                  struct reach *out);
 /* fal's own allow-list: on rest only what uploads and tokens need; POST only to what `endpoints` lists. */
 bool target_allowed(const struct config_proxy *p, const struct reach *at, bool post);
+/* Everything that `app` in a token opens is listed: below an id all, of a bare alias every owner's. */
+bool target_token_allowed(const struct config_proxy *p, struct slice app);
 /* Segments match as they stand, * within a segment, ** for any number of them. */
 bool target_glob(struct slice pattern, struct slice path);
 

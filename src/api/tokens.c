@@ -1,6 +1,7 @@
 #include "api/tokens.h"
 
 #include "api/jwt.h"
+#include "api/target.h"
 
 #include <stdio.h>
 
@@ -62,6 +63,16 @@ static void read_seconds(yyjson_val *root, const char *name, struct jwt_claims *
 
 /* --- giving out */
 
+/* What may not be called through the proxy is not to be had with a token from there either. */
+static bool apps_listed(struct call *c, const struct jwt_claims *claims) {
+    for (size_t i = 0; c->proxied && i < claims->napps; i++) {
+        if (target_token_allowed(&c->api->config->proxy, jwt_app(claims->apps[i]))) continue;
+        call_json(c, 400, SLICE("\"Invalid request\""));
+        return false;
+    }
+    return true;
+}
+
 /* In the exchange's arena. ptr NULL: answered. */
 static struct slice make_token(struct call *c, const char *seconds_name) {
     struct jwt_claims claims = {.owner = identity_owner(&c->who),
@@ -85,7 +96,7 @@ static struct slice make_token(struct call *c, const char *seconds_name) {
     bool ok = c->input != NULL && f.count == 0;
     if (!ok) call_faults(c, &f);
     faults_free(&f);
-    if (!ok) return none;
+    if (!ok || !apps_listed(c, &claims)) return none;
     struct buf *b = call_scratch(c);
     struct slice token = jwt_write(b, c->api->signer, &claims)
                              ? arena_copy(net_arena(c->x), buf_slice(b))

@@ -222,6 +222,55 @@ static void P3_only_listed_endpoints_take_a_POST(void **state) {
     }
 }
 
+#define ASK_TOKEN(apps) "{\"allowed_apps\":[" apps "]}"
+
+static struct answer ask_token(unsigned port, const char *path, const char *body) {
+    struct text t = {0};
+    text_printf(&t,
+                "POST " PROXY " HTTP/1.1\r\n" HOST "x-fal-target-url: https://rest.fal.ai/%s\r\n"
+                "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                path, strlen(body), body);
+    struct answer a = ask(port, t.p, t.len);
+    text_free(&t);
+    return a;
+}
+
+/* A token opens all that is below an id, and an alias of every owner: each of it must be listed. */
+static void P3_tokens_are_for_listed_endpoints_only(void **state) {
+    static const struct {
+        unsigned status;
+        const char *body;
+    } cases[] = {
+        {200, ASK_TOKEN("\"fal-ai/flux\"")},
+        {200, ASK_TOKEN("\"fal-ai/flux/realtime\"")},
+        {200, ASK_TOKEN("\"fal-ai/flux/dev/stream\",\"fal-ai/flux\"")},
+        {200, ASK_TOKEN("\"everybodys\"")},
+        {200, ASK_TOKEN("\"everybodys/realtime\"")},
+        {400, ASK_TOKEN("\"openrouter/router\"")},
+        {400, ASK_TOKEN("\"openrouter/router/realtime\"")},
+        {400, ASK_TOKEN("\"fal-ai/flux\",\"openrouter/router\"")},
+        {400, ASK_TOKEN("\"fal-ai/any-llm\"")}, /* and its /vision, which is not listed */
+        {400, ASK_TOKEN("\"fal-ai/any-llm/vision\"")},
+        {400, ASK_TOKEN("\"fal-ai/fluxx\"")},
+        {400, ASK_TOKEN("\"any-llm\"")},
+        {400, ASK_TOKEN("\"flux\"")},
+        {400, ASK_TOKEN("\"router\"")},
+        {400, ASK_TOKEN("\"router/stream\"")},
+        {422, ASK_TOKEN("")},
+    };
+    static const char *const paths[] = {"tokens/", "tokens/realtime"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t k = 0; k < 2; k++) {
+            struct answer a = ask_token(guests.port, paths[k], cases[i].body);
+            expect(cases[i].body, &a, cases[i].status,
+                   cases[i].status == 400 ? "\"Invalid request\"" : NULL);
+            answer_free(&a);
+        }
+    struct answer a = ask_token(open_to_all.port, "tokens/", ASK_TOKEN("\"router\""));
+    expect("without a list", &a, 200, NULL);
+    answer_free(&a);
+}
+
 static void P4_no_key_where_one_is_needed_is_401(void **state) {
     char value[32];
     mock_reset(&mock);
@@ -448,7 +497,7 @@ static int start(void **state) {
                        "  - { id: app2, secret: " CANARY_OTHER " }\n");
     server_start_with(&keyed, config.p);
     text_puts(&config, "public_url: https://llm.example.org/ai\n"
-                       "proxy: { key: app1, endpoints: [fal-ai/any-llm] }\n");
+                       "proxy: { key: app1, endpoints: [fal-ai/any-llm, fal-ai/flux/**, \"**/everybodys/**\"] }\n");
     server_start_with(&guests, config.p);
     text_free(&config);
     return 0;
@@ -471,6 +520,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(addresses_in_answers_are_fals),
         cmocka_unit_test(addresses_of_our_own_can_be_followed),
         cmocka_unit_test(P3_only_listed_endpoints_take_a_POST),
+        cmocka_unit_test(P3_tokens_are_for_listed_endpoints_only),
         cmocka_unit_test(P4_no_key_where_one_is_needed_is_401),
         cmocka_unit_test(P4_calls_without_a_key_are_charged_to_one),
         cmocka_unit_test(P4_a_guest_is_none_beside_the_proxy),
