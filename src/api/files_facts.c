@@ -110,7 +110,9 @@ bool files_room_for(struct call *c, uint64_t bytes) {
         files_refuse_large(c);
         return false;
     }
-    if (room >= cfg->min_free_bytes && room - cfg->min_free_bytes >= bytes) return true;
+    uint64_t kept = cfg->min_free_bytes;
+    kept = kept > UINT64_MAX - c->api->files->coming ? UINT64_MAX : kept + c->api->files->coming;
+    if (room >= kept && room - kept >= bytes) return true;
     files_refuse_full(c);
     return false;
 }

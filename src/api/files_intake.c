@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* How often a body of unknown length looks whether the disk is filling up. */
+/* How often a body looks whether the disk is filling up. */
 #define LOOK_BYTES (4U << 20)
 
 struct call *intake_call(const struct intake *t) {
@@ -27,6 +27,7 @@ static void let_go(struct intake *t) {
         t->api->files->intakes = t->next;
     if (t->next != NULL) t->next->prev = t->prev;
     t->api->files->nintakes--;
+    t->api->files->coming -= t->coming;
     free(t->facts);
     free(t);
 }
@@ -105,17 +106,27 @@ static void finish(struct intake *t) {
 
 /* --- bytes */
 
+/* Others write to the disk too: what the head was let in by does not hold for the whole body. */
+static bool disk_is_full(const struct intake *t, uint64_t more) {
+    return t->received / LOOK_BYTES != (t->received - more) / LOOK_BYTES &&
+           blobs_free_bytes(t->api->blobs) < t->api->config->min_free_bytes;
+}
+
 /* Beyond what was declared, beyond a limit, over the quota: NULL when none of these. */
 static void (*excess(struct intake *t, uint64_t more))(struct call *c) {
     if (t->received > t->room) return files_refuse_large;
+    if (disk_is_full(t, more)) return files_refuse_full;
     if (t->received <= t->covered) return NULL;
     if (!files_quota_take(t->api->files->quota, t->owner, t->received - t->covered))
         return files_refuse_quota;
     t->covered = t->received;
-    if (t->received / LOOK_BYTES != (t->received - more) / LOOK_BYTES &&
-        blobs_free_bytes(t->api->blobs) < t->api->config->min_free_bytes)
-        return files_refuse_full;
     return NULL;
+}
+
+static void arrived(struct intake *t, uint64_t bytes) {
+    if (bytes > t->coming) bytes = t->coming;
+    t->coming -= bytes;
+    t->api->files->coming -= bytes;
 }
 
 static void refuse_longer(struct call *c) {
@@ -127,6 +138,7 @@ static void on_body(struct call *c, struct slice data) {
     struct intake *t = c->own;
     if (t == NULL) return;
     t->received += data.len;
+    arrived(t, data.len);
     void (*refuse)(struct call *c) = t->received > t->exact      ? refuse_longer
                                      : t->state == INTAKE_TAKING ? excess(t, data.len)
                                                                  : NULL;
@@ -206,6 +218,8 @@ struct intake *intake_new(struct call *c, const struct intake_use *use, const ch
     if (f->intakes != NULL) f->intakes->prev = t;
     f->intakes = t;
     f->nintakes++;
+    t->coming = net_head(c->x)->has_length ? net_head(c->x)->content_length : 0;
+    f->coming += t->coming;
     c->own = t;
     c->hooks = &hooks;
     net_stream_body(c->x, UINT64_MAX / 2); /* the limits are looked at here */

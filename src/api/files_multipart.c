@@ -398,6 +398,7 @@ static void record(struct multipart *m) {
 static void joined(void *user, enum blob_status s, const struct blob_info *info) {
     struct multipart *m = user;
     struct call *c = call_of(m->api, m->exchange);
+    m->api->files->coming -= m->bytes;
     if (s != BLOB_OK) {
         m->state = OPEN;
         if (c != NULL && s == BLOB_FULL)
@@ -426,6 +427,7 @@ static void join(struct multipart *m) {
     }
     for (size_t i = 0; i < m->nparts; i++) blobs[i] = m->parts[i].blob;
     m->state = JOINING;
+    m->api->files->coming += m->bytes;
     blob_join(m->api->blobs, m->id, blobs, m->nparts, joined, m);
     free(blobs);
 }

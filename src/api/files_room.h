@@ -27,6 +27,7 @@ struct files {
     struct files_held *held;
     struct intake *intakes; /* uploads whose bytes come now */
     size_t nintakes;
+    uint64_t coming; /* bytes that were let in and are not on the disk yet: of intakes and of joins */
     struct multipart *multiparts[MULTIPART_BUCKETS];
     size_t nmultiparts;
     uint64_t stored, removed;
@@ -55,7 +56,7 @@ struct file_facts *file_facts_new(const char *type, const char *label, struct sl
 struct file_facts *file_facts_read(struct call *c, struct slice type, struct slice name);
 struct store_file file_row(const struct file_facts *f, const char *id, struct slice owner,
                            int64_t now_ms);
-/* Whether so many bytes more may come: max_file_bytes, min_free_bytes. False: answered. */
+/* Whether so many bytes more may come, beside those that are coming: max_file_bytes, min_free_bytes. False: answered. */
 bool files_room_for(struct call *c, uint64_t bytes);
 void files_refuse_quota(struct call *c);
 void files_refuse_large(struct call *c);
@@ -122,6 +123,7 @@ struct intake {
     uint64_t exact; /* so many bytes must come; FILE_NO_SIZE: any number */
     uint64_t room;  /* of max_file_bytes, for it */
     uint64_t received;
+    uint64_t coming; /* of its declared length; its share of files->coming */
     struct files_owner *owner;
     uint64_t covered;  /* bytes of the quota that stand for it */
     uint64_t promised; /* of these, those its row keeps when the upload fails */

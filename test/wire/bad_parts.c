@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -375,6 +376,35 @@ static void an_upload_that_runs_has_the_grace_of_a_server_that_ends(void **state
     text_free(&rest);
 }
 
+/* --- F5 */
+
+/* Two bodies of half of what is free each, with a quarter to be left: whoever else writes meanwhile, one has room. */
+static void F5_bodies_that_come_are_counted_before_they_are_there(void **state) {
+    char data[MAX_PATH], more[128];
+    struct statvfs v;
+    struct server s;
+    scratch_make(data);
+    assert_int_equal(statvfs(data, &v), 0);
+    unsigned long long free_bytes = (unsigned long long)v.f_bavail * v.f_frsize;
+    snprintf(more, sizeof more, "max_file_bytes: %llu\nmin_free_bytes: %llu\n", free_bytes,
+             free_bytes / 4);
+    restart(&s, data, more);
+    struct upload u = keyed_upload(s.port);
+    for (unsigned round = 0; round < 2; round++) {
+        struct peer first = begun_part(s.port, &u, 1, free_bytes / 2, 10), second;
+        while (file_metric(s.port, "anyllm_uploads") == 0) sleep_ms(1);
+        second = begun_part(s.port, &u, 2, free_bytes / 2, 10);
+        const struct answer *a = peer_answer(&second);
+        assert_non_null(a);
+        expect_status("no room beside the first", a, 507);
+        peer_close(&first);
+        peer_close(&second);
+        while (file_metric(s.port, "anyllm_uploads") > 0) sleep_ms(1);
+    }
+    server_stop(&s);
+    scratch_remove(data);
+}
+
 /* --- F14 */
 
 static void F14_what_is_begun_and_left_counts_and_is_given_up(void **state) {
@@ -435,6 +465,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(F12_kills_in_uploads_leave_no_half_file),
         cmocka_unit_test(F12_a_kill_at_the_end_of_an_upload),
         cmocka_unit_test(an_upload_that_runs_has_the_grace_of_a_server_that_ends),
+        cmocka_unit_test(F5_bodies_that_come_are_counted_before_they_are_there),
         cmocka_unit_test(F14_what_is_begun_and_left_counts_and_is_given_up),
     };
     return suite_main(argc, argv, "bad_parts", tests, sizeof tests / sizeof *tests, start, stop);
