@@ -1,5 +1,8 @@
 /* The ledger: what each attempt cost. Sums of its hours are kept beside it (sqlite_hours.c). */
 #include "store/sqlite_ledger.h"
+#include "store/sqlite_packed.h"
+
+#include <stdlib.h>
 
 /* No call counts more (35 million dollars), whatever an upstream says: so that there is always a sum. */
 #define COUNT_MAX (1LL << 45)
@@ -38,8 +41,8 @@ static void put_usage(struct binder *b, const struct store_usage *u) {
     put_int(b, (int64_t)u->reasoning_tokens);
 }
 
-static int add_at(struct sqlite_store *s, const struct store_charge *c, int64_t n) {
-    struct binder b = start(s, c->kind == STORE_CALL_QUEUE ? ST_CHARGE_QUEUED : ST_CHARGE);
+static int add_queued(struct sqlite_store *s, const struct store_charge *c, int64_t n) {
+    struct binder b = start(s, ST_CHARGE_QUEUED);
     put_int(&b, n);
     put_text(&b, slice_of(c->id));
     put_int(&b, c->attempt);
@@ -52,6 +55,24 @@ static int add_at(struct sqlite_store *s, const struct store_charge *c, int64_t 
     put_int(&b, c->http_status);
     put_usage(&b, &c->usage);
     return run(&b);
+}
+
+/* Most rows fit on the stack. */
+static int add_direct(struct sqlite_store *s, const struct store_charge *c, int64_t n) {
+    char own[1024];
+    size_t bytes = sqlite_packed_bytes(c);
+    char *row = bytes <= sizeof own ? own : malloc(bytes);
+    if (row == NULL) return SQLITE_NOMEM;
+    struct binder b = start(s, ST_CHARGE);
+    put_int(&b, n);
+    put_blob(&b, slice_make(row, sqlite_pack(c, row)));
+    int rc = run(&b);
+    if (row != own) free(row);
+    return rc;
+}
+
+static int add_at(struct sqlite_store *s, const struct store_charge *c, int64_t n) {
+    return c->kind == STORE_CALL_QUEUE ? add_queued(s, c, n) : add_direct(s, c, n);
 }
 
 /* A clock that was set back can find its place taken: the next one is free, or one soon after. */

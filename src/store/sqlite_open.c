@@ -1,5 +1,5 @@
 /* Opening: whose file it is, the connections and their settings, the migration. */
-#include "store/sqlite.h"
+#include "store/sqlite_packed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -110,7 +110,8 @@ static int open_one(struct opening *o, sqlite3 **db, int flags) {
     if (rc != SQLITE_OK) return fail_sqlite(o, *db, rc);
     sqlite3_busy_timeout(*db, BUSY_MS);
     sqlite3_extended_result_codes(*db, 1);
-    return 0;
+    rc = sqlite_packed_register(*db);
+    return rc == SQLITE_OK ? 0 : fail_sqlite(o, *db, rc);
 }
 
 static int set(struct opening *o, sqlite3 *db, const char *settings) {
@@ -149,7 +150,11 @@ static int take_numbers(struct opening *o, sqlite3 *db) {
                       "SELECT max(ifnull((SELECT max(seq) FROM request), 0),"
                       " ifnull((SELECT max(seq) FROM webhook_outbox), 0))",
                       &seq);
-    if (rc == SQLITE_OK) rc = read_int(db, "SELECT ifnull(max(n), 0) FROM ledger", &charge);
+    if (rc == SQLITE_OK)
+        rc = read_int(db,
+                      "SELECT max(ifnull((SELECT max(n) FROM ledger), 0),"
+                      " ifnull((SELECT max(n) FROM ledger_direct), 0))",
+                      &charge);
     if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
     o->store->next_seq = (uint64_t)seq + 1;
     o->store->next_charge = (uint32_t)charge + 1;

@@ -91,7 +91,7 @@ static int to_2(sqlite3 *db) {
  * request.attempt_ms is when its present attempt began. request.forget_ms below 0: it is to be forgotten then, but not
  * while its webhook waits. ledger.n is at_ms << 20 and a number that tells apart, so that the table itself
  * is in order of time; request_ended has the same for when a request ended, so that both can be merged. A direct call is
- * in no other index of the ledger: each would cost half of what the row does. */
+ * in no other index: each would cost half of what the row does. */
 static const char schema_3[] =
     "ALTER TABLE request ADD COLUMN key_id TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE request ADD COLUMN attempt_ms INTEGER NOT NULL DEFAULT 0;"
@@ -159,6 +159,9 @@ static const char schema_3[] =
     "  FROM ledger GROUP BY 1, 2, 3, 4;"
     "INSERT INTO meta SELECT 'summed', at_ms / 3600000 + 1 FROM ledger ORDER BY n DESC LIMIT 1;"
     "CREATE UNIQUE INDEX ledger_id ON ledger(id, attempt) WHERE kind = 0;"
+    /* Direct calls, each row packed into one value (sqlite_packed.c): they are many, and a column costs as much as the bytes
+     * of all. n as in ledger. */
+    "CREATE TABLE ledger_direct(n INTEGER PRIMARY KEY, row BLOB NOT NULL) STRICT;"
     "ALTER TABLE webhook_outbox RENAME TO old_outbox;"
     "CREATE TABLE webhook_outbox("
     "  seq INTEGER PRIMARY KEY,"

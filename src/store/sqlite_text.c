@@ -18,6 +18,19 @@
     " model, raw, partial, cost_microusd, charge_microusd, units_micro, prompt_tokens,"        \
     " completion_tokens, cached_tokens, reasoning_tokens"
 
+/* Direct calls as rows of the ledger: the columns of CHARGE by their number. */
+#define DIRECT_CALLS                                                                       \
+    "(SELECT n, packed(row, 1) AS id, packed(row, 2) AS attempt, packed(row, 3) AS kind, " \
+    "packed(row, 4) AS owner, packed(row, 5) AS key_id, packed(row, 6) AS endpoint, "      \
+    "packed(row, 7) AS started_ms, packed(row, 8) AS at_ms, packed(row, 9) AS "            \
+    "http_status, packed(row, 10) AS upstream, packed(row, 11) AS model, packed(row, "     \
+    "12) AS raw, packed(row, 13) AS partial, packed(row, 14) AS cost_microusd, "           \
+    "packed(row, 15) AS charge_microusd, packed(row, 16) AS units_micro, packed(row, "     \
+    "17) AS prompt_tokens, packed(row, 18) AS completion_tokens, packed(row, 19) AS "      \
+    "cached_tokens, packed(row, 20) AS reasoning_tokens FROM ledger_direct)"
+/* Both, for sums. */
+#define LEDGER "(SELECT " CHARGE " FROM ledger UNION ALL SELECT * FROM " DIRECT_CALLS ")"
+
 #define NEW_CHARGE                                                                                \
     "INSERT INTO ledger VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15," \
     " ?16, ?17, ?18, ?19, ?20, ?21)"
@@ -28,9 +41,9 @@
 #define ONCE "ON CONFLICT(id, attempt) WHERE kind = 0 DO NOTHING"
 
 /* ?1 owner, ?2 key, ?3 id, n from ?4 to ?5. */
-#define OF_LEDGER                                                             \
-    " FROM ledger WHERE (?1 = '' OR owner = ?1) AND (?2 = '' OR key_id = ?2)" \
-    " AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"
+#define OF_LEDGER(table)                                             \
+    "SELECT " CHARGE " FROM " table " WHERE (?1 = '' OR owner = ?1)" \
+    " AND (?2 = '' OR key_id = ?2) AND (?3 = '' OR id = ?3) AND n BETWEEN ?4 AND ?5"
 
 /* The sums: ?6 the bucket, whole hours from ?7 to ?8, rows from ?4 to ?5 and from ?9 to ?10. An attempt that no caller got
  * the answer of costs, but is no call. */
@@ -47,8 +60,8 @@
     " max(at_ms - started_ms, 0) AS max_duration_ms, prompt_tokens, completion_tokens," \
     " cached_tokens, reasoning_tokens, cost_microusd IS NULL AS costs_unknown,"         \
     " charge_microusd IS NULL AS charges_unknown, cost_microusd, charge_microusd, units_micro"
-#define OF_ROWS(n)                                                    \
-    "SELECT " ROW_VALUES " FROM ledger WHERE (?1 = '' OR owner = ?1)" \
+#define OF_ROWS(n)                                                        \
+    "SELECT " ROW_VALUES " FROM " LEDGER " WHERE (?1 = '' OR owner = ?1)" \
     " AND (?2 = '' OR key_id = ?2) AND (?3 = '' OR id = ?3) AND " n
 #define SUMS                                                                             \
     "sum(calls), sum(errors), sum(user_errors), sum(duration_ms), max(max_duration_ms)," \
@@ -68,7 +81,7 @@
     " AND " PLACE " BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
 #define DIRECT                                                                             \
     "SELECT n AS place, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status,"   \
-    " at_ms - started_ms AS duration FROM ledger WHERE kind <> 0"                          \
+    " at_ms - started_ms AS duration FROM " DIRECT_CALLS " WHERE true"                     \
     " AND (?1 = '' OR owner = ?1) AND (?2 = '' OR endpoint = ?2) AND (?3 = '' OR id = ?3)" \
     " AND n BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
 #define BY_END " ORDER BY place DESC LIMIT ?8 OFFSET ?9"
@@ -147,7 +160,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_PROBE] = "REPLACE INTO meta VALUES('probe', zeroblob(65536))",
     [ST_WHOSE] = "SELECT id, owner, key_id, endpoint FROM request WHERE seq = ?1",
     [ST_CHARGE_QUEUED] = NEW_CHARGE " " ONCE,
-    [ST_CHARGE] = NEW_CHARGE,
+    [ST_CHARGE] = "INSERT INTO ledger_direct VALUES(?1, ?2)",
     [ST_HOUR] =
         "INSERT INTO ledger_hour VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,"
         " ?13, ?14, ?15, ?16, ?17, ?18) ON CONFLICT DO UPDATE SET" CAPPED("calls") "," CAPPED("errors") "," CAPPED("user_errors") "," CAPPED(
@@ -157,7 +170,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_SUMMED] = "REPLACE INTO meta VALUES('summed', ?1)",
     [ST_SUMMED_UNTIL] = SUMMED_UNTIL,
     [ST_UNSUMMED] = "SELECT t / 3600000, owner, key_id, endpoint, " SUMS " FROM ("
-                    "SELECT " ROW_VALUES " FROM ledger WHERE n >= ?1) GROUP BY 1, 2, 3, 4",
+                    "SELECT " ROW_VALUES " FROM " LEDGER " WHERE n >= ?1) GROUP BY 1, 2, 3, 4",
     [ST_DROP_FIND] =
         "SELECT seq, state, 0, 0 FROM request WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_DROP_RESULT] = "UPDATE result SET body = x'' WHERE seq = ?1",
@@ -196,8 +209,8 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_READ_WAITING] = WEBHOOKS " WHERE state = 0 ORDER BY due_ms, seq",
     [ST_READ_WEBHOOK] = WEBHOOKS " WHERE id = ?1",
     [ST_READ_KEYS] = "SELECT " KEY_COLUMNS " FROM api_key ORDER BY created_ms, id",
-    [ST_LEDGER] = "SELECT " CHARGE OF_LEDGER " ORDER BY n DESC",
-    [ST_LEDGER_QUEUED] = "SELECT " CHARGE OF_LEDGER " AND id = ?3 AND kind = 0 ORDER BY n DESC",
+    [ST_LEDGER] = OF_LEDGER("ledger") " UNION ALL " OF_LEDGER(DIRECT_CALLS) " ORDER BY n DESC",
+    [ST_LEDGER_QUEUED] = OF_LEDGER("ledger") " AND id = ?3 AND kind = 0 ORDER BY n DESC",
     [ST_SUMS] = "SELECT t / ?6 * ?6, endpoint, key_id, owner, " SUMS " FROM (" OF_HOURS
                 " UNION ALL " OF_ROWS(" n BETWEEN ?4 AND ?5") " UNION ALL " OF_ROWS(
                     " n BETWEEN ?9 AND ?10") ") GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",

@@ -106,6 +106,7 @@ static void money_that_is_not_known_is_not_0(void **state) {
     rows[0].usage.cost_microusd = rows[0].usage.charge_microusd = 77; /* says nothing */
     rows[1].usage = usage(0, -1);
     rows[2].usage = usage(-1, 5);
+    for (unsigned i = 0; i < 3; i++) rows[i].kind = STORE_CALL_QUEUE;
     add(f, rows, 3);
     assert_int_equal(rows_of(f, (struct store_ledger_query){0}), 3);
     for (unsigned i = 0; i < 3; i++) same_charge(&f->charges[i], &rows[i]);

@@ -10,7 +10,8 @@ static int64_t count_rows(struct fixture *f, const char *table, const char *id) 
         {"outbox",
          "SELECT count(*) FROM webhook_outbox JOIN request USING(seq) WHERE request.id = ?"},
         {"result", "SELECT count(*) FROM result JOIN request USING(seq) WHERE request.id = ?"},
-        {"all ledger", "SELECT count(*) FROM ledger"},
+        {"all ledger",
+         "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM ledger_direct)"},
         {"all outbox", "SELECT count(*) FROM webhook_outbox"},
         {"money", "SELECT count(cost_microusd) + count(charge_microusd) FROM ledger"},
         {"all large", "SELECT (SELECT count(*) FROM payload) + (SELECT count(*) FROM result)"
