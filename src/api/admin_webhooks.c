@@ -87,7 +87,9 @@ static void on_replayed(void *user, uint64_t exchange, const struct store_reply 
         buf_printf(call_scratch(c), "{\"replayed\":%zu}", r->count);
         call_scratch_json(c, 200);
         return;
-    case STORE_NOT_FOUND: call_error(c, 404, NULL, SLICE("No webhook of that request")); return;
+    case STORE_NOT_FOUND:
+        call_error(c, 404, NULL, SLICE("No webhook of that request, or its request was forgotten"));
+        return;
     case STORE_STALE:
         call_error(c, 409, NULL, SLICE("This webhook is waiting for its next try already"));
         return;

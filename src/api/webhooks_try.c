@@ -177,6 +177,14 @@ static void conclude(struct delivery *d, const char *why) {
     note(d);
 }
 
+/* -> NOTING. Its request was removed; there are no log lines to write to either. */
+static void conclude_forgotten(struct delivery *d, const struct store_webhook *h) {
+    d->attempt = h->attempt;
+    d->state = STORE_WEBHOOK_DEAD;
+    snprintf(d->error, sizeof d->error, "The result was forgotten before it could be delivered.");
+    note(d);
+}
+
 /* --- CALLING */
 
 static const char *fault_text(enum net_fault f) {
@@ -280,13 +288,16 @@ static void row_read(void *user, uint64_t handle, const struct store_reply *r) {
     struct webhooks *w = user;
     struct delivery *d = slots_get(&w->handles, handle);
     if (d == NULL) return;
-    if (r->status == STORE_OK && r->nwebhooks == 1 && r->row != NULL &&
-        r->webhooks[0].state == STORE_WEBHOOK_WAITING)
+    bool waits = r->status == STORE_OK && r->nwebhooks == 1 &&
+                 r->webhooks[0].state == STORE_WEBHOOK_WAITING;
+    if (waits && r->row != NULL)
         begin(d, r);
+    else if (waits)
+        conclude_forgotten(d, &r->webhooks[0]);
     else if (r->status == STORE_UNAVAILABLE || r->status == STORE_MEMORY)
         again_in(d, WEBHOOKS_AGAIN_MS);
     else
-        is_over(d); /* its request was removed, or it has ended */
+        is_over(d); /* it has ended, or was swept */
     webhooks_turn(w);
 }
 

@@ -137,6 +137,7 @@ enum statement {
     ST_SWEEP_NEXT,
     ST_SWEEP_LOG,
     ST_SWEEP_RESULT,
+    ST_SWEEP_WEBHOOK,
     ST_SWEEP_REQUEST,
     ST_SWEEP_LEFT,
     ST_LOG_LAST,

@@ -143,7 +143,7 @@ static int prepare(struct opening *o, sqlite3 *db, enum statement from, enum sta
     return 0;
 }
 
-/* The webhooks outlive requests: their seq must not be given again. */
+/* Earlier versions' webhooks outlived their requests: their seq must not be given again. */
 static int take_numbers(struct opening *o, sqlite3 *db) {
     int64_t seq = 0, charge = 0;
     int rc = read_int(db,

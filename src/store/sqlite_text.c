@@ -106,6 +106,9 @@
     WEBHOOKS " WHERE " chosen " (?1 = '' OR owner = ?1) AND (?2 < 0 OR state = ?2) AND seq < ?3" \
              " ORDER BY seq DESC LIMIT ?4"
 
+/* Its request was not swept. */
+#define IS_WHOLE "EXISTS(SELECT 1 FROM request WHERE request.seq = webhook_outbox.seq)"
+
 #define REPLAY "UPDATE webhook_outbox SET state = 0, attempt = 0, due_ms = ?1, ended_ms = 0"
 
 #define KEY_COLUMNS "id, alias, owner, scope, sha256, created_ms, expires_ms, revoked_ms"
@@ -146,6 +149,7 @@ const char *const sqlite_texts[ST_COUNT] = {
                       " ORDER BY forget_ms LIMIT 1",
     [ST_SWEEP_LOG] = "DELETE FROM log WHERE seq = ?1",
     [ST_SWEEP_RESULT] = "DELETE FROM result WHERE seq = ?1",
+    [ST_SWEEP_WEBHOOK] = "DELETE FROM webhook_outbox WHERE seq = ?1 AND state <> 0",
     [ST_SWEEP_REQUEST] = "DELETE FROM request WHERE seq = ?1",
     [ST_SWEEP_LEFT] = "SELECT ifnull(min(t), 0) FROM ("
                       "SELECT min(forget_ms) AS t FROM request INDEXED BY request_forget"
@@ -181,7 +185,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_FILE_THERE] = "SELECT 1 FROM file WHERE id = ?1",
     [ST_FILE_SET_ACL] = "UPDATE file SET acl = ?2 WHERE id = ?1",
     [ST_FILE_REMOVE] = "DELETE FROM file WHERE id = ?1",
-    [ST_WEBHOOK_FIND] = "SELECT seq, state, attempt FROM webhook_outbox"
+    [ST_WEBHOOK_FIND] = "SELECT seq, state, attempt, " IS_WHOLE " FROM webhook_outbox"
                         " WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_WEBHOOK_NOTE] = "UPDATE webhook_outbox SET attempt = attempt + 1, state = ?2, due_ms = ?3,"
                         " ended_ms = ?4, last_status = ?5, last_error = ?6 WHERE seq = ?1",
@@ -194,7 +198,8 @@ const char *const sqlite_texts[ST_COUNT] = {
         "UPDATE request SET forget_ms = -forget_ms WHERE forget_ms > 0 AND seq IN"
         " (SELECT seq FROM webhook_outbox WHERE state = 2"
         " AND (?1 = '' OR owner = ?1))",
-    [ST_WEBHOOK_REPLAY_DEAD] = REPLAY " WHERE state = 2 AND (?2 = '' OR owner = ?2)",
+    [ST_WEBHOOK_REPLAY_DEAD] =
+        REPLAY " WHERE state = 2 AND (?2 = '' OR owner = ?2) AND " IS_WHOLE,
     [ST_KEY_ADD] = "INSERT INTO api_key(" KEY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [ST_KEY_REVOKE] = "UPDATE api_key SET revoked_ms = iif(revoked_ms = 0, ?2, revoked_ms)"
                       " WHERE id = ?1",

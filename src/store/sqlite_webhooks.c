@@ -7,6 +7,7 @@ struct found {
     int64_t seq;
     enum store_webhook_state state;
     uint32_t attempt;
+    bool whole; /* with its request */
 };
 
 /* SQLITE_ROW, SQLITE_DONE or an error. */
@@ -19,6 +20,7 @@ static int find(struct sqlite_store *s, const char *id, struct slice owner, stru
         f->seq = sqlite3_column_int64(b.st, 0);
         f->state = (enum store_webhook_state)sqlite3_column_int(b.st, 1);
         f->attempt = (uint32_t)sqlite3_column_int64(b.st, 2);
+        f->whole = sqlite3_column_int(b.st, 3) != 0;
     }
     finish(&b);
     return rc;
@@ -53,7 +55,8 @@ int sqlite_webhook_note(struct sqlite_store *s, struct op *op) {
 static int replay_one(struct sqlite_store *s, struct op *op) {
     struct found f;
     int rc = find(s, op->in.one.id, op->in.one.text, &f);
-    if (rc != SQLITE_ROW) return rc == SQLITE_DONE ? not_there(op) : rc;
+    if (rc == SQLITE_DONE || (rc == SQLITE_ROW && !f.whole)) return not_there(op);
+    if (rc != SQLITE_ROW) return rc;
     if (f.state == STORE_WEBHOOK_WAITING) return stale(op);
     struct binder b = start(s, ST_WEBHOOK_REPLAY);
     put_int(&b, op->in.one.at_ms);

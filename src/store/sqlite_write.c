@@ -260,7 +260,7 @@ static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
 
 static int sweep_one(struct sqlite_store *s, int64_t seq) {
     static const enum statement parts[] = {ST_SWEEP_LOG, ST_SWEEP_RESULT, ST_DROP_INPUT,
-                                           ST_SWEEP_REQUEST};
+                                           ST_SWEEP_WEBHOOK, ST_SWEEP_REQUEST};
     int rc = SQLITE_OK;
     for (size_t k = 0; k < sizeof parts / sizeof *parts && rc == SQLITE_OK; k++)
         rc = run_with(s, parts[k], seq);

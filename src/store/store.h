@@ -327,9 +327,9 @@ struct store_backend {
     void (*finish_waiting)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* Marks that a cancel was asked for (survives a restart). Replies the state before. */
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
-    /* Removes row, result, input and log lines of at most `max` requests whose forget_ms is not after now_ms, the earliest
-     * first: from then on they are STORE_NOT_FOUND. The ledger stays, and so does a webhook row; a request whose webhook
-     * is WAITING stays until that has ended. */
+    /* Removes row, result, input, log lines and webhook of at most `max` requests whose forget_ms is not after now_ms, the
+     * earliest first: from then on they are STORE_NOT_FOUND. The ledger stays; a request whose webhook is WAITING stays
+     * until that has ended. */
     void (*sweep)(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max);
     /* Appends log lines; lines of an id that is not there are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
@@ -367,7 +367,7 @@ struct store_backend {
     void (*webhooks)(struct store *s, uint64_t ticket,
                      const struct store_webhook_query *q); /* newest first */
     /* DEAD, GONE or DELIVERED -> WAITING, no tries so far, due at at_ms. id NULL: all DEAD ones of this owner (empty: anybody's).
-     * STALE: it is waiting already. */
+     * STALE: it is waiting already. One whose request is no longer there is NOT_FOUND, and not among all. */
     void (*webhook_replay)(struct store *s, uint64_t ticket, const char *id, struct slice owner,
                            int64_t at_ms);
     /* --- keys */

@@ -239,8 +239,30 @@ static void a_request_is_not_swept_while_its_webhook_waits(void **state) {
     sweeps(f, 4999, 0, 5000);
     sweeps(f, 5000, 1, 0);
     assert_int_equal(READ(f, ask_row(f, ID, 0)), STORE_NOT_FOUND);
-    assert_int_equal(webhook(f, ID)->state, STORE_WEBHOOK_DELIVERED);
-    assert_false(f->has_row);
+    assert_int_equal(READ(f, ask_webhook(f, ID)), STORE_NOT_FOUND);
+}
+
+/* The others stay, and nothing that was swept is brought back to wait. */
+static void an_ended_webhook_goes_with_its_request(void **state) {
+    struct fixture *f = *state;
+    static const enum store_webhook_state ends[] = {STORE_WEBHOOK_DELIVERED, STORE_WEBHOOK_DEAD,
+                                                    STORE_WEBHOOK_GONE, STORE_WEBHOOK_DEAD};
+    for (unsigned n = 0; n < 4; n++) {
+        give_one(f, id_of(n), "app1", 0, 5000 + 1000 * (n == 3));
+        assert_int_equal(note(f, id_of(n), 0, ends[n]), STORE_OK);
+    }
+    sweeps(f, 5000, 3, 6000);
+    assert_int_equal(walk(f, (struct store_webhook_query){.state = -1}), 1);
+    for (unsigned n = 0; n < 3; n++) {
+        assert_int_equal(READ(f, ask_webhook(f, id_of(n))), STORE_NOT_FOUND);
+        assert_int_equal(status_of(f, give_replay(f, id_of(n), SLICE_NONE, 9)), STORE_NOT_FOUND);
+    }
+    uint64_t t = give_replay(f, NULL, SLICE_NONE, 9);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].count, 1);
+    assert_int_equal(READ(f, ask_waiting(f)), STORE_OK);
+    assert_int_equal(f->nwebhooks, 1);
+    assert_string_equal(f->webhooks[0].id, id_of(3));
 }
 
 static void a_replayed_webhook_holds_its_request_again(void **state) {
@@ -258,9 +280,7 @@ static void a_replayed_webhook_holds_its_request_again(void **state) {
     sweeps(f, 9000, 0, 5000);
     for (unsigned n = 0; n < 2; n++) note(f, id_of(n), 0, STORE_WEBHOOK_DELIVERED);
     sweeps(f, 9000, 2, 0);
-    assert_int_equal(status_of(f, give_replay(f, id_of(0), SLICE_NONE, 9)), STORE_OK);
-    assert_int_equal(webhook(f, id_of(0))->state, STORE_WEBHOOK_WAITING);
-    assert_false(f->has_row);
+    assert_int_equal(status_of(f, give_replay(f, id_of(0), SLICE_NONE, 9)), STORE_NOT_FOUND);
     sweeps(f, 9000, 0, 0);
 }
 
@@ -297,6 +317,7 @@ int store_suite_webhooks(const struct suite_backend *backend) {
         T(replay_of_one_begins_anew),
         T(replay_of_all_takes_the_dead_ones_of_the_owner),
         T(a_request_is_not_swept_while_its_webhook_waits),
+        T(an_ended_webhook_goes_with_its_request),
         T(a_replayed_webhook_holds_its_request_again),
         T(what_webhooks_are_given_is_copied),
     };

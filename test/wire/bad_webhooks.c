@@ -333,6 +333,14 @@ static void W16_a_dead_receiver_is_listed_and_a_replay_delivers(void **state) {
     free(id);
 }
 
+static void a_replay_of_what_is_not_there_is_404(void **state) {
+    struct answer a = post_json(hooks.server.port, "/admin/webhooks/replay",
+                                "{\"id\":\"11111111-2222-4333-8444-555555555555\"}");
+    expect_status("replay", &a, 404);
+    expect_says("replay", &a, "or its request was forgotten");
+    answer_free(&a);
+}
+
 /* Many that hang, and one for another name of the same machine. */
 static void W17_a_dead_host_holds_nobody_else_up(void **state) {
     char url[128];
@@ -420,6 +428,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(W14_what_is_sent_again_has_the_same_id_and_is_signed_anew),
         cmocka_unit_test(W15_a_large_result_is_linked),
         cmocka_unit_test(W16_a_dead_receiver_is_listed_and_a_replay_delivers),
+        cmocka_unit_test(a_replay_of_what_is_not_there_is_404),
         cmocka_unit_test(W18_deliveries_that_lead_to_deliveries_end),
         cmocka_unit_test(W19_what_a_caller_says_of_signatures_is_ignored),
         cmocka_unit_test(what_is_not_to_be_stored_is_delivered_whole),

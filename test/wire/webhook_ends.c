@@ -2,6 +2,7 @@
 #include "webhook_calls.h"
 
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,52 @@ static void what_hangs_at_the_end_is_delivered_after_the_next_start(void **state
     free(id);
 }
 
+static void forget_request(const char *data) {
+    char path[2 * MAX_PATH];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/anyllm.db", data);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db, "DELETE FROM result; DELETE FROM request;", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void expect_replay(const struct server *s, const char *body, unsigned status,
+                          const char *says) {
+    struct answer a = post_json(s->port, "/admin/webhooks/replay", body);
+    expect_status(body, &a, status);
+    expect_says(body, &a, says);
+    answer_free(&a);
+}
+
+/* As earlier versions left them: they removed requests without their webhooks, and let these be replayed. */
+static void what_waits_without_its_request_is_dead(void **state) {
+    char data[MAX_PATH], body[128];
+    struct server s;
+    scratch_make(data);
+    start_on(&s, data);
+    struct answer a = hook_try(s.port, hook_url("/hang/forgotten"), "", "ok");
+    char *id = submitted_id(&a);
+    answer_free(&a);
+    receiver_wait(&hooks.receiver, "/hang/forgotten", 0);
+    kill_server(&s);
+    forget_request(data);
+    start_on(&s, data);
+    wait_until_idle(&s);
+    expect_none(&s, "waiting");
+    a = get(s.port, "/admin/webhooks?state=dead");
+    expect_says("dead", &a, id);
+    expect_says("dead", &a, "The result was forgotten before it could be delivered.");
+    answer_free(&a);
+    snprintf(body, sizeof body, "{\"id\":\"%s\"}", id);
+    expect_replay(&s, body, 404, "or its request was forgotten");
+    expect_replay(&s, "{\"all\":true}", 200, "{\"replayed\":0}");
+    expect_none(&s, "waiting");
+    server_stop(&s);
+    scratch_remove(data);
+    free(id);
+}
+
 /* --- starts that must fail */
 
 static void a_range_that_is_none_ends_the_start(void **state) {
@@ -169,6 +216,7 @@ int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(W20_no_delivery_is_lost_to_kills),
         cmocka_unit_test(what_runs_at_the_end_is_let_end),
+        cmocka_unit_test(what_waits_without_its_request_is_dead),
         cmocka_unit_test(a_range_that_is_none_ends_the_start),
         cmocka_unit_test(a_key_that_others_can_read_ends_the_start),
         cmocka_unit_test(what_hangs_at_the_end_is_delivered_after_the_next_start),
