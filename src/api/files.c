@@ -82,6 +82,7 @@ bool files_find(struct api *a, struct slice id, struct slice owner, bool is_sign
 struct removal {
     struct api *api;
     struct files_owner *owner;
+    bool pending;
     uint64_t bytes, arg;
     void (*done)(struct api *a, uint64_t arg, enum store_status s);
     char id[STORE_ID_BYTES];
@@ -93,6 +94,7 @@ static void removed(void *user, uint64_t arg, const struct store_reply *r) {
     if (r->status == STORE_OK) {
         files_quota_give(f->quota, m->owner, m->bytes);
         files_quota_count(f->quota, m->owner, -1);
+        m->owner->pending -= m->pending;
         f->removed++;
         if (!f->closed) blob_delete(m->api->blobs, m->id, NULL, NULL);
     }
@@ -111,10 +113,10 @@ void files_remove(struct api *a, const struct store_file *f,
         if (done != NULL) done(a, arg, STORE_MEMORY);
         return;
     }
-    *m = (struct removal){a, owner, f->bytes, arg, done, ""};
+    *m = (struct removal){a, owner, f->state == STORE_FILE_PENDING, f->bytes, arg, done, ""};
     snprintf(m->id, sizeof m->id, "%s", f->id);
     files_held_changed(a->files->held, slice_of(f->id));
-    a->store->backend->file_remove(a->store, ticket, f->id);
+    a->store->backend->file_remove(a->store, ticket, f);
 }
 
 /* --- the sweeper */
@@ -138,7 +140,8 @@ void files_due(struct files *f, int64_t at_ms) {
         sweep_again(f, SWEEP_MS);
 }
 
-/* Uploads that run keep their row: what they become has another time. */
+/* Uploads that run keep their row: what they become has another time. One that has become it since the rows were read is
+ * not removed: the store finds another row than was seen. */
 static void swept(void *user, uint64_t arg, const struct store_reply *r) {
     struct files *f = user;
     size_t n = 0;
@@ -281,10 +284,12 @@ static void sums_read(void *user, uint64_t arg, const struct store_reply *r) {
     for (size_t i = 0; r->status == STORE_OK && i < r->nfile_sums; i++) {
         const struct store_file_sum *s = &r->file_sums[i];
         struct files_owner *o = files_owner(f->quota, s->owner);
-        if (o == NULL)
+        if (o == NULL) {
             l->failed = true;
-        else
-            files_quota_set(f->quota, o, s->files, s->bytes);
+            continue;
+        }
+        files_quota_set(f->quota, o, s->files, s->bytes);
+        o->pending = s->pending;
     }
     if (r->status != STORE_OK || l->failed || f->closed)
         load_end(l, false);

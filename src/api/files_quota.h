@@ -12,6 +12,7 @@ struct files_owner { /* stays where it is until files_quota_free */
         bytes;        /* rows of the store, whole or begun; bytes on the disk or promised room */
     size_t multipart; /* begun and not completed */
     size_t parts;     /* of these */
+    uint64_t pending; /* rows of uploads in one piece, begun and not put */
     size_t name_len;
     char name[];
 };

@@ -159,7 +159,8 @@ void multiparts_free(struct files *f);
 /* --- files.c */
 /* Something expires then (wall clock); 0: never. */
 void files_due(struct files *f, int64_t at_ms);
-/* The row goes, then the blob; the quota is given back. `done` may be NULL. */
+/* The row goes, then the blob; the quota is given back. STORE_STALE: it is not the row that was seen, nothing was done. `done`
+ * may be NULL. */
 void files_remove(struct api *a, const struct store_file *f,
                   void (*done)(struct api *a, uint64_t arg, enum store_status s), uint64_t arg);
 /* Asks for the row; done as the desk's, user is the api, arg the exchange. False: answered. */

@@ -224,12 +224,18 @@ void handle_file(struct call *c) {
 
 /* --- DELETE */
 
+static void found_to_delete(void *user, uint64_t arg, const struct store_reply *r);
+
+/* STALE: the upload became whole in between; it does so once. */
 static void deleted(struct api *a, uint64_t arg, enum store_status s) {
+    struct slice id;
     struct call *c = call_of(a, arg);
     if (c == NULL) return;
     if (s == STORE_OK) {
         call_headers(c);
         net_reply(c->x, 204, SLICE(""), SLICE(""));
+    } else if (s == STORE_STALE && file_id_read(c->id, &id)) {
+        files_ask(c, id, found_to_delete);
     } else if (s == STORE_NOT_FOUND) {
         files_not_found(c);
     } else {

@@ -9,6 +9,9 @@ static int64_t now_ms(const struct api *a) {
     return clock_wall_ms(a->clock);
 }
 
+/* Rows of one owner, begun and not put: without a size they cost no quota, and stay for upload_expiry. */
+#define MAX_PENDING_PER_OWNER 10000U
+
 /* --- initiate */
 
 struct begun {
@@ -46,11 +49,13 @@ static void added(void *user, uint64_t arg, const struct store_reply *r) {
     struct begun *g = user;
     struct files *f = g->api->files;
     struct call *c = call_of(g->api, g->exchange);
-    if (r->status == STORE_OK)
+    if (r->status == STORE_OK) {
         files_quota_count(f->quota, g->owner, 1);
-    else
+        files_due(f, g->exp_ms);
+    } else {
         files_quota_give(f->quota, g->owner, promised(g->size));
-    if (r->status == STORE_OK) files_due(f, g->exp_ms);
+        g->owner->pending--;
+    }
     if (c != NULL && r->status == STORE_OK)
         answer_begun(c, g);
     else if (c != NULL)
@@ -58,19 +63,37 @@ static void added(void *user, uint64_t arg, const struct store_reply *r) {
     begun_free(g);
 }
 
+/* The owner whose quota and number were taken. NULL: answered. */
+static struct files_owner *taken(struct call *c, uint64_t size) {
+    struct files_quota *q = c->api->files->quota;
+    struct files_owner *owner = files_owner(q, identity_owner(&c->who));
+    if (owner == NULL) {
+        files_unavailable(c);
+    } else if (owner->pending >= MAX_PENDING_PER_OWNER) {
+        net_header(c->x, SLICE("retry-after"), SLICE("60"));
+        call_error(c, 429, "rate_limit_exceeded",
+                   SLICE("10000 uploads were begun and not put; put some"));
+    } else if (!files_quota_take(q, owner, promised(size))) {
+        files_refuse_quota(c);
+    } else {
+        owner->pending++;
+        return owner;
+    }
+    return NULL;
+}
+
 static void begin(struct call *c, struct file_facts *facts, uint64_t size) {
     struct api *a = c->api;
-    struct begun *g = calloc(1, sizeof *g);
-    struct files_owner *owner = files_owner(a->files->quota, identity_owner(&c->who));
-    if (owner != NULL && !files_quota_take(a->files->quota, owner, promised(size))) {
-        free(g);
+    struct files_owner *owner = taken(c, size);
+    if (owner == NULL) {
         free(facts);
-        files_refuse_quota(c);
         return;
     }
-    uint64_t ticket = g != NULL && owner != NULL ? desk_ask(a->desk, added, g, 0) : 0;
+    struct begun *g = calloc(1, sizeof *g);
+    uint64_t ticket = g != NULL ? desk_ask(a->desk, added, g, 0) : 0;
     if (ticket == 0) {
-        if (owner != NULL) files_quota_give(a->files->quota, owner, promised(size));
+        files_quota_give(a->files->quota, owner, promised(size));
+        owner->pending--;
         free(g);
         free(facts);
         files_unavailable(c);
@@ -168,6 +191,7 @@ static void put_recorded(void *user, uint64_t arg, const struct store_reply *r) 
     struct intake *t = user;
     struct call *c = intake_call(t);
     if (r->status == STORE_OK) {
+        t->owner->pending--;
         count_stored(t);
         answer_stored(t);
         intake_end(t);

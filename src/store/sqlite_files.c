@@ -24,18 +24,18 @@ int sqlite_file_add(struct sqlite_store *s, struct op *op) {
     return run(&b);
 }
 
-static int is_there(struct sqlite_store *s, const char *id, bool *there) {
+/* No row was as the statement asked: another by now, or none. */
+static int unchanged(struct sqlite_store *s, struct op *op, const char *id) {
     struct binder b = start(s, ST_FILE_THERE);
     put_text(&b, slice_of(id));
     int rc = next(&b);
-    *there = rc == SQLITE_ROW;
     finish(&b);
-    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE) return rc;
+    return rc == SQLITE_ROW ? stale(op) : not_there(op);
 }
 
 int sqlite_file_finish(struct sqlite_store *s, struct op *op) {
     const struct store_file *f = &op->in.file;
-    bool there;
     struct binder b = start(s, ST_FILE_FINISH);
     put_text(&b, slice_of(f->id));
     put_int(&b, (int64_t)f->bytes);
@@ -43,10 +43,7 @@ int sqlite_file_finish(struct sqlite_store *s, struct op *op) {
     put_text(&b, f->content_type);
     put_int(&b, f->expires_ms);
     int rc = run(&b);
-    if (rc != SQLITE_OK || changed(s)) return rc;
-    rc = is_there(s, f->id, &there);
-    if (rc != SQLITE_OK) return rc;
-    return there ? stale(op) : not_there(op);
+    return rc != SQLITE_OK || changed(s) ? rc : unchanged(s, op, f->id);
 }
 
 int sqlite_file_set_acl(struct sqlite_store *s, struct op *op) {
@@ -58,10 +55,14 @@ int sqlite_file_set_acl(struct sqlite_store *s, struct op *op) {
 }
 
 int sqlite_file_remove(struct sqlite_store *s, struct op *op) {
+    const struct store_file *f = &op->in.file;
     struct binder b = start(s, ST_FILE_REMOVE);
-    put_text(&b, slice_of(op->in.one.id));
+    put_text(&b, slice_of(f->id));
+    put_int(&b, f->state);
+    put_int(&b, (int64_t)f->bytes);
+    put_int(&b, f->expires_ms);
     int rc = run(&b);
-    return rc != SQLITE_OK || changed(s) ? rc : not_there(op);
+    return rc != SQLITE_OK || changed(s) ? rc : unchanged(s, op, f->id);
 }
 
 /* --- reading */
@@ -128,7 +129,8 @@ int sqlite_file_sums(struct sqlite_store *s, struct op *op) {
         if (sums == NULL) break;
         sums[n].owner = take_text(op, b.st, 0);
         sums[n].files = take_count(b.st, 1);
-        sums[n++].bytes = take_count(b.st, 2);
+        sums[n].bytes = take_count(b.st, 2);
+        sums[n++].pending = take_count(b.st, 3);
     }
     op->reply.file_sums = sums;
     op->reply.nfile_sums = n;

@@ -160,7 +160,8 @@ static void take_all(struct copier *c, enum op_kind kind, union op_in *in) {
     case OP_LEDGER_SUMS: take_ledger(c, &in->ledger); break;
     case OP_REQUESTS: take_requests(c, &in->requests); break;
     case OP_FILE_ADD:
-    case OP_FILE_FINISH: take_file(c, &in->file); break;
+    case OP_FILE_FINISH:
+    case OP_FILE_REMOVE: take_file(c, &in->file); break;
     case OP_FILES: take_one(c, &in->files.after, &in->files.owner); break;
     case OP_WEBHOOK_NOTE: take_one(c, &in->note.id, &in->note.error); break;
     case OP_WEBHOOKS: take_slice(c, &in->webhooks.owner); break;
@@ -286,8 +287,8 @@ static void give_file_set_acl(struct store *s, uint64_t ticket, const char *id, 
     give(s, ticket, OP_FILE_SET_ACL, &(union op_in){.one = {.id = id, .text = acl}});
 }
 
-static void give_file_remove(struct store *s, uint64_t ticket, const char *id) {
-    give(s, ticket, OP_FILE_REMOVE, &(union op_in){.one = {.id = id}});
+static void give_file_remove(struct store *s, uint64_t ticket, const struct store_file *seen) {
+    give(s, ticket, OP_FILE_REMOVE, &(union op_in){.file = *seen});
 }
 
 static void give_file_get(struct store *s, uint64_t ticket, const char *id) {

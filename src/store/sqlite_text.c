@@ -184,7 +184,8 @@ const char *const sqlite_texts[ST_COUNT] = {
                        " expires_ms = ?5 WHERE id = ?1 AND state = 0",
     [ST_FILE_THERE] = "SELECT 1 FROM file WHERE id = ?1",
     [ST_FILE_SET_ACL] = "UPDATE file SET acl = ?2 WHERE id = ?1",
-    [ST_FILE_REMOVE] = "DELETE FROM file WHERE id = ?1",
+    [ST_FILE_REMOVE] = "DELETE FROM file WHERE id = ?1 AND state = ?2 AND bytes = ?3"
+                       " AND expires_ms = ?4",
     [ST_WEBHOOK_FIND] = "SELECT seq, state, attempt, " IS_WHOLE " FROM webhook_outbox"
                         " WHERE id = ?1 AND (?2 = '' OR owner = ?2)",
     [ST_WEBHOOK_NOTE] = "UPDATE webhook_outbox SET attempt = attempt + 1, state = ?2, due_ms = ?3,"
@@ -231,7 +232,8 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_FILES_ALL] = FILES("", ""),
     [ST_FILES_OF_OWNER] = FILES("INDEXED BY file_owner", "owner = ?1 AND"),
     [ST_FILES_EXPIRED] = FILES("INDEXED BY file_expires", "expires_ms > 0 AND expires_ms < ?2 AND"),
-    [ST_FILE_SUMS] = "SELECT owner, count(*), sum(bytes) FROM file GROUP BY owner ORDER BY owner",
+    [ST_FILE_SUMS] = "SELECT owner, count(*), sum(bytes), sum(state = 0) FROM file"
+                     " GROUP BY owner ORDER BY owner",
     [ST_WEBHOOKS_ALL] = WEBHOOKS_PAGE(""),
     [ST_WEBHOOKS_OF_OWNER] = WEBHOOKS_PAGE("owner = ?1 AND"),
     [ST_WEBHOOKS_OF_STATE] = WEBHOOKS_PAGE("state = ?2 AND"),

@@ -179,6 +179,7 @@ struct store_file_query {
 struct store_file_sum {
     struct slice owner;
     uint64_t files, bytes; /* PENDING ones with their declared bytes */
+    uint64_t pending;      /* of these files */
 };
 
 /* --- webhooks: one row per request that has one, written with its result */
@@ -355,7 +356,8 @@ struct store_backend {
     /* PENDING -> WHOLE: bytes, sha256, content_type and expires_ms are taken over. STALE: it was whole already. */
     void (*file_finish)(struct store *s, uint64_t ticket, const struct store_file *f);
     void (*file_set_acl)(struct store *s, uint64_t ticket, const char *id, struct slice acl);
-    void (*file_remove)(struct store *s, uint64_t ticket, const char *id); /* before its blob */
+    /* Before its blob. STALE: its state, bytes or time are other ones than were seen (the rest is not looked at). */
+    void (*file_remove)(struct store *s, uint64_t ticket, const struct store_file *seen);
     void (*file_get)(struct store *s, uint64_t ticket, const char *id);
     void (*files)(struct store *s, uint64_t ticket, const struct store_file_query *q);
     void (*file_sums)(struct store *s, uint64_t ticket);

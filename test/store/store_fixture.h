@@ -116,7 +116,7 @@ uint64_t give_drop(struct fixture *f, const char *id, struct slice owner);
 uint64_t give_file(struct fixture *f, const struct store_file *file);
 uint64_t give_whole(struct fixture *f, const struct store_file *file);
 uint64_t give_acl(struct fixture *f, const char *id, struct slice acl);
-uint64_t give_removal(struct fixture *f, const char *id);
+uint64_t give_removal(struct fixture *f, const struct store_file *seen);
 uint64_t ask_file(struct fixture *f, const char *id);
 uint64_t ask_files(struct fixture *f, const struct store_file_query *q);
 uint64_t ask_file_sums(struct fixture *f);

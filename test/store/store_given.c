@@ -40,8 +40,8 @@ uint64_t give_acl(struct fixture *f, const char *id, struct slice acl) {
     GIVE(f, file_set_acl, id, acl);
 }
 
-uint64_t give_removal(struct fixture *f, const char *id) {
-    GIVE(f, file_remove, id);
+uint64_t give_removal(struct fixture *f, const struct store_file *seen) {
+    GIVE(f, file_remove, seen);
 }
 
 uint64_t ask_file(struct fixture *f, const char *id) {

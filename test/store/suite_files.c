@@ -97,7 +97,7 @@ static void acl_is_replaced_and_removal_is_final(void **state) {
     struct fixture *f = *state;
     struct store_file one = file(1, STORE_FILE_WHOLE);
     assert_int_equal(status_of(f, give_acl(f, one.id, SLICE("{}"))), STORE_NOT_FOUND);
-    assert_int_equal(status_of(f, give_removal(f, one.id)), STORE_NOT_FOUND);
+    assert_int_equal(status_of(f, give_removal(f, &one)), STORE_NOT_FOUND);
     give_file(f, &one);
     assert_int_equal(status_of(f, give_acl(f, one.id, SLICE("{\"default\":\"allow\"}"))), STORE_OK);
     one.acl = SLICE("{\"default\":\"allow\"}");
@@ -105,10 +105,30 @@ static void acl_is_replaced_and_removal_is_final(void **state) {
     assert_int_equal(status_of(f, give_acl(f, one.id, SLICE_NONE)), STORE_OK);
     one.acl = SLICE("");
     is_file(f, &one);
-    assert_int_equal(status_of(f, give_removal(f, one.id)), STORE_OK);
+    assert_int_equal(status_of(f, give_removal(f, &one)), STORE_OK);
     assert_int_equal(READ(f, ask_file(f, one.id)), STORE_NOT_FOUND);
-    assert_int_equal(status_of(f, give_removal(f, one.id)), STORE_NOT_FOUND);
+    assert_int_equal(status_of(f, give_removal(f, &one)), STORE_NOT_FOUND);
     assert_int_equal(status_of(f, give_whole(f, &one)), STORE_NOT_FOUND);
+}
+
+/* Who saw an upload run out must not remove the file that it has become meanwhile. */
+static void removal_is_of_the_row_that_was_seen(void **state) {
+    struct fixture *f = *state;
+    struct store_file seen = file(1, STORE_FILE_PENDING), whole = file(1, STORE_FILE_WHOLE), other;
+    give_file(f, &seen);
+    give_whole(f, &whole);
+    assert_int_equal(status_of(f, give_removal(f, &seen)), STORE_STALE);
+    is_file(f, &whole);
+    other = whole;
+    other.expires_ms++;
+    assert_int_equal(status_of(f, give_removal(f, &other)), STORE_STALE);
+    other = whole;
+    other.bytes--;
+    assert_int_equal(status_of(f, give_removal(f, &other)), STORE_STALE);
+    is_file(f, &whole);
+    whole.acl = SLICE("another, which does not matter");
+    assert_int_equal(status_of(f, give_removal(f, &whole)), STORE_OK);
+    assert_int_equal(READ(f, ask_file(f, whole.id)), STORE_NOT_FOUND);
 }
 
 /* --- many */
@@ -185,6 +205,7 @@ static void file_sums_count_pending_ones_with_what_they_declared(void **state) {
     assert_true(slice_is(f->file_sums[0].owner, "app1"));
     assert_int_equal(f->file_sums[0].files, 66);
     assert_int_equal(f->file_sums[1].files, 34);
+    assert_int_equal(f->file_sums[0].pending + f->file_sums[1].pending, 20);
     assert_int_equal(f->file_sums[0].bytes + f->file_sums[1].bytes, 100000 + 99 * 50);
 }
 
@@ -304,6 +325,7 @@ int store_suite_files(const struct suite_backend *backend) {
         T(finish_takes_over_what_the_bytes_are_and_happens_once),
         T(acl_is_replaced_and_removal_is_final),
         T(files_page_in_order_of_id_by_owner_and_expiry),
+        T(removal_is_of_the_row_that_was_seen),
         T(file_sums_count_pending_ones_with_what_they_declared),
         T(what_files_are_given_is_copied),
         T(keys_come_back_in_order_of_their_making),
