@@ -1,18 +1,21 @@
 #include "api/auth.h"
 #include "api/credential.h"
+#include "base/hex.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 
 #define CREDENTIAL_MAX_BYTES 1024U
 #define NEVER INT64_MAX
+#define SEAL_BYTES 9U /* a dot and 8 digits */
 
 struct held {
     struct keyring_key key;
     int64_t ends_ms; /* wall clock; NEVER, or 0 once it is revoked */
     size_t account;
     const struct config_limits *limits;
-    char text[]; /* id, alias, owner of a stored one */
+    struct slice name; /* the id and what follows it */
+    char text[];       /* id and seal, alias, owner */
 };
 
 /* Two tables over the same keys, both open addressing and at most half full: by the first bytes of the hash, and by id. Nothing
@@ -27,6 +30,8 @@ struct keyring {
     uint32_t *by_id;          /* index + 1, 0: free */
     size_t local;             /* the account of callers without a key */
     const struct held *guest; /* of proxy.key; NULL: none */
+    keyring_mac *mac;         /* NULL: not sealed yet */
+    const void *mac_user;
     struct keyring_stats stats;
 };
 
@@ -83,19 +88,39 @@ static struct slice keep(char **at, struct slice s) {
     return kept;
 }
 
+/* The digits say nothing of the secret to whoever has not the server's own: names stand in addresses. */
+static void seal(const struct keyring *k, struct held *h) {
+    char message[4 + SECRET_HASH_BYTES] = {'k', 'e', 'y', '\n'}, digits[SEAL_BYTES];
+    unsigned char mac[KEYRING_MAC_BYTES] = {0};
+    memcpy(message + 4, h->key.sha256, SECRET_HASH_BYTES);
+    if (k->mac != NULL) k->mac(k->mac_user, slice_make(message, sizeof message), mac);
+    hex_write(digits, mac, (SEAL_BYTES - 1) / 2);
+    memcpy(h->text + h->key.id.len + 1, digits, SEAL_BYTES - 1);
+}
+
+void keyring_seal(struct keyring *k, keyring_mac *mac, const void *user) {
+    k->mac = mac;
+    k->mac_user = user;
+    for (size_t i = 0; i < k->n; i++) seal(k, k->keys[i]);
+}
+
 static bool add(struct keyring *k, const struct keyring_key *key,
                 const struct config_limits *limits) {
     struct held *h;
     if ((k->n == k->size && !grow(k)) ||
-        (h = calloc(1, sizeof *h + key->id.len + key->alias.len + key->owner.len)) == NULL)
+        (h = calloc(1, sizeof *h + key->id.len + SEAL_BYTES + key->alias.len + key->owner.len)) ==
+            NULL)
         return false;
     char *at = h->text;
     h->key = *key;
     h->key.id = keep(&at, key->id);
+    h->name = slice_make(h->text, key->id.len + SEAL_BYTES);
+    keep(&at, SLICE(".00000000"));
     h->key.alias = keep(&at, key->alias);
     h->key.owner = keep(&at, key->owner);
     h->ends_ms = key->revoked_ms != 0 ? 0 : key->expires_ms != 0 ? key->expires_ms : NEVER;
     h->limits = limits;
+    seal(k, h);
     if (!limits_account(k->limits, h->key.owner, &h->account)) {
         free(h);
         return false;
@@ -271,6 +296,7 @@ static bool origin_ok(const struct config *c, struct slice origin) {
 static struct identity local_identity(const struct keyring *k) {
     return (struct identity){.owner = SLICE("local"),
                              .key_id = SLICE("local"),
+                             .key_name = SLICE("local"),
                              .account = k->local,
                              .scope = SCOPE_ADMIN,
                              .limits = &k->config->key_limits};
@@ -297,6 +323,7 @@ static enum auth_verdict check_socket(const struct keyring *k, struct identity *
 static struct identity identity_of(const struct held *h) {
     return (struct identity){.owner = h->key.owner,
                              .key_id = h->key.id,
+                             .key_name = h->name,
                              .account = h->account,
                              .scope = h->key.scope,
                              .limits = h->limits};
@@ -307,15 +334,21 @@ bool auth_guest(const struct keyring *k, struct identity *out) {
     return k->guest != NULL;
 }
 
-bool keyring_identity(const struct keyring *k, struct slice key_id, struct identity *out) {
-    size_t i;
+bool keyring_identity(const struct keyring *k, struct slice name, struct identity *out) {
+    size_t mask = k->size * 4 - 1;
     if (keyring_is_open(k)) {
         *out = local_identity(k);
-        return slice_eq(key_id, out->key_id);
+        return slice_eq(name, out->key_name);
     }
-    if (!keyring_find(k, key_id, &i) || !is_usable(k, k->keys[i])) return false;
-    *out = identity_of(k->keys[i]);
-    return true;
+    if (name.len <= SEAL_BYTES) return false;
+    struct slice id = slice_make(name.ptr, name.len - SEAL_BYTES);
+    for (size_t at = slot_of_id(id); k->by_id[at & mask] != 0; at++) {
+        const struct held *h = k->keys[k->by_id[at & mask] - 1];
+        if (!slice_eq(h->name, name) || !is_usable(k, h)) continue;
+        *out = identity_of(h);
+        return true;
+    }
+    return false;
 }
 
 static enum auth_verdict check_key(struct keyring *k, struct slice credential,

@@ -25,6 +25,12 @@ struct keyring_key {
 struct keyring *keyring_new(const struct config *c, struct limits *l, const struct clock *clock);
 void keyring_free(struct keyring *k);
 bool keyring_is_open(const struct keyring *k); /* there never was a key */
+/* HMAC with a secret of the server's own, which outlives a restart (signer_mac). From then on a key's name tells it from a key
+ * of the same id and another secret; before that all seals are alike. The user is borrowed for life. */
+#define KEYRING_MAC_BYTES 32
+typedef void keyring_mac(const void *user, struct slice message,
+                         unsigned char mac[KEYRING_MAC_BYTES]);
+void keyring_seal(struct keyring *k, keyring_mac *mac, const void *user);
 /* Copied. False when out of memory. */
 bool keyring_add(struct keyring *k, const struct keyring_key *key);
 /* From now on it opens nothing. */
@@ -48,6 +54,7 @@ struct identity {
     struct slice
         owner; /* empty: everybody's things may be seen (the admin socket). Slices live as long as the keyring */
     struct slice key_id;
+    struct slice key_name; /* the very key, for permits: "app1.1a2b3c4d", an id may have had other secrets */
     size_t account; /* of the owner, in the limits */
     enum config_scope scope;
     const struct config_limits *limits;
@@ -61,8 +68,8 @@ static inline struct slice identity_owner(const struct identity *who) {
 /* AUTH_HOST and AUTH_ORIGIN come only when the keyring is open. */
 enum auth_verdict auth_check(struct keyring *k, const struct net_exchange *x, struct identity *out);
 
-/* By id, for tokens and file owners; false: unknown, revoked, expired. */
-bool keyring_identity(const struct keyring *k, struct slice key_id, struct identity *out);
+/* By its key_name, for tokens and signed addresses; false: unknown, revoked, expired, another secret. */
+bool keyring_identity(const struct keyring *k, struct slice name, struct identity *out);
 
 /* Whom a call through the proxy without a key is charged to; false: nobody. */
 bool auth_guest(const struct keyring *k, struct identity *out);

@@ -13,7 +13,7 @@ void handle_storage_token(struct call *c) {
     struct buf *b = call_scratch(c);
     clock_iso8601_bare(exp_s * 1000, at);
     buf_puts(b, "{\"token\":\"");
-    files_token(b, a, c->who.key_id, exp_s);
+    files_token(b, a, c->who.key_name, exp_s);
     buf_puts(b, "\",\"token_type\":\"Bearer\",\"base_url\":\"");
     files_base(b, c);
     buf_printf(b, "\",\"expires_at\":\"%s+00:00\"}", at);

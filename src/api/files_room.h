@@ -75,10 +75,10 @@ void files_base(struct buf *b, struct call *c);
 void files_address(struct buf *b, struct call *c, const char *id, const char *label,
                    const char *type);
 
-/* --- files_signed.c: what addresses and tokens permit. `key` is the id of the key that asked for it: revoked, it ends the permit;
+/* --- files_signed.c: what addresses and tokens permit. `key` is the name (auth.h) of the key that asked for it: revoked, it ends the permit;
  * empty: the server's own */
 static inline struct slice files_key(const struct call *c) {
-    return c->who.owner.len > 0 ? c->who.key_id : SLICE(""); /* the operator's socket has no key */
+    return c->who.owner.len > 0 ? c->who.key_name : SLICE(""); /* the operator's socket has no key */
 }
 /* Appends "?exp=…&sig=…" (and between them key, type and size). */
 void files_sign_put(struct buf *b, const struct api *a, const char *id, struct slice key,
@@ -92,7 +92,7 @@ const char *files_check_put(struct call *c, struct slice id, struct slice *type,
 const char *files_check_parts(struct call *c, struct slice id);
 /* 1: opens the file, 0: carries no permission, -1: one that is wrong or over */
 int files_check_get(const struct api *a, struct slice query, struct slice id);
-void files_token(struct buf *b, const struct api *a, struct slice key_id, int64_t exp_s);
+void files_token(struct buf *b, const struct api *a, struct slice key, int64_t exp_s);
 /* A storage token or a key, into c->who. False: answered. */
 bool files_let_in(struct call *c);
 /* Whether who is the owner; the operator's socket owns all. */

@@ -102,7 +102,7 @@ bool files_sign_url(struct api *a, const struct reach *at, struct slice id, uint
 
 /* --- out of addresses */
 
-#define TEXT_BYTES 256
+#define TEXT_BYTES 512
 
 /* False: given twice, too long, or not escaped as it should be. */
 static bool read_text(struct slice query, const char *name, char text[TEXT_BYTES],
@@ -170,15 +170,15 @@ bool files_url_signed(const struct api *a, struct slice url) {
     return files_check_get(a, query, id) == 1;
 }
 
-/* --- storage tokens: storage.{expiry}.{id of the key, hex}.{signature} */
+/* --- storage tokens: storage.{expiry}.{name of the key, hex}.{signature} */
 
 #define TOKEN_PREFIX "storage."
 
-void files_token(struct buf *b, const struct api *a, struct slice key_id, int64_t exp_s) {
-    struct permit p = {"token", SLICE(""), key_id, SLICE(""), FILE_NO_SIZE, exp_s};
+void files_token(struct buf *b, const struct api *a, struct slice key, int64_t exp_s) {
+    struct permit p = {"token", SLICE(""), key, SLICE(""), FILE_NO_SIZE, exp_s};
     char signature[SIGNATURE_BYTES + 1];
     buf_printf(b, TOKEN_PREFIX "%lld.", (long long)exp_s);
-    for (size_t i = 0; i < key_id.len; i++) buf_printf(b, "%02x", (unsigned char)key_id.ptr[i]);
+    for (size_t i = 0; i < key.len; i++) buf_printf(b, "%02x", (unsigned char)key.ptr[i]);
     if (sign(a, &p, signature))
         buf_printf(b, ".%s", signature);
     else
@@ -201,14 +201,14 @@ static bool read_hex(struct slice hex, char out[TEXT_BYTES], size_t *n) {
 }
 
 static bool token_ok(struct call *c, struct slice token) {
-    char key_id[TEXT_BYTES];
+    char key[TEXT_BYTES];
     struct slice signature, rest = slice_from(token, sizeof TOKEN_PREFIX - 1);
     struct permit p = {.verb = "token", .size = FILE_NO_SIZE};
     size_t n;
     uint64_t exp_s;
     if (!slice_to_range(slice_cut(rest, '.', &rest), 0, INT64_MAX / 1000, &exp_s)) return false;
-    if (!read_hex(slice_cut(rest, '.', &signature), key_id, &n)) return false;
-    p.key = slice_make(key_id, n);
+    if (!read_hex(slice_cut(rest, '.', &signature), key, &n)) return false;
+    p.key = slice_make(key, n);
     p.exp_s = (int64_t)exp_s;
     return fault(c->api, &p, signature, &c->who) == NULL;
 }

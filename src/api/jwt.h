@@ -14,7 +14,7 @@
 #define JWT_MAX_BYTES 8192U
 
 struct jwt_claims {
-    struct slice owner, key_id;
+    struct slice owner, key_id; /* key_id: the key's name (api/auth.h) */
     size_t napps;
     struct slice apps[JWT_MAX_APPS];
     int64_t issued_s, expires_s; /* Unix time */

@@ -30,7 +30,7 @@ void input_end(struct input *in) {
 /* A token may expire meanwhile, a revoked key may not. */
 static bool key_holds(struct call *c, struct input_refusal *why) {
     struct identity now;
-    if (keyring_identity(c->api->keys, c->who.key_id, &now)) return true;
+    if (keyring_identity(c->api->keys, c->who.key_name, &now)) return true;
     *why = (struct input_refusal){.status = 401, .type = "unauthorized", .key_ended = true};
     why->reason = SLICE("The key behind this connection is no longer valid");
     return false;

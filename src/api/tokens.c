@@ -76,13 +76,13 @@ static bool apps_listed(struct call *c, const struct jwt_claims *claims) {
 /* In the exchange's arena. ptr NULL: answered. */
 static struct slice make_token(struct call *c, const char *seconds_name) {
     struct jwt_claims claims = {.owner = identity_owner(&c->who),
-                                .key_id = c->who.key_id,
+                                .key_id = c->who.key_name,
                                 .issued_s = clock_wall_ms(c->api->clock) / 1000};
     struct identity behind;
     struct faults f;
     struct slice none = SLICE_NONE;
     if (!call_wants_json(c)) return none;
-    if (!keyring_identity(c->api->keys, c->who.key_id, &behind)) {
+    if (!keyring_identity(c->api->keys, c->who.key_name, &behind)) {
         call_error(c, 403, NULL, SLICE("A token stands for a key; this caller has none"));
         return none;
     }
@@ -141,7 +141,7 @@ const char *token_identity(struct call *c, struct slice token, struct identity *
     if (why != NULL) return why;
     if (!jwt_allows(&claims, c->app, c->route->kind == SERVED_STATUS_STREAM))
         return "The token is for another application";
-    if (!keyring_identity(k, claims.key_id, out))
+    if (!keyring_identity(k, claims.key_id, out) || !slice_eq(claims.owner, identity_owner(out)))
         return "The key behind the token is no longer valid";
     out->scope = SCOPE_API; /* whatever the key may do besides */
     return NULL;

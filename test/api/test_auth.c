@@ -62,6 +62,14 @@ static struct config_key config_key(const char *id, const char *credential, cons
     return key;
 }
 
+/* No secret of anybody's: the names can be told beforehand. */
+static void plain_mac(const void *user, struct slice message,
+                      unsigned char mac[KEYRING_MAC_BYTES]) {
+    assert_true(slice_starts(message, SLICE("key\n")));
+    assert_int_equal(message.len, 4 + SECRET_HASH_BYTES);
+    memcpy(mac, message.ptr + 4, KEYRING_MAC_BYTES);
+}
+
 static struct keyring *fresh(size_t nkeys) {
     configured[0] = config_key("app", "app:old", "team");
     configured[1] = config_key("app", "app:new", "team"); /* one id, two secrets: a rotation */
@@ -71,6 +79,7 @@ static struct keyring *fresh(size_t nkeys) {
     limits = limits_new(&cfg, &random_system);
     struct keyring *k = keyring_new(&cfg, limits, &test_clock);
     assert_non_null(k);
+    keyring_seal(k, plain_mac, NULL);
     return k;
 }
 
@@ -95,6 +104,17 @@ static struct made make(struct keyring *k, const char *owner, int64_t expires_ms
     assert_true(keyring_add(k, &key));
     memset(name, 'x', sizeof name);
     return m;
+}
+
+/* As plain_mac seals it. */
+static struct slice name_of(const char *credential) {
+    static char name[128];
+    unsigned char hash[SECRET_HASH_BYTES];
+    int id = (int)strcspn(credential, ":");
+    assert_true(secret_sha256(slice_of(credential), hash));
+    snprintf(name, sizeof name, "%.*s.%02x%02x%02x%02x", id, credential, hash[0], hash[1], hash[2],
+             hash[3]);
+    return slice_of(name);
 }
 
 static size_t place_of(struct keyring *k, const struct made *m) {
@@ -129,15 +149,41 @@ static void a_key_opens_from_the_moment_it_is_added(void **state) {
     done(k);
 }
 
+/* Two secrets of one id are two keys, and an id alone is none. */
+static void a_name_is_of_one_secret(void **state) {
+    struct keyring *k = fresh(2), *later;
+    char old[64], new[64];
+    static const char *const none[] = {"app", "app.", "app.00000000", ".00000000", "", "local"};
+    assert_int_equal(ask_key(k, "app:old"), AUTH_OK);
+    snprintf(old, sizeof old, "%.*s", SLICE_ARG(who.key_name));
+    assert_true(slice_eq(who.key_name, name_of("app:old")));
+    assert_true(slice_is(who.key_id, "app"));
+    assert_int_equal(ask_key(k, "app:new"), AUTH_OK);
+    snprintf(new, sizeof new, "%.*s", SLICE_ARG(who.key_name));
+    assert_string_not_equal(old, new);
+    assert_true(keyring_identity(k, slice_of(old), &who) && slice_is(who.key_name, old));
+    assert_true(keyring_identity(k, slice_of(new), &who) && slice_is(who.key_name, new));
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_false(keyring_identity(k, slice_of(none[i]), &who));
+    keyring_revoke(k, 0, now_ms);
+    assert_false(keyring_identity(k, slice_of(old), &who));
+    assert_true(keyring_identity(k, slice_of(new), &who));
+    done(k);
+    later = fresh(1); /* only app:old is left */
+    assert_true(keyring_identity(later, slice_of(old), &who));
+    assert_false(keyring_identity(later, slice_of(new), &who));
+    done(later);
+}
+
 static void a_revoked_key_opens_nothing(void **state) {
     struct keyring *k = fresh(0);
     struct made m = make(k, "o", 0), other = make(k, "o", 0);
     struct identity by_id;
     keyring_revoke(k, place_of(k, &m), now_ms);
     assert_int_equal(ask_key(k, m.text), AUTH_INVALID);
-    assert_false(keyring_identity(k, slice_make(m.text, CREDENTIAL_ID_BYTES), &by_id));
+    assert_false(keyring_identity(k, name_of(m.text), &by_id));
     assert_int_equal(ask_key(k, other.text), AUTH_OK);
-    assert_true(keyring_identity(k, slice_make(other.text, CREDENTIAL_ID_BYTES), &by_id));
+    assert_true(keyring_identity(k, name_of(other.text), &by_id));
     assert_int_equal(keyring_get_stats(k)->ended, 1);
     done(k);
 }
@@ -145,13 +191,13 @@ static void a_revoked_key_opens_nothing(void **state) {
 static void a_key_ends_when_its_time_has_come(void **state) {
     struct keyring *k = fresh(0);
     struct made m = make(k, "o", now_ms + 1000);
-    struct slice id = slice_make(m.text, CREDENTIAL_ID_BYTES);
+    struct slice name = name_of(m.text);
     now_ms += 999;
     assert_int_equal(ask_key(k, m.text), AUTH_OK);
-    assert_true(keyring_identity(k, id, &who));
+    assert_true(keyring_identity(k, name, &who));
     now_ms += 1;
     assert_int_equal(ask_key(k, m.text), AUTH_INVALID);
-    assert_false(keyring_identity(k, id, &who));
+    assert_false(keyring_identity(k, name, &who));
     done(k);
 }
 
@@ -218,10 +264,9 @@ static void thousands_are_found_by_secret_and_by_id(void **state) {
     }
     assert_int_equal(keyring_count(k), N + 3);
     for (size_t i = 0; i < N; i++) {
-        struct slice id = slice_make(made[i].text, CREDENTIAL_ID_BYTES);
         snprintf(owner, sizeof owner, "o-%zu", i % 100);
         assert_int_equal(ask_key(k, made[i].text), i % 3 == 0 ? AUTH_INVALID : AUTH_OK);
-        assert_int_equal(keyring_identity(k, id, &who), i % 3 != 0);
+        assert_int_equal(keyring_identity(k, name_of(made[i].text), &who), i % 3 != 0);
         assert_int_equal(place_of(k, &made[i]), i + 3);
         if (i % 3 != 0) assert_true(slice_is(who.owner, owner));
     }
@@ -263,6 +308,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(configured_keys_open_whatever_their_form),
         cmocka_unit_test(a_key_opens_from_the_moment_it_is_added),
+        cmocka_unit_test(a_name_is_of_one_secret),
         cmocka_unit_test(a_revoked_key_opens_nothing),
         cmocka_unit_test(a_key_ends_when_its_time_has_come),
         cmocka_unit_test(a_server_that_had_a_key_does_not_open_again),

@@ -320,6 +320,21 @@ static void config_of_a_key_wins_over_the_servers_limits(void **state) {
     refused(UP "keys: [{ id: app, secret: s, budget: 1 }]", NULL, NULL, 78, "unknown key");
 }
 
+static void config_refuses_one_id_of_two_owners(void **state) {
+    config_free(accepted(UP "keys: [{ id: app, secret: old }, { id: app, secret: new }]\n", NULL,
+                         NULL));
+    config_free(accepted(UP "keys: [{ id: app, secret: old, owner: team }, "
+                            "{ id: app, secret: new, owner: team }]\n",
+                         NULL, NULL));
+    refused(UP "keys: [{ id: app, secret: old, owner: team }, { id: x, secret: y }, "
+               "{ id: app, secret: new }]\n",
+            NULL, NULL, 78, "key app has two owners, team and app");
+    setenv("ANYLLM_KEYS", "x:z,app:new", 1);
+    refused(UP "keys: [{ id: app, secret: old, owner: team }, { id: x, secret: y }]\n", NULL, NULL,
+            78, "key app has two owners");
+    unsetenv("ANYLLM_KEYS");
+}
+
 static void config_maps_hosts_and_endpoints(void **state) {
     struct config *c = accepted(UP "virtual_hosts: { llm.example.org: run, \"jobs.*\": queue }\n"
                                    "endpoint_aliases: { workflows/me/chat: fal-ai/any-llm }\n",
@@ -401,6 +416,7 @@ int main(void) {
         TEST(config_refuses_what_is_no_file),
         TEST(config_says_where_and_which_bounds),
         TEST(config_of_a_key_wins_over_the_servers_limits),
+        TEST(config_refuses_one_id_of_two_owners),
         TEST(config_maps_hosts_and_endpoints),
         TEST(config_of_the_proxy_names_a_key_that_is_there),
         TEST(config_of_tls_wants_certificate_and_key),

@@ -105,6 +105,69 @@ static void what_a_key_permitted_ends_with_the_key(void **state) {
     expect_file(server.port, path, ANN, "secret", 6); /* the owner's other keys still read it */
 }
 
+static void start_with_keys(struct server *s, const char *data, const char *keys) {
+    struct text config = {0};
+    struct server_options o = {.data = data, .env = {keys}};
+    files_config(&config, "min_free_bytes: 0\n");
+    o.config = config.p;
+    server_start(s, &o);
+    text_free(&config);
+}
+
+static bool opens_stream(unsigned port, const char *jwt) {
+    char path[1024];
+    snprintf(path, sizeof path, "/run/fal-ai/any-llm/stream?fal_jwt_token=%s", jwt);
+    struct answer a = send_request(port, "POST", path, JSON, "{\"prompt\":\"x\"}", 14);
+    bool opens = a.status != 401;
+    answer_free(&a);
+    return opens;
+}
+
+#define ROT "Authorization: Key rot:one\r\n"
+
+/* Whoever gives an id another secret wants nothing left open that the old one had opened. */
+static void what_a_key_permitted_ends_with_its_secret(void **state) {
+    static const struct {
+        const char *keys;
+        bool old_holds;
+    } restarts[] = {{"ANYLLM_KEYS=rot:one", true},
+                    {"ANYLLM_KEYS=rot:two", false},
+                    {"ANYLLM_KEYS=rot:two,rot:one", true}};
+    char data[MAX_PATH], token[320], jwt[800], path[512], sign[600], signed_path[512],
+        headers[400];
+    struct server s;
+    scratch_make(data);
+    start_with_keys(&s, data, restarts[0].keys);
+    struct answer a = send_request(s.port, "POST", "/rest/storage/auth/token", ROT JSON, "{}", 2);
+    answer_text(&a, "token", token, sizeof token);
+    answer_free(&a);
+    snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\n", token);
+    a = send_request(s.port, "POST", "/rest/tokens/realtime", ROT JSON,
+                     "{\"allowed_apps\":[\"any-llm\"]}", 28);
+    answer_text(&a, "token", jwt, sizeof jwt);
+    answer_free(&a);
+    post_file(s.port, ROT TEXT CLOSED("hide"), "secret", 6, path);
+    snprintf(sign, sizeof sign, "/platform/v1/storage/files/sign?url=http://127.0.0.1%s", path);
+    a = send_request(s.port, "POST", sign, ROT JSON, "{}", 2);
+    answer_path(&a, "signed_url", signed_path);
+    answer_free(&a);
+    for (size_t i = 0; i < sizeof restarts / sizeof *restarts; i++) {
+        bool holds = restarts[i].old_holds;
+        struct begun b = {0};
+        server_stop(&s);
+        start_with_keys(&s, data, restarts[i].keys);
+        expect("signed", get(s.port, signed_path), holds ? 200 : 403, NULL);
+        expect("token", send_request(s.port, "POST", UPLOAD, headers, "x", 1), holds ? 200 : 401,
+               NULL);
+        assert_int_equal(opens_stream(s.port, jwt), holds);
+        if (!holds) continue;
+        b = begin_upload(s.port, ROT, "text/plain", -1);
+        expect("PUT", send_request(s.port, "PUT", b.upload, TEXT, "x", 1), 200, NULL);
+    }
+    server_stop(&s);
+    scratch_remove(data);
+}
+
 static void keys_guessed_at_a_closed_file_are_counted(void **state) {
     struct server s;
     char path[512];
@@ -227,6 +290,7 @@ int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(closed_files_open_to_owners_rules_and_signatures),
         cmocka_unit_test(what_a_key_permitted_ends_with_the_key),
+        cmocka_unit_test(what_a_key_permitted_ends_with_its_secret),
         cmocka_unit_test(keys_guessed_at_a_closed_file_are_counted),
         cmocka_unit_test(H44_many_ranges_are_answered_with_the_whole),
         cmocka_unit_test(readers_are_told_when_nothing_has_changed),
