@@ -54,7 +54,8 @@ struct identity {
     struct slice
         owner; /* empty: everybody's things may be seen (the admin socket). Slices live as long as the keyring */
     struct slice key_id;
-    struct slice key_name; /* the very key, for permits: "app1.1a2b3c4d", an id may have had other secrets */
+    struct slice
+        key_name; /* the very key, for permits: "app1.1a2b3c4d", an id may have had other secrets */
     size_t account; /* of the owner, in the limits */
     enum config_scope scope;
     const struct config_limits *limits;

@@ -27,7 +27,8 @@ struct files {
     struct files_held *held;
     struct intake *intakes; /* uploads whose bytes come now */
     size_t nintakes;
-    uint64_t coming; /* bytes that were let in and are not on the disk yet: of intakes and of joins */
+    uint64_t
+        coming; /* bytes that were let in and are not on the disk yet: of intakes and of joins */
     struct multipart *multiparts[MULTIPART_BUCKETS];
     size_t nmultiparts;
     uint64_t stored, removed;
@@ -78,7 +79,8 @@ void files_address(struct buf *b, struct call *c, const char *id, const char *la
 /* --- files_signed.c: what addresses and tokens permit. `key` is the name (auth.h) of the key that asked for it: revoked, it ends the permit;
  * empty: the server's own */
 static inline struct slice files_key(const struct call *c) {
-    return c->who.owner.len > 0 ? c->who.key_name : SLICE(""); /* the operator's socket has no key */
+    return c->who.owner.len > 0 ? c->who.key_name
+                                : SLICE(""); /* the operator's socket has no key */
 }
 /* Appends "?exp=…&sig=…" (and between them key, type and size). */
 void files_sign_put(struct buf *b, const struct api *a, const char *id, struct slice key,

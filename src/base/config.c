@@ -77,11 +77,11 @@ void config_upstream_defaults(struct config_upstream *u) {
 bool config_add_key(struct config_loader *l, const struct config_key *key) {
     struct config *c = l->config;
     struct config_key *keys = c->keys;
-    for (size_t i = 0; i < c->nkeys; i++) /* two secrets are a change of secrets, two owners a mistake */
+    for (size_t i = 0; i < c->nkeys;
+         i++) /* two secrets are a change of secrets, two owners a mistake */
         if (slice_eq(keys[i].id, key->id) && !slice_eq(keys[i].owner, key->owner))
             return config_fail(l, 78, "keys", "key %.*s has two owners, %.*s and %.*s",
-                               SLICE_ARG(key->id), SLICE_ARG(keys[i].owner),
-                               SLICE_ARG(key->owner));
+                               SLICE_ARG(key->id), SLICE_ARG(keys[i].owner), SLICE_ARG(key->owner));
     if ((c->nkeys & (c->nkeys - 1)) ==
         0) { /* full at each power of two: an operator may have thousands */
         size_t room = c->nkeys == 0 ? 1 : c->nkeys * 2;

@@ -199,8 +199,7 @@ const char *const sqlite_texts[ST_COUNT] = {
         "UPDATE request SET forget_ms = -forget_ms WHERE forget_ms > 0 AND seq IN"
         " (SELECT seq FROM webhook_outbox WHERE state = 2"
         " AND (?1 = '' OR owner = ?1))",
-    [ST_WEBHOOK_REPLAY_DEAD] =
-        REPLAY " WHERE state = 2 AND (?2 = '' OR owner = ?2) AND " IS_WHOLE,
+    [ST_WEBHOOK_REPLAY_DEAD] = REPLAY " WHERE state = 2 AND (?2 = '' OR owner = ?2) AND " IS_WHOLE,
     [ST_KEY_ADD] = "INSERT INTO api_key(" KEY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [ST_KEY_REVOKE] = "UPDATE api_key SET revoked_ms = iif(revoked_ms = 0, ?2, revoked_ms)"
                       " WHERE id = ?1",

@@ -321,8 +321,8 @@ static void config_of_a_key_wins_over_the_servers_limits(void **state) {
 }
 
 static void config_refuses_one_id_of_two_owners(void **state) {
-    config_free(accepted(UP "keys: [{ id: app, secret: old }, { id: app, secret: new }]\n", NULL,
-                         NULL));
+    config_free(
+        accepted(UP "keys: [{ id: app, secret: old }, { id: app, secret: new }]\n", NULL, NULL));
     config_free(accepted(UP "keys: [{ id: app, secret: old, owner: team }, "
                             "{ id: app, secret: new, owner: team }]\n",
                          NULL, NULL));

@@ -496,8 +496,10 @@ static int start(void **state) {
                        "  - { id: app1, secret: " CANARY_CLIENT " }\n"
                        "  - { id: app2, secret: " CANARY_OTHER " }\n");
     server_start_with(&keyed, config.p);
-    text_puts(&config, "public_url: https://llm.example.org/ai\n"
-                       "proxy: { key: app1, endpoints: [fal-ai/any-llm, fal-ai/flux/**, \"**/everybodys/**\"] }\n");
+    text_puts(
+        &config,
+        "public_url: https://llm.example.org/ai\n"
+        "proxy: { key: app1, endpoints: [fal-ai/any-llm, fal-ai/flux/**, \"**/everybodys/**\"] }\n");
     server_start_with(&guests, config.p);
     text_free(&config);
     return 0;

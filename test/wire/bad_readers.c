@@ -133,8 +133,7 @@ static void what_a_key_permitted_ends_with_its_secret(void **state) {
     } restarts[] = {{"ANYLLM_KEYS=rot:one", true},
                     {"ANYLLM_KEYS=rot:two", false},
                     {"ANYLLM_KEYS=rot:two,rot:one", true}};
-    char data[MAX_PATH], token[320], jwt[800], path[512], sign[600], signed_path[512],
-        headers[400];
+    char data[MAX_PATH], token[320], jwt[800], path[512], sign[600], signed_path[512], headers[400];
     struct server s;
     scratch_make(data);
     start_with_keys(&s, data, restarts[0].keys);

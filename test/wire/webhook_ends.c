@@ -142,8 +142,8 @@ static void forget_request(const char *data) {
     sqlite3 *db;
     snprintf(path, sizeof path, "%s/anyllm.db", data);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db, "DELETE FROM result; DELETE FROM request;", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "DELETE FROM result; DELETE FROM request;", NULL, NULL, NULL),
+                     SQLITE_OK);
     sqlite3_close(db);
 }
 
