@@ -138,8 +138,7 @@ static bool make(struct webhooks *w) {
                                .start = webhooks_start,
                                .user = w};
     w->outbox = outbox_new(&o);
-    w->tls = net_tls_new(NULL);
-    return w->outbox != NULL && w->tls != NULL;
+    return w->outbox != NULL;
 }
 
 bool webhooks_open(struct api *a, char *reason, size_t size) {

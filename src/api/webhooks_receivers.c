@@ -15,8 +15,15 @@ static bool is_for(const struct receiver *r, const struct webhook_url *url) {
            slice_eq_nocase(slice_make(r->host, r->host_len), url->host);
 }
 
+/* The system's certificates cost 25 ms and a megabyte: they are read for the first receiver that wants them. */
+static bool tls_ready(struct webhooks *w) {
+    if (w->tls == NULL) w->tls = net_tls_new(NULL);
+    return w->tls != NULL;
+}
+
 static struct receiver *receiver_new(struct webhooks *w, const struct webhook_url *url) {
     const struct config *cfg = w->api->config;
+    if (url->tls && !tls_ready(w)) return NULL;
     struct receiver *r = calloc(1, sizeof *r + url->host.len + 1);
     if (r == NULL) return NULL;
     r->tls = url->tls;
