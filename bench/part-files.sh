@@ -14,7 +14,7 @@ put_files() { # put_files TARGET ROUND SECONDS BYTES CONNECTIONS
         return 0
     }
     moved "$1" "put$4" "$2" "${result#* }"
-    if [ "$1" = nginx ]; then rm -f "$TMP"/nginx/dav/*; fi
+    [ "$1" != nginx ] || find "$TMP/nginx/dav" -type f -delete
 }
 
 get_files() { # get_files TARGET URL ROUND SECONDS NAME
