@@ -1,6 +1,7 @@
 /* The part's life: what is there at the start, what goes when its time is over, what other rooms ask. */
 #include "api/files_room.h"
 #include "api/files_rules.h"
+#include "base/hex.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,7 +187,7 @@ static void load_end(struct load *l, bool ok) {
     for (size_t i = 0; i < l->n && ok && !closed; i++) {
         char id[FILE_ID_BYTES];
         if (l->kept[i]) continue;
-        file_hex(l->ids[i], sizeof l->ids[i], id);
+        hex_write(id, l->ids[i], sizeof l->ids[i]);
         blob_delete(a->blobs, id, NULL, NULL);
         l->orphans++;
     }

@@ -1,6 +1,7 @@
 /* What callers say of a file that is to come, and the answers that uploads share. */
 #include "api/files_room.h"
 #include "api/files_rules.h"
+#include "base/hex.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,7 +124,7 @@ void files_answer_stored(struct call *c, const struct store_file *f) {
         etag[72];
     snprintf(type, sizeof type, "%.*s", SLICE_ARG(f->content_type));
     snprintf(label, sizeof label, "%.*s", SLICE_ARG(f->name));
-    file_hex(f->sha256, sizeof f->sha256, sha256);
+    hex_write(sha256, f->sha256, sizeof f->sha256);
     snprintf(etag, sizeof etag, "\"%s\"", sha256);
     net_header(c->x, SLICE("etag"), slice_of(etag));
     static const char *const names[] = {"{\"access_url\":\"", "\",\"file_url\":\""};

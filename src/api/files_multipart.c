@@ -8,6 +8,7 @@
  *   DONE      says so again, to whoever lost the answer, for DONE_MS
  *   OPEN, JOINED, DONE --time is over--> gone */
 #include "api/files_room.h"
+#include "base/hex.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,7 +269,7 @@ static void part_stored(struct intake *t) {
     }
     *p = (struct part){.number = t->part, .bytes = t->info.bytes, .ends = t->ends};
     memcpy(p->blob, t->id, sizeof p->blob);
-    file_hex(t->info.sha256, SECRET_HASH_BYTES, p->etag);
+    hex_write(p->etag, t->info.sha256, SECRET_HASH_BYTES);
     m->bytes += t->info.bytes;
     if (t->covered > t->info.bytes)
         files_quota_give(t->api->files->quota, t->owner, t->covered - t->info.bytes);

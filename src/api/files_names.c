@@ -1,4 +1,5 @@
 #include "api/files_names.h"
+#include "base/hex.h"
 
 #include <stdio.h>
 
@@ -16,19 +17,10 @@ static char lower(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
 }
 
-void file_hex(const unsigned char *bytes, size_t n, char *out) {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < n; i++) {
-        out[2 * i] = digits[bytes[i] >> 4];
-        out[2 * i + 1] = digits[bytes[i] & 15];
-    }
-    out[2 * n] = '\0';
-}
-
 void file_id_new(const struct random *r, char out[FILE_ID_BYTES]) {
     unsigned char bytes[(FILE_ID_BYTES - 1) / 2];
     random_fill(r, bytes, sizeof bytes);
-    file_hex(bytes, sizeof bytes, out);
+    hex_write(out, bytes, sizeof bytes);
 }
 
 bool file_id_read(struct slice segment, struct slice *id) {

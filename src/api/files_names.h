@@ -12,8 +12,6 @@
 #define FILE_EXTENSION_BYTES 10
 
 void file_id_new(const struct random *r, char out[FILE_ID_BYTES]);
-/* 2n digits in lower case, and NUL. */
-void file_hex(const unsigned char *bytes, size_t n, char *out);
 /* The last segment of an address, "{id}" or "{id}.{extension}": *id gets a slice of it. */
 bool file_id_read(struct slice segment, struct slice *id);
 

@@ -3,6 +3,7 @@
 #include "api/files_range.h"
 #include "api/files_room.h"
 #include "api/files_rules.h"
+#include "base/hex.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -154,7 +155,7 @@ static void fill(struct call *c, struct wanted *w, bool is_signed) {
     int64_t left_s = f->expires_ms > 0 ? (f->expires_ms - clock_wall_ms(c->api->clock)) / 1000
                                        : CACHE_S;
     w->etag[0] = '"';
-    file_hex(f->sha256, SECRET_HASH_BYTES, w->etag + 1);
+    hex_write(w->etag + 1, f->sha256, SECRET_HASH_BYTES);
     memcpy(w->etag + 1 + SECRET_HASH_BYTES * 2, "\"", 2);
     http_date(f->created_ms, w->modified);
     w->cache_s = is_signed || f->acl.len > 0 ? -1 : left_s < CACHE_S ? left_s : CACHE_S;

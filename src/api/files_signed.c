@@ -2,6 +2,7 @@
  * into another, and with it the key that asked for it: a permit ends with its key. */
 #include "api/admit.h"
 #include "api/files_room.h"
+#include "base/hex.h"
 
 #include <stdio.h>
 
@@ -27,7 +28,7 @@ static bool sign(const struct api *a, const struct permit *p, char out[SIGNATURE
                      p->key.len, SLICE_ARG(p->key));
     if (n < 0 || n >= MESSAGE_BYTES) return false;
     signer_mac(a->signer, slice_make(message, (size_t)n), mac);
-    file_hex(mac, sizeof mac, out);
+    hex_write(out, mac, sizeof mac);
     return true;
 }
 
