@@ -325,7 +325,7 @@ static struct store_usage runner_spent(void *user, uint64_t id) {
     return r != NULL ? usage_so_far(r, true) : (struct store_usage){0};
 }
 
-static size_t runner_capacity(void *user) {
+static size_t runner_capacity(void *user, unsigned pool) {
     const struct api *a = user;
     size_t capacity = llm_capacity(a->llm), reading = 0;
     for (const struct run *r = inputs_running(a) > 0 ? a->runs : NULL; r != NULL; r = r->next)

@@ -57,6 +57,8 @@ static void set_defaults(struct config_loader *l) {
     c->realtime_idle_s = 60;
     c->retention_age_s = 30U * 86400U;
     c->retention_bytes = 10ULL << 30;
+    c->lease_s = 30;
+    c->wal_checkpoint_pages = 1000;
 }
 
 void config_upstream_defaults(struct config_upstream *u) {

@@ -123,6 +123,8 @@ struct config {
     uint32_t upload_expiry_s;
     uint32_t realtime_idle_s; /* a realtime connection without inputs is ended after this */
     uint64_t retention_age_s, retention_bytes;
+    uint32_t lease_s;              /* how long a server that is silent keeps what it runs */
+    unsigned wal_checkpoint_pages; /* SQLite's log is written back in pieces of this many pages */
 };
 
 struct config_error {

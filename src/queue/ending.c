@@ -33,8 +33,12 @@ static const struct {
 static struct store_log *unsent(const struct run *r) {
     struct store_log *lines = malloc((r->nlines - r->sent + 1) * sizeof *lines);
     for (size_t k = r->sent; lines != NULL && k < r->nlines; k++)
-        lines[k - r->sent] = (struct store_log){r->item->id, r->lines[k].at_ms, r->lines[k].level,
-                                                r->lines[k].message};
+        lines[k - r->sent] = (struct store_log){.id = r->item->id,
+                                                .attempt = r->item->attempt,
+                                                .token = r->token,
+                                                .at_ms = r->lines[k].at_ms,
+                                                .level = r->lines[k].level,
+                                                .message = r->lines[k].message};
     return lines;
 }
 

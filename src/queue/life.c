@@ -187,7 +187,7 @@ void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user
         return;
     }
     q->loading = 1;
-    q->o.store->backend->pending(q->o.store, ticket);
+    q->o.store->backend->pending(q->o.store, ticket, 0, 0);
 }
 
 struct queue *queue_new(const struct queue_options *o) {
@@ -294,4 +294,12 @@ void queue_get_stats(const struct queue *q, struct queue_stats *out) {
     out->running = q->at[STEP_RUNNING] + q->at[STEP_BACKOFF] + q->at[STEP_READY] +
                    q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST] +
                    q->at[STEP_HELD];
+}
+
+size_t queue_list(struct queue *q, size_t limit,
+                  void (*each)(void *user, const struct queue_entry *e), void *user) {
+    (void)limit;
+    (void)each;
+    (void)user;
+    return q->items.count;
 }

@@ -165,7 +165,7 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     bool kept = run_keep_input(r, row);
     deadline_check(q, i);
     if (kept && !doomed(i) && !q->draining) {
-        if (q->o.runner.capacity(q->o.runner.user) > 0)
+        if (q->o.runner.capacity(q->o.runner.user, 0) > 0)
             begin(q, i);
         else
             put_in_order(q, i, STEP_HELD); /* its room was taken while the store wrote */
@@ -291,7 +291,8 @@ void start_what_may(struct queue *q) {
     const struct queue_runner *runner = &q->o.runner;
     struct item *i;
     if (!q->started || q->draining || now_ms(q) < q->paused_until_ms) return;
-    while ((i = order_first(&q->order)) != NULL && q->starting < runner->capacity(runner->user)) {
+    while ((i = order_first(&q->order)) != NULL &&
+           q->starting < runner->capacity(runner->user, 0)) {
         bool fresh = i->step == STEP_WAITING || i->step == STEP_LOST;
         if (fresh && q->at[STEP_BACKOFF] >= QUEUE_MAX_BACKOFF) return;
         if (start_one(q, i)) continue;

@@ -28,6 +28,7 @@ enum queue_code {
     QUEUE_ALREADY_COMPLETED, /* cancel */
     QUEUE_FULL,        /* submit: the caller's max_queue_length or the server's limit is reached */
     QUEUE_UNAVAILABLE, /* the store cannot write, or the server is ending */
+    QUEUE_OTHER_BODY,  /* submit: its idempotency key was used for another body */
 };
 
 struct queue_log {
@@ -44,6 +45,7 @@ struct queue_reply {
     const struct queue_log *logs; /* when asked for */
     size_t nlogs;
     const struct store_row *row; /* COMPLETED: with the result */
+    bool again;                  /* submit: this request was there already */
 };
 
 struct queue_done {
@@ -65,6 +67,11 @@ struct queue_submit {
     struct slice hint;   /* with no_fallback handed to the runner */
     struct slice tags;   /* kept with the row: "k=v,k=v" */
     struct slice key_id; /* kept with the row, for the ledger */
+    struct slice model;  /* as asked for: finds the runner's pool; may be empty */
+    /* Empty: none. Again within QUEUE_IDEMPOTENCY_MS from the same owner, key and endpoint: the first request is answered, as it
+     * stands now (any state, `again` is set), whatever limits are reached; with another body_hash QUEUE_OTHER_BODY. */
+    struct slice idempotency_key;
+    unsigned char body_hash[32];
     /* How often it may be tried again after a failure of this class; -1: as the outcome says. */
     int retries_server_error, retries_timeout, retries_connection_error;
     /* Of this owner, 0: none. The latest submit's values count for all that the owner has here. */
@@ -109,10 +116,15 @@ struct queue_outcome {
     struct store_usage usage; /* for the ledger, copied; present: it reached an upstream */
 };
 
+#define QUEUE_POOLS 32U
+
 struct queue_runner {
-    /* How many more runs may start now; the queue asks after each start. It must call queue_wake when this grows
-     * for another reason than a run's end. */
-    size_t (*capacity)(void *user);
+    /* Requests of one pool run in the same places (upstreams): a full pool holds up nobody else. The number of the model's
+     * pool, below QUEUE_POOLS; the same for the same model while the queue lives. NULL: all are of pool 0. */
+    unsigned (*pool)(void *user, struct slice model);
+    /* How many more runs of this pool may start now; the queue asks after each start. It must call queue_wake when this
+     * grows for another reason than a run's end. */
+    size_t (*capacity)(void *user, unsigned pool);
     /* Begins a run; ends with exactly one queue_run_done, not before start has returned. */
     void (*start)(void *user, const struct queue_job *job);
     /* The caller cancelled, or it had not begun at the deadline of its start: end soon (queue_run_done is still due). */
@@ -130,7 +142,17 @@ void queue_run_done(struct queue *q, uint64_t run, const struct queue_outcome *o
 void queue_wake(struct queue *q);
 
 /* --- life */
-#define QUEUE_LEASE_MS 30000
+#define QUEUE_LEASE_MS \
+    30000 /* a boot whose beat has not grown for this long, by our own monotonic clock, is buried */
+#define QUEUE_HEARTBEAT_MS 10000 /* between two beats of ours */
+#define QUEUE_SCAN_MS \
+    5000 /* between two looks at what others have left, when there may be others */
+#define QUEUE_LOAD_ROWS 5000U         /* of one piece when what is unfinished is loaded */
+#define QUEUE_IDEMPOTENCY_MS 86400000 /* a day */
+#define QUEUE_RETAIN_MS \
+    60000 /* between two looks for what is too old or too much, when the last found nothing more … */
+#define QUEUE_RETAIN_PAUSE_MS 200 /* … and when it did */
+#define QUEUE_RETAIN_ROWS 200U
 #define QUEUE_MAX_LOG_LINES 10000U
 #define QUEUE_MAX_LOG_BYTES 8192U /* of a line */
 #define QUEUE_MAX_LOG_TOTAL \
@@ -160,7 +182,16 @@ struct queue_options {
     struct store *store; /* its hooks must be given to the queue: see queue_store_done */
     struct queue_runner runner;
     const char *node, *boot;
-    uint64_t max_queue_length; /* of the server, this one included; 0: none */
+    /* One server at a time can open the store, and this is it: no other boot lives, nothing is looked for after the start. */
+    bool alone;
+    uint64_t lease_ms, heartbeat_ms, scan_ms; /* 0: the defaults above */
+    int64_t retention_age_ms;                 /* 0: for ever */
+    uint64_t retention_bytes;                 /* 0: no bound */
+    uint64_t max_queue_length;                /* of the server, this one included; 0: none */
+    /* This boot was buried while it lived (its process stood still for longer than a lease): what ran is given up, and it
+     * has joined again. For the log. NULL: nobody asks. */
+    void (*on_lost)(void *user, size_t runs);
+    void *lost_user;
     /* A request with a webhook has ended, and its row in the outbox is durable. It may give the store operations; it must not
      * call the queue. NULL: nobody asks. */
     void (*on_webhook)(void *user, const char *id);
@@ -195,6 +226,24 @@ void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done
 
 /* How many of this owner are in progress, those being claimed included. */
 size_t queue_owner_running(const struct queue *q, struct slice owner);
+/* The owner has so many direct calls now: they count against its concurrency. Cheap when the queue holds nothing of it. */
+void queue_owner_calls(struct queue *q, struct slice owner, size_t calls);
+
+/* --- what an operator sees */
+struct queue_entry {
+    const char *id;
+    struct slice endpoint, owner;
+    const char *step; /* "waiting", "running", … */
+    enum store_state state;
+    int priority;
+    uint32_t attempt;
+    uint64_t position;              /* IN_QUEUE */
+    int64_t created_ms, started_ms; /* wall clock; started 0: not yet */
+};
+/* What is in progress first, then what waits in the order in which it would start; `each` must not call the queue. Returns how many
+ * there are in all. */
+size_t queue_list(struct queue *q, size_t limit,
+                  void (*each)(void *user, const struct queue_entry *e), void *user);
 
 /* --- watch: what is behind a status stream
  *
@@ -214,7 +263,15 @@ struct queue_stats {
     uint64_t failed, cancelled; /* … with an error, by the caller */
     uint64_t recovered;         /* claimed again after a crash or an abandoned run */
     uint64_t stale_writes;      /* of an attempt that is no longer the present one: dropped */
-    size_t waiting, running;
+    uint64_t lost_leases;       /* runs given up because this boot was buried */
+    uint64_t buried;            /* other boots that this one has buried */
+    uint64_t quarantined;       /* ended because the server ended too often while they ran */
+    uint64_t again;             /* submits that an idempotency key found again */
+    uint64_t retained;          /* rows removed because they were too old or too much */
+    int64_t oldest_waiting_ms;  /* age of the oldest that waits, 0: none */
+    int64_t oldest_running_ms;  /* since its first claim */
+    size_t waiting, running, owners;
+    bool loading; /* what is unfinished is still being read: nothing starts yet */
     bool can_write;
 };
 void queue_get_stats(const struct queue *q, struct queue_stats *out);

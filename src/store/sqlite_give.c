@@ -245,7 +245,7 @@ static void give_logs(struct store *s, uint64_t ticket, const char *id) {
     give(s, ticket, OP_LOGS, &(union op_in){.one = {.id = id}});
 }
 
-static void give_pending(struct store *s, uint64_t ticket) {
+static void give_pending(struct store *s, uint64_t ticket, uint64_t after, unsigned limit) {
     give(s, ticket, OP_PENDING, &(union op_in){.one = {.id = NULL}});
 }
 

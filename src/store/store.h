@@ -21,6 +21,7 @@
 enum store_status {
     STORE_OK,
     STORE_STALE, /* the guard did not match: another writer was there first (submit: the id is taken) */
+    STORE_KNOWN, /* submit: its idempotency key has a request already: reply.row, reply.same_body */
     STORE_NOT_FOUND,
     STORE_UNAVAILABLE, /* disk full, I/O error, locked by an outsider, read-only: nothing was written */
     STORE_MEMORY
@@ -51,13 +52,28 @@ struct store_submit {
     struct store_wishes wishes;
     struct slice hint, tags; /* text for the runner and for people, may be empty */
     struct slice key_id;     /* of the key that submitted it: the ledger names it */
+    struct slice model;      /* as asked for: which upstreams may run it; may be empty */
+    /* Empty: none. A later submit of the same owner, key_id and endpoint with it writes nothing and is STORE_KNOWN,
+     * until idempotency_until_ms (wall clock). */
+    struct slice idempotency_key;
+    unsigned char body_hash[32]; /* SHA-256; another one with the same key: same_body is false */
+    int64_t idempotency_until_ms;
+};
+
+/* Who holds rows: one boot of one server. It lives from `join` until it leaves or another one buries it; rows of a boot that
+ * does not live may be claimed by anybody. */
+struct store_node {
+    char boot[STORE_ID_BYTES]; /* drawn at each start */
+    struct slice node;         /* the server's id, kept in the data folder */
+    uint64_t beat;             /* grows with each `beat` */
+    int64_t at_ms;             /* of the last one, wall clock of that server: for people */
 };
 
 struct store_lease {
     const char *node; /* this server's id, kept in the data folder */
     const char *boot; /* drawn at each start */
     uint64_t token;   /* fencing token of this attempt, drawn by the queue, never 0 */
-    int64_t until_ms; /* wall clock; for other nodes and for people */
+    int64_t until_ms; /* wall clock, for people: whether a lease is over is never decided by it */
 };
 
 /* A row as it stands. For store_get the result fields are filled when it is COMPLETED. */
@@ -72,7 +88,7 @@ struct store_row {
     int64_t created_ms, started_ms, completed_ms; /* wall clock, 0 = not yet */
     int64_t forget_ms;                            /* wall clock, 0 = kept */
     struct store_wishes wishes;
-    struct slice hint, tags;
+    struct slice hint, tags, model;
     /* result */
     unsigned http_status;
     struct slice headers;    /* "Name: value\r\n" lines replayed with the result, may be empty */
@@ -229,6 +245,9 @@ struct store_log {
     const char *id;
     int64_t at_ms;
     struct slice level, message; /* level: INFO, WARN, ERROR, DEBUG */
+    /* To `log`, the guard as for every write of a lease; token 0: none, of a request that is COMPLETED. */
+    uint32_t attempt;
+    uint64_t token;
 };
 
 struct store_complete {
@@ -256,20 +275,51 @@ struct store_pending {
     uint64_t seq;
     int priority;
     bool no_retry, cancel_requested, has_webhook;
-    bool released; /* IN_PROGRESS, given back by `release`: nobody crashed */
-    struct slice endpoint, owner;
+    bool released;             /* IN_PROGRESS, given back by `release`: nobody crashed */
+    bool held;                 /* IN_PROGRESS, by a boot that lives */
+    char boot[STORE_ID_BYTES]; /* its holder, living or not; empty: none */
+    struct slice endpoint, owner, model;
     int64_t created_ms, started_ms;
     struct store_wishes wishes;
 };
 
+/* What is removed when it is too old or too much: whole requests that are COMPLETED (not while their webhook waits), the
+ * earliest end first, and rows of the ledger and of ended webhooks. Hourly sums stay. */
+struct store_retention {
+    int64_t older_than_ms; /* wall clock; 0: age does not choose */
+    uint64_t max_bytes; /* of the database, its free pages not counted; 0: size does not choose */
+    unsigned max;       /* so many rows of each kind at most in one operation */
+};
+
+/* How the store works; counters grow for ever. Bucket k of a histogram counts values in [2^k, 2^(k+1)); the last one all above. */
+#define STORE_BUCKETS 24
+struct store_histogram {
+    uint64_t count, sum, buckets[STORE_BUCKETS];
+};
+struct store_stats {
+    struct store_histogram batch;          /* operations in a commit */
+    struct store_histogram commit_us;      /* COMMIT, the fsync in it */
+    struct store_histogram checkpoint_us;  /* one piece */
+    uint64_t stale;                        /* writes that a guard refused */
+    uint64_t bytes, free_bytes, wal_bytes; /* database: whole file, free pages of it; its log */
+    uint64_t backups;
+    uint64_t backup_done_pages, backup_pages; /* of the one under way; 0 of 0: none */
+    enum { STORE_UNCHECKED, STORE_CHECKING, STORE_SOUND, STORE_DAMAGED } check;
+};
+
 struct store_reply {
     enum store_status status;
+    const char *reason;              /* backup: why not, one line; else NULL */
+    bool same_body;                  /* submit, STORE_KNOWN */
+    const struct store_node *living; /* nodes: all that live */
+    size_t nliving;
     uint64_t seq;                 /* submit: of the new row */
     enum store_state state;       /* cancel: the state before */
     const struct store_row *row;  /* get, claim: the row (without result for claim) */
     const struct store_log *logs; /* logs, get */
     size_t nlogs;
-    const struct store_pending *pending; /* pending: all of them, in order of seq */
+    const struct store_pending *
+        pending; /* pending: in order of seq. beat: those this boot holds that a cancel was asked for (id only) */
     size_t npending;
     const struct store_charge *charges; /* ledger */
     size_t ncharges;
@@ -287,9 +337,9 @@ struct store_reply {
     const struct store_key *keys;
     size_t nkeys;
     uint64_t next;     /* ledger, webhooks: `after` of the next page, 0: there is none */
-    bool more;         /* requests, files: there are more */
+    bool more;         /* requests, files, pending, retain: there are more */
     size_t count;      /* webhook_replay: how many */
-    size_t swept;      /* sweep: how many went */
+    size_t swept;      /* sweep, retain: how many went */
     int64_t forget_ms; /* sweep: the earliest time among those left, 0: there are none */
 };
 
@@ -297,18 +347,31 @@ enum { STORE_INPUT = 1, STORE_RESULT = 2, STORE_LOGS = 4 };
 
 struct store_hooks {
     void (*on_done)(void *user, uint64_t ticket, const struct store_reply *r);
-    /* Writing began to fail or works again (for readiness). */
+    /* Writing began to fail or works again (for readiness). Damage that a check found is told so too, and is for good. */
     void (*on_health)(void *user, bool can_write, const char *reason);
+    /* The disk said that what was synced may be lost (fsync failed): nothing that is answered from now on would be true. No
+     * write is answered any more; the process must end, the next start recovers from what is on disk. Told once. */
+    void (*on_broken)(void *user, const char *reason);
 };
 
 struct store;
 
 struct store_backend {
     const char *name;
-    /* Inserts IN_QUEUE. */
+    /* This boot lives. Earlier boots of the same node do not any more; `alone`: neither does any other (one server at a
+     * time can open this store, and this is it). Given before everything else. */
+    void (*join)(struct store *s, uint64_t ticket, const char *node, const char *boot, bool alone,
+                 int64_t at_ms);
+    /* It still lives: its beat grows. STALE: it was buried, all its leases are lost. */
+    void (*beat)(struct store *s, uint64_t ticket, const char *boot, int64_t at_ms);
+    /* It does not live any more. Guard: its beat is still this one (bury), or whatever it is (leave). */
+    void (*bury)(struct store *s, uint64_t ticket, const char *boot, uint64_t beat);
+    void (*leave)(struct store *s, uint64_t ticket, const char *boot);
+    void (*nodes)(struct store *s, uint64_t ticket);
+    /* Inserts IN_QUEUE. STORE_KNOWN: see idempotency_key; nothing was written. */
     void (*submit)(struct store *s, uint64_t ticket, const struct store_submit *in);
-    /* IN_QUEUE -> IN_PROGRESS, attempt + 1, lease set; or IN_PROGRESS of another boot (a lease lost) likewise. Guard:
-     * the row's attempt equals `attempt`, it is not COMPLETED and not leased by this boot. Replies the row with input. */
+    /* IN_QUEUE -> IN_PROGRESS, attempt + 1, lease set; or IN_PROGRESS of a boot that does not live (a lease lost) likewise.
+     * Guard: the row's attempt equals `attempt`, it is not COMPLETED and not leased by a boot that lives. Replies the row with input. */
     void (*claim)(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
                   const struct store_lease *lease, int64_t started_ms);
     /* The next attempt of a row this boot holds: attempt + 1, new token; the failed attempt's usage is recorded.
@@ -324,7 +387,7 @@ struct store_backend {
      * token. */
     void (*complete)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* A row nobody runs (IN_QUEUE, or a lost lease with attempt as given) ends with an error: cancelled, start timeout,
-     * poison. Same transaction as complete. Guard: attempt unchanged, not leased by in->boot, not COMPLETED. */
+     * poison. Same transaction as complete. Guard: attempt unchanged, not leased by a boot that lives, not COMPLETED. */
     void (*finish_waiting)(struct store *s, uint64_t ticket, const struct store_complete *in);
     /* Marks that a cancel was asked for (survives a restart). Replies the state before. */
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
@@ -332,13 +395,21 @@ struct store_backend {
      * earliest first: from then on they are STORE_NOT_FOUND. The ledger stays; a request whose webhook is WAITING stays
      * until that has ended. */
     void (*sweep)(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max);
-    /* Appends log lines; lines of an id that is not there are dropped. */
+    /* Removes what is too old or too much; reply.more: there is more of it, give it again. */
+    void (*retain)(struct store *s, uint64_t ticket, const struct store_retention *r);
+    /* A consistent copy of the database while it is in use, into a new file (path absolute, made with mode 0600; it appears under
+     * its name when it is whole and synced). One at a time: a second one is STORE_STALE. */
+    void (*backup)(struct store *s, uint64_t ticket, const char *path);
+    /* At any moment, any thread of the giver's: no operation. */
+    void (*stats)(struct store *s, struct store_stats *out);
+    /* Appends log lines; lines of an id that is not there, or whose guard does not match, are dropped. */
     void (*log)(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n);
     /* Reads see every write answered before they were given, and may be answered before writes given earlier.
      * parts: STORE_INPUT, STORE_RESULT (headers, body) and STORE_LOGS (in the reply) are read only when named. */
     void (*get)(struct store *s, uint64_t ticket, const char *id, unsigned parts);
     void (*logs)(struct store *s, uint64_t ticket, const char *id);
-    void (*pending)(struct store *s, uint64_t ticket);
+    /* What is not COMPLETED with seq > after, `limit` at most (0: all). */
+    void (*pending)(struct store *s, uint64_t ticket, uint64_t after, unsigned limit);
     /* Writes and commits one small row: can we write? */
     void (*ping)(struct store *s, uint64_t ticket);
     /* --- ledger */

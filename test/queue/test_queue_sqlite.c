@@ -55,7 +55,7 @@ static void fill(void *user, void *out, size_t bytes) {
 
 static const struct random unpooled = {fill, NULL};
 
-static size_t capacity(void *user) {
+static size_t capacity(void *user, unsigned pool) {
     struct service *s = user;
     return s->capacity - s->nruns;
 }

@@ -179,7 +179,7 @@ static void give_logs(struct store *s, uint64_t ticket, const char *id) {
     give(s, LOGS, ticket, id);
 }
 
-static void give_pending(struct store *s, uint64_t ticket) {
+static void give_pending(struct store *s, uint64_t ticket, uint64_t after, unsigned limit) {
     give(s, PENDING, ticket, NULL);
 }
 
@@ -411,7 +411,7 @@ size_t store_waiting(const struct world *w) {
 
 /* --- the runner */
 
-static size_t capacity(void *user) {
+static size_t capacity(void *user, unsigned pool) {
     struct world *w = user;
     return w->capacity > w->nruns ? w->capacity - w->nruns : 0;
 }

@@ -235,7 +235,7 @@ uint64_t ask_logs(struct fixture *f, const char *id) {
 }
 
 uint64_t ask_pending(struct fixture *f) {
-    GIVE(f, pending);
+    GIVE(f, pending, 0, 0);
 }
 
 uint64_t give_ping(struct fixture *f) {
