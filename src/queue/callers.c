@@ -138,21 +138,6 @@ void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_d
     keep(q, c);
 }
 
-/* Those in the queue that start before it, with those being claimed; what callers have seen in progress is not counted,
- * so a restart, which puts it into the order again, lets no position rise. The lowest shown is kept: one of higher
- * priority may come before it later. */
-uint32_t position_of(struct queue *q, struct item *i) {
-    size_t begun = q->at[STEP_LOST] + q->at[STEP_READY] + q->at[STEP_HELD], before = q->claiming;
-    if (i->step == STEP_WAITING)
-        before += order_rank(&q->order, i) - begun;
-    else if (before > 0)
-        before--;
-    if (i->step == STEP_WAITING && !i->eligible)
-        before += order_rank(&i->owner->waiting, i) - i->owner->eligible;
-    if (before < i->shown) i->shown = (uint32_t)before;
-    return i->shown;
-}
-
 static struct queue_reply reply_of(struct queue *q, struct item *i) {
     struct queue_reply r = {.code = QUEUE_OK, .id = i->id, .endpoint = item_endpoint(i)};
     r.state = i->started ? STORE_IN_PROGRESS : STORE_IN_QUEUE;

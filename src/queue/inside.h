@@ -180,10 +180,9 @@ static inline int64_t wall_ms(const struct queue *q) {
 
 /* queue.c: the transitions, and what they need. */
 void set_step(struct queue *q, struct item *i, enum step step);
-void wait_in_order(struct queue *q, struct item *i);
-void put_in_order(struct queue *q, struct item *i, enum step step);
-void leave_order(struct queue *q, struct item *i);
-void start_what_may(struct queue *q);
+/* It is the first in order, and there is room. False when memory is short. */
+bool start_one(struct queue *q, struct item *i);
+void pause_claims(struct queue *q); /* for QUEUE_STORE_RETRY_MS */
 void back_off_over(struct queue *q, struct item *i);
 /* The store refused a write because the row was not as we knew it: somebody else's word counts. Frees i. */
 void stale(struct queue *q, struct item *i, const char *what);
@@ -198,6 +197,13 @@ static inline bool doomed(const struct item *i) {
 void forget(struct queue *q, struct item *i);
 void run_log(struct queue *q, struct run *r, const char *level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* order.c: what starts next. */
+void wait_in_order(struct queue *q, struct item *i);
+void put_in_order(struct queue *q, struct item *i, enum step step);
+void leave_order(struct queue *q, struct item *i);
+void start_what_may(struct queue *q);
+uint32_t position_of(struct queue *q, struct item *i); /* of what callers see in the queue */
 
 /* owners.c */
 bool owners_init(struct owners *t);
@@ -246,7 +252,6 @@ void calls_run(struct queue *q);
 void calls_free(struct queue *q);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
 void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
-uint32_t position_of(struct queue *q, struct item *i);
 void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void ask_cancel(struct queue *q, const char *id, struct call *call);

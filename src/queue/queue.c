@@ -58,27 +58,6 @@ void set_step(struct queue *q, struct item *i, enum step step) {
     soon(q);
 }
 
-void put_in_order(struct queue *q, struct item *i, enum step step) {
-    set_step(q, i, step);
-    order_add(&q->order, i);
-}
-
-void wait_in_order(struct queue *q, struct item *i) {
-    if (i->started) {
-        put_in_order(q, i, STEP_LOST);
-    } else {
-        waiting_add(q, i);
-        set_step(q, i, STEP_WAITING);
-    }
-}
-
-void leave_order(struct queue *q, struct item *i) {
-    if (i->step == STEP_WAITING)
-        waiting_remove(q, i);
-    else
-        order_remove(&q->order, i);
-}
-
 void forget(struct queue *q, struct item *i) {
     watch_left(q, i);
     if (i->run != NULL) run_free(q, i->run);
@@ -99,7 +78,7 @@ bool store_failed(const struct store_reply *r) {
     return r->status == STORE_UNAVAILABLE || r->status == STORE_MEMORY;
 }
 
-static void pause_claims(struct queue *q) {
+void pause_claims(struct queue *q) {
     q->paused_until_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
     at_latest(q, q->paused_until_ms);
 }
@@ -278,26 +257,11 @@ static bool begin_held(struct queue *q, struct item *i) {
     return true;
 }
 
-static bool start_one(struct queue *q, struct item *i) {
+bool start_one(struct queue *q, struct item *i) {
     switch ((enum step)i->step) {
     case STEP_HELD: return begin_held(q, i);
     case STEP_READY: return retry(q, i);
     default: return claim(q, i);
-    }
-}
-
-/* As many as the runner takes; those whose start the store has not answered yet count as started. */
-void start_what_may(struct queue *q) {
-    const struct queue_runner *runner = &q->o.runner;
-    struct item *i;
-    if (!q->started || q->draining || now_ms(q) < q->paused_until_ms) return;
-    while ((i = order_first(&q->order)) != NULL &&
-           q->starting < runner->capacity(runner->user, 0)) {
-        bool fresh = i->step == STEP_WAITING || i->step == STEP_LOST;
-        if (fresh && q->at[STEP_BACKOFF] >= QUEUE_MAX_BACKOFF) return;
-        if (start_one(q, i)) continue;
-        pause_claims(q);
-        return;
     }
 }
 
