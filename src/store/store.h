@@ -58,6 +58,9 @@ struct store_submit {
     struct slice idempotency_key;
     unsigned char body_hash[32]; /* SHA-256; another one with the same key: same_body is false */
     int64_t idempotency_until_ms;
+    /* Nothing new is taken: STORE_NOT_FOUND when its idempotency key has no request. For a full queue, which still answers
+     * repeats. */
+    bool only_known;
 };
 
 /* Who holds rows: one boot of one server. It lives from `join` until it leaves or another one buries it; rows of a boot that
