@@ -247,12 +247,19 @@ void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_re
 void soon(struct queue *q); /* queue_tick once the present callback has returned */
 void at_latest(struct queue *q, uint64_t at_ms); /* queue_tick at this time, mono */
 
+/* submit.c */
+void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+
 /* callers.c */
 void calls_run(struct queue *q);
 void calls_free(struct queue *q);
+/* Taken up at the end of the turn; refused without a call, when there is no memory for one. */
+void call_keep(struct queue *q, struct call *c);
+void call_refuse(struct queue *q, struct queue_done d);
+/* How an unfinished request stands. */
+struct queue_reply call_reply(struct queue *q, struct item *i);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
 void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
-void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void ask_cancel(struct queue *q, const char *id, struct call *call);
 void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r);

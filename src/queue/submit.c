@@ -1,0 +1,135 @@
+/* Submits, and those that come again. */
+#include "queue/inside.h"
+
+#include <stdlib.h>
+
+static size_t waiting(const struct queue *q) {
+    return q->at[STEP_NEW] + q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
+}
+
+/* The limits of server and owner count the new one; the caller's means "not when it is longer than this". */
+static enum queue_code may_submit(const struct queue *q, const struct queue_submit *in,
+                                  const struct owner *o) {
+    size_t n = waiting(q);
+    if (!q->started || q->draining || !q->stats.can_write) return QUEUE_UNAVAILABLE;
+    if (q->o.max_queue_length > 0 && n >= q->o.max_queue_length) return QUEUE_FULL;
+    if (in->owner_queue_length > 0 && o != NULL && o->queued >= in->owner_queue_length)
+        return QUEUE_FULL;
+    return in->max_queue_length > 0 && n > in->max_queue_length ? QUEUE_FULL : QUEUE_OK;
+}
+
+static uint64_t start_timeout(const struct queue_submit *in) {
+    uint64_t cap = QUEUE_START_TIMEOUT_CAP_MS;
+    return in->start_timeout_ms < cap ? in->start_timeout_ms : cap;
+}
+
+static int32_t retries(int told) {
+    int most = QUEUE_MAX_ATTEMPTS;
+    return told < 0 ? -1 : told < most ? told : most;
+}
+
+static struct store_wishes wishes_of(const struct queue_submit *in) {
+    uint64_t limit = in->owner_concurrency;
+    return (struct store_wishes){.start_timeout_ms = (int64_t)start_timeout(in),
+                                 .no_store = in->no_store,
+                                 .no_fallback = in->no_fallback,
+                                 .retries_server_error = retries(in->retries_server_error),
+                                 .retries_timeout = retries(in->retries_timeout),
+                                 .retries_connection_error = retries(in->retries_connection_error),
+                                 .owner_concurrency = limit < UINT32_MAX ? (int64_t)limit : 0};
+}
+
+static struct item *new_item(struct queue *q, const struct queue_submit *in) {
+    char id[UUID_BYTES];
+    /* Ids that grow with time are neighbours in the store\'s index; random ones cost a page of it for each request
+     * (measured: half the cycles per second at a hundred under way). */
+    random_uuid7(q->o.random, wall_ms(q), id);
+    struct item *i = item_new(id, in->endpoint);
+    if (i == NULL) return NULL;
+    if (!item_join(q, i, in->owner) ||
+        (in->start_timeout_ms > 0 && !start_by(q, i, start_timeout(in)))) {
+        item_free(q, i);
+        return NULL;
+    }
+    owner_limit(q, i->owner, in->owner_concurrency);
+    i->priority = in->priority < 0           ? 0
+                  : in->priority > UINT8_MAX ? UINT8_MAX
+                                             : (uint8_t)in->priority;
+    i->no_retry = in->no_retry;
+    i->no_store = in->no_store;
+    i->has_webhook = in->webhook.len > 0;
+    return i;
+}
+
+static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
+                        const struct queue_submit *in) {
+    struct store_submit row = {.id = i->id,
+                               .endpoint = in->endpoint,
+                               .owner = in->owner,
+                               .input = in->input,
+                               .webhook = in->webhook,
+                               .priority = i->priority,
+                               .no_retry = in->no_retry,
+                               .created_ms = wall_ms(q),
+                               .wishes = wishes_of(in),
+                               .hint = in->hint,
+                               .tags = in->tags,
+                               .key_id = in->key_id};
+    struct ticket *t = slots_get(&q->tickets, ticket);
+    t->item = i;
+    q->at[STEP_NEW]++;
+    owner_counts(q, i);
+    q->o.store->backend->submit(q->o.store, ticket, &row);
+}
+
+void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d) {
+    struct owner *o = owner_find(q, in->owner);
+    if (o != NULL) owner_limit(q, o, in->owner_concurrency);
+    enum queue_code code = may_submit(q, in, o);
+    struct call *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        call_refuse(q, d);
+        return;
+    }
+    c->kind = CALL_SUBMIT;
+    c->done = d;
+    c->refused = code;
+    struct item *i = code == QUEUE_OK ? new_item(q, in) : NULL;
+    uint64_t ticket = i != NULL ? ask(q, ASKED_SUBMIT, i, c) : 0;
+    if (ticket != 0) {
+        give_submit(q, ticket, i, in);
+        return;
+    }
+    if (i != NULL) item_free(q, i);
+    if (code == QUEUE_OK) c->refused = QUEUE_UNAVAILABLE;
+    call_keep(q, c);
+}
+
+/* NEW -> WAITING: durable, so known. */
+void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = t->item;
+    t->item = NULL;
+    if (r->status != STORE_OK) {
+        if (log_allow(&q->refused_log, 5))
+            log_request(LOG_WARN, t->id, "submit_refused", "store=\"%s\"",
+                        store_status_name(r->status));
+        q->at[STEP_NEW]--;
+        owner_leaves(q, i);
+        item_free(q, i);
+        call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
+        soon(q);
+        return;
+    }
+    i->seq = r->seq;
+    table_add(&q->items, i);
+    wait_in_order(q, i);
+    q->stats.submitted++;
+    struct queue_reply reply = call_reply(q, i);
+    struct call *c = t->call;
+    if (i->timed_out) {
+        leave_order(q, i);
+        end_waiting(q, i, VERDICT_LATE, NULL);
+    }
+    call_answer(q, c, &reply);
+}
+
