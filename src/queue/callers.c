@@ -7,7 +7,11 @@
 /* --- answers */
 
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r) {
-    c->done.done(c->done.user, c->done.ticket, r);
+    struct queue_reply reply = *r;
+    reply.again = c->again;
+    /* A repeat whose first request has gone meanwhile: the next one is a first. */
+    if (c->again && reply.code == QUEUE_NOT_FOUND) reply.code = QUEUE_UNAVAILABLE;
+    c->done.done(c->done.user, c->done.ticket, &reply);
     free(c);
 }
 
@@ -54,11 +58,22 @@ static bool is_uuid(struct slice s) {
     return true;
 }
 
+/* With what `belongs` compares; both at most UINT16_MAX bytes. */
+struct call *call_new(struct slice endpoint, struct slice owner) {
+    if (endpoint.len > UINT16_MAX || owner.len > UINT16_MAX) return NULL;
+    struct call *c = calloc(1, sizeof *c + endpoint.len + owner.len);
+    if (c == NULL) return NULL;
+    c->endpoint_len = (uint16_t)endpoint.len;
+    c->owner_len = (uint16_t)owner.len;
+    if (endpoint.len > 0) memcpy(c->text, endpoint.ptr, endpoint.len);
+    if (owner.len > 0) memcpy(c->text + endpoint.len, owner.ptr, owner.len);
+    return c;
+}
+
 static void find(struct queue *q, enum call_kind kind, const struct queue_find *f, bool logs,
                  struct queue_done d) {
     bool valid = is_uuid(f->id) && f->endpoint.len <= UINT16_MAX && f->owner.len <= UINT16_MAX;
-    size_t text = valid ? f->endpoint.len + f->owner.len : 0;
-    struct call *c = calloc(1, sizeof *c + text);
+    struct call *c = valid ? call_new(f->endpoint, f->owner) : call_new(SLICE(""), SLICE(""));
     if (c == NULL) {
         call_refuse(q, d);
         return;
@@ -66,13 +81,7 @@ static void find(struct queue *q, enum call_kind kind, const struct queue_find *
     c->kind = kind;
     c->logs = logs;
     c->done = d;
-    if (valid) {
-        memcpy(c->id, f->id.ptr, f->id.len);
-        c->endpoint_len = (uint16_t)f->endpoint.len;
-        c->owner_len = (uint16_t)f->owner.len;
-        if (f->endpoint.len > 0) memcpy(c->text, f->endpoint.ptr, f->endpoint.len);
-        if (f->owner.len > 0) memcpy(c->text + f->endpoint.len, f->owner.ptr, f->owner.len);
-    }
+    if (valid) memcpy(c->id, f->id.ptr, f->id.len);
     call_keep(q, c);
 }
 

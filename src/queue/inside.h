@@ -116,6 +116,7 @@ struct call {
     struct call *next;
     enum call_kind kind;
     bool logs;
+    bool again; /* a submit that was there already: CALL_STATUS of its first request */
     struct queue_done done;
     enum queue_code refused; /* submit: answered with this */
     char id[STORE_ID_BYTES];
@@ -253,6 +254,7 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
 /* callers.c */
 void calls_run(struct queue *q);
 void calls_free(struct queue *q);
+struct call *call_new(struct slice endpoint, struct slice owner); /* NULL: no memory, too long */
 /* Taken up at the end of the turn; refused without a call, when there is no memory for one. */
 void call_keep(struct queue *q, struct call *c);
 void call_refuse(struct queue *q, struct queue_done d);

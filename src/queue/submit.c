@@ -1,4 +1,8 @@
-/* Submits, and those that come again. */
+/* Submits, and those that come again.
+ *
+ * A submit with an idempotency key is given to the store like another; the store alone knows whether it was there before, in
+ * the same transaction that would write it, so that of copies that come at once one is the first. A repeat becomes the call
+ * for the status of the first request. Where no more may wait the store is only asked. */
 #include "queue/inside.h"
 
 #include <stdlib.h>
@@ -63,63 +67,109 @@ static struct item *new_item(struct queue *q, const struct queue_submit *in) {
 
 static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                         const struct queue_submit *in) {
-    struct store_submit row = {.id = i->id,
+    struct store_submit row = {.id = i != NULL ? i->id : "",
                                .endpoint = in->endpoint,
                                .owner = in->owner,
                                .input = in->input,
                                .webhook = in->webhook,
-                               .priority = i->priority,
+                               .priority = i != NULL ? i->priority : 0,
                                .no_retry = in->no_retry,
                                .created_ms = wall_ms(q),
                                .wishes = wishes_of(in),
                                .hint = in->hint,
                                .tags = in->tags,
-                               .key_id = in->key_id};
-    struct ticket *t = slots_get(&q->tickets, ticket);
-    t->item = i;
-    q->at[STEP_NEW]++;
-    owner_counts(q, i);
+                               .key_id = in->key_id,
+                               .model = in->model,
+                               .idempotency_key = in->idempotency_key,
+                               .idempotency_until_ms = wall_ms(q) + QUEUE_IDEMPOTENCY_MS,
+                               .only_known = i == NULL};
+    memcpy(row.body_hash, in->body_hash, sizeof row.body_hash);
+    if (i != NULL) {
+        struct ticket *t = slots_get(&q->tickets, ticket);
+        t->item = i;
+        q->at[STEP_NEW]++;
+        owner_counts(q, i);
+    }
     q->o.store->backend->submit(q->o.store, ticket, &row);
+}
+
+/* `refused`: what it is answered when it is no repeat. False: no memory. */
+static bool ask_known(struct queue *q, const struct queue_submit *in, struct call *c) {
+    uint64_t ticket = ask(q, ASKED_SUBMIT, NULL, c);
+    if (ticket != 0) give_submit(q, ticket, NULL, in);
+    return ticket != 0;
+}
+
+static bool take_new(struct queue *q, const struct queue_submit *in, struct call *c) {
+    struct item *i = new_item(q, in);
+    uint64_t ticket = i != NULL ? ask(q, ASKED_SUBMIT, i, c) : 0;
+    if (ticket != 0)
+        give_submit(q, ticket, i, in);
+    else if (i != NULL)
+        item_free(q, i);
+    return ticket != 0;
 }
 
 void queue_submit(struct queue *q, const struct queue_submit *in, struct queue_done d) {
     struct owner *o = owner_find(q, in->owner);
     if (o != NULL) owner_limit(q, o, in->owner_concurrency);
-    enum queue_code code = may_submit(q, in, o);
-    struct call *c = calloc(1, sizeof *c);
+    bool keyed = in->idempotency_key.len > 0;
+    struct call *c = keyed ? call_new(in->endpoint, in->owner) : call_new(SLICE(""), SLICE(""));
     if (c == NULL) {
         call_refuse(q, d);
         return;
     }
     c->kind = CALL_SUBMIT;
     c->done = d;
-    c->refused = code;
-    struct item *i = code == QUEUE_OK ? new_item(q, in) : NULL;
-    uint64_t ticket = i != NULL ? ask(q, ASKED_SUBMIT, i, c) : 0;
-    if (ticket != 0) {
-        give_submit(q, ticket, i, in);
+    c->refused = may_submit(q, in, o);
+    if (c->refused == QUEUE_OK) {
+        if (take_new(q, in, c)) return;
+        c->refused = QUEUE_UNAVAILABLE;
+    } else if (c->refused == QUEUE_FULL && keyed && ask_known(q, in, c)) {
         return;
     }
-    if (i != NULL) item_free(q, i);
-    if (code == QUEUE_OK) c->refused = QUEUE_UNAVAILABLE;
     call_keep(q, c);
+}
+
+static void drop_new(struct queue *q, struct item *i) {
+    if (i == NULL) return;
+    q->at[STEP_NEW]--;
+    owner_leaves(q, i);
+    item_free(q, i);
+    soon(q);
+}
+
+/* The store did not take it. */
+static void not_taken(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct call *c = t->call;
+    drop_new(q, t->item);
+    t->item = NULL;
+    if (r->status == STORE_KNOWN && r->same_body) {
+        q->stats.again++;
+        c->kind = CALL_STATUS;
+        c->again = true;
+        memcpy(c->id, r->row->id, sizeof c->id);
+        call_keep(q, c);
+    } else if (r->status == STORE_KNOWN) {
+        call_answer_code(q, c, QUEUE_OTHER_BODY);
+    } else if (r->status == STORE_NOT_FOUND) {
+        call_answer_code(q, c, c->refused);
+    } else {
+        if (log_allow(&q->refused_log, 5))
+            log_request(LOG_WARN, t->id, "submit_refused", "store=\"%s\"",
+                        store_status_name(r->status));
+        call_answer_code(q, c, QUEUE_UNAVAILABLE);
+    }
 }
 
 /* NEW -> WAITING: durable, so known. */
 void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
     struct item *i = t->item;
-    t->item = NULL;
-    if (r->status != STORE_OK) {
-        if (log_allow(&q->refused_log, 5))
-            log_request(LOG_WARN, t->id, "submit_refused", "store=\"%s\"",
-                        store_status_name(r->status));
-        q->at[STEP_NEW]--;
-        owner_leaves(q, i);
-        item_free(q, i);
-        call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
-        soon(q);
+    if (r->status != STORE_OK || i == NULL) {
+        not_taken(q, t, r);
         return;
     }
+    t->item = NULL;
     i->seq = r->seq;
     table_add(&q->items, i);
     wait_in_order(q, i);
@@ -132,4 +182,3 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     }
     call_answer(q, c, &reply);
 }
-
