@@ -21,8 +21,8 @@ void call_headers(struct call *c) {
         SLICE(
             "x-fal-request-id, x-fal-error-type, x-fal-retryable, x-fal-needs-retry, x-fal-request-timeout-type, "
             "x-fal-billable-units, x-fal-runner-hints, x-fal-served-from, x-fal-cdn-token, x-anyllm-model, "
-            "x-anyllm-upstream, x-request-id, retry-after, etag, last-modified, accept-ranges, content-range, "
-            "content-disposition"));
+            "x-anyllm-upstream, x-request-id, idempotent-replayed, retry-after, etag, last-modified, accept-ranges, "
+            "content-range, content-disposition"));
 }
 
 void call_header_u64(struct call *c, const char *name, uint64_t v) {

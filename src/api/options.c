@@ -129,3 +129,50 @@ const char *options_read(const struct h1_head *h, struct call_options *o) {
     }
     return NULL;
 }
+
+const char *options_read_idempotency_key(const struct h1_head *h, struct slice *key) {
+    size_t count;
+    *key = h1_get(h, SLICE("idempotency-key"), &count);
+    if (count == 0) return NULL;
+    bool ok = count == 1 && key->len > 0 && key->len <= OPTION_MAX_IDEMPOTENCY_KEY_BYTES;
+    for (size_t i = 0; ok && i < key->len; i++) ok = key->ptr[i] > ' ' && key->ptr[i] < 0x7f;
+    if (ok) return NULL;
+    return count > 1 ? "Idempotency-Key is given twice"
+                     : "Idempotency-Key should be 1 to 255 visible ASCII characters without spaces";
+}
+
+/* --- what makes two submits the same */
+
+static void add_text(struct buf *b, const char *name, struct slice text) {
+    if (text.len == 0) return;
+    buf_printf(b, "%s=%zu:", name, text.len);
+    buf_add(b, text);
+    buf_addc(b, '\n');
+}
+
+static void add_number(struct buf *b, const char *name, uint64_t n) {
+    if (n > 0) buf_printf(b, "%s=%llu\n", name, (unsigned long long)n);
+}
+
+/* What is not there leaves no line: an option that a later version brings changes no hash that is kept. */
+static void add_lines(struct buf *b, const struct call_options *o, struct slice webhook) {
+    add_text(b, "webhook", webhook);
+    add_number(b, "low-priority", o->low_priority);
+    add_number(b, "no-retry", o->no_retry);
+    add_number(b, "no-store", o->no_store);
+    add_number(b, "no-fallback", o->no_fallback);
+    add_number(b, "start-timeout-ms", o->start_timeout_ms);
+    add_number(b, "retries-server-error", (uint64_t)(o->retries_server_error + 1));
+    add_number(b, "retries-timeout", (uint64_t)(o->retries_timeout + 1));
+    add_number(b, "retries-connection-error", (uint64_t)(o->retries_connection_error + 1));
+    add_text(b, "tags", o->tags);
+}
+
+bool options_hash(const struct call_options *o, struct slice webhook, struct slice body,
+                  struct buf *scratch, unsigned char out[SECRET_HASH_BYTES]) {
+    unsigned char whole[SECRET_HASH_BYTES];
+    if (!secret_sha256(body, whole)) return false;
+    add_lines(scratch, o, webhook);
+    add_text(scratch, "body", slice_make((const char *)whole, sizeof whole));
+    return !scratch->failed && secret_sha256(buf_slice(scratch), out);
+}

@@ -101,6 +101,17 @@ static void not_found(struct call *c) {
             "{\"status\":\"NOT_FOUND\",\"detail\":\"Request not found\",\"message\":\"Request not found\"}"));
 }
 
+static void other_body(struct call *c) {
+    struct faults f;
+    faults_init(&f);
+    faults_add(
+        &f, "[\"header\",\"idempotency-key\"]",
+        "this key was used for another request: its body, webhook or options were other ones",
+        "value_error", NULL, NULL);
+    call_faults(c, &f);
+    faults_free(&f);
+}
+
 void call_queue_refusal(struct call *c, enum queue_code code) {
     switch (code) {
     case QUEUE_NOT_FOUND: not_found(c); return;
@@ -116,6 +127,7 @@ void call_queue_refusal(struct call *c, enum queue_code code) {
         call_error(c, 429, "queue_full",
                    SLICE("the queue is longer than allowed; try again later"));
         return;
+    case QUEUE_OTHER_BODY: other_body(c); return;
     default: unavailable(c); return;
     }
 }
@@ -164,10 +176,21 @@ static bool number_query(struct call *c, struct faults *f, const char *name, uin
     return false;
 }
 
-static bool body_ok(struct call *c, struct faults *f) {
+/* The model decides which upstreams may run it; whether it is one at all is told when it runs. */
+static bool read_body(struct call *c, struct faults *f, struct slice *model) {
     yyjson_doc *doc = endpoint_parse(net_body(c->x), f);
+    yyjson_val *v = json_get(yyjson_doc_get_root(doc), "model");
+    if (yyjson_is_str(v)) *model = arena_copy(net_arena(c->x), json_str(v));
     yyjson_doc_free(doc);
     return doc != NULL;
+}
+
+static bool read_idempotency(struct call *c, struct queue_submit *in) {
+    if (in->idempotency_key.len == 0) return true;
+    if (options_hash(&c->options, in->webhook, in->input, call_scratch(c), in->body_hash))
+        return true;
+    call_queue_refusal(c, QUEUE_UNAVAILABLE);
+    return false;
 }
 
 static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) {
@@ -178,6 +201,7 @@ static void submitted(void *user, uint64_t ticket, const struct queue_reply *r) 
         return;
     }
     snprintf(c->request_id, sizeof c->request_id, "%s", r->id);
+    if (r->again) net_header(c->x, SLICE("idempotent-replayed"), SLICE("true"));
     status_json(call_scratch(c), c, r, 0);
     call_scratch_json(c, 200);
 }
@@ -203,16 +227,24 @@ static struct queue_submit submit_of(struct call *c) {
                                  .owner_queue_length = limits->queue_length};
 }
 
+static bool key_ok(struct call *c, struct queue_submit *in) {
+    const char *why = options_read_idempotency_key(net_head(c->x), &in->idempotency_key);
+    if (why != NULL) call_error(c, 400, "bad_request", slice_of(why));
+    return why == NULL;
+}
+
 void handle_submit(struct call *c) {
     struct faults f;
     if (!call_wants_json(c) || !call_endpoint(c) || !call_options_ok(c)) return;
     struct queue_submit in = submit_of(c);
+    if (!key_ok(c, &in)) return;
     faults_init(&f);
-    if (!webhook_fault(c, &f, &in.webhook) &&
-        number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) && body_ok(c, &f))
-        queue_submit(c->api->queue, &in, call_done(c, submitted));
-    else
+    if (webhook_fault(c, &f, &in.webhook) ||
+        !number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) ||
+        !read_body(c, &f, &in.model))
         call_faults(c, &f);
+    else if (read_idempotency(c, &in))
+        queue_submit(c->api->queue, &in, call_done(c, submitted));
     faults_free(&f);
 }
 
