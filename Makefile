@@ -72,7 +72,7 @@ bench: ## measure against nginx on this machine; writes bench/RESULTS.md
 	@$(MAKE) --no-print-directory build
 	@bench/run.sh $(BUILD)
 
-bench-peers: ## install LiteLLM and Portkey into the cache folder, for make bench to compare with
+bench-peers: ## install what make bench compares with: LiteLLM, Portkey (cache folder), beanstalkd, PostgreSQL (as root)
 	@bench/peers.sh
 
 engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (10 to 20 minutes on 2 cores)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the gateways that the benchmark compares with, into the cache folder; nothing else of the machine changes.
+# Installs what the benchmark compares with: the gateways into the cache folder, the queues as Debian packages (as root).
 #
-#   bench/peers.sh [litellm] [portkey]     both when none is named
+#   bench/peers.sh [litellm] [portkey] [queues]     all when none is named
 #
 # `make bench` measures those that are there and says "not installed" of the others. Versions are fixed: these were
 # measured before (LiteLLM 1.82.7 and 1.82.8 were malware and must never be put here). To remove: the folder below.
@@ -46,11 +46,32 @@ JSON
     mv "$place.part" "$place"
 }
 
+# beanstalkd and PostgreSQL. Neither is started, and no cluster is made: the benchmark makes its own and removes it.
+queues() {
+    if command -v beanstalkd >/dev/null && [ -x "$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -n 1)" ]; then
+        say 'beanstalkd and PostgreSQL are there'
+        return 0
+    fi
+    [ "$(id -u)" = 0 ] || die 'beanstalkd and PostgreSQL are Debian packages: run as root'
+    say 'beanstalkd and PostgreSQL from Debian'
+    policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; ours=1; }
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+    fi
+    code=0
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold \
+        beanstalkd postgresql >&2 || code=1
+    [ -z "${ours:-}" ] || rm -f $policy
+    [ $code = 0 ] || die 'they could not be installed'
+}
+
 mkdir -p "$PEERS"
-[ $# -gt 0 ] || set -- litellm portkey
+[ $# -gt 0 ] || set -- litellm portkey queues
 for peer in "$@"; do
     case $peer in
-    litellm | portkey) $peer ;;
-    *) die "unknown peer '$peer': litellm or portkey" ;;
+    litellm | portkey | queues) $peer ;;
+    *) die "unknown peer '$peer': litellm, portkey or queues" ;;
     esac
 done

@@ -1,6 +1,9 @@
 /* How many cycles (submit, claim, complete) a second the store makes with so many of them under way at once, next to
- * what the same folder's disk syncs; then rows of the ledger, and reads of one file, beside that. Not a test:
- * bench_store [FOLDER [SECONDS]]. */
+ * what the same folder's disk syncs; then rows of the ledger, and reads of one file, beside that.
+ *
+ *   bench_store [FOLDER [SECONDS [UNDER_WAY]]]
+ *
+ * With UNDER_WAY it prints one number, the cycles a second with so many. */
 #include "base/clock.h"
 #include "store/store.h"
 
@@ -239,6 +242,11 @@ int main(int argc, char **argv) {
     const char *dir = argc > 1 ? argv[1] : ".";
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 3;
     static const unsigned batches[] = {1, 8, 10, 64, 100, 256};
+    if (argc > 3) {
+        printf("%.0f\n", measure(dir, (unsigned)strtoul(argv[3], NULL, 10), seconds, false));
+        empty(dir);
+        return 0;
+    }
     printf("under way   fdatasync/s   cycles/s   submits/s\n");
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
         double sync = syncs(dir, seconds / 3), cycles = measure(dir, batches[i], seconds, false);
