@@ -22,6 +22,10 @@
 #include <stdalign.h>
 
 enum op_kind {
+    OP_JOIN,
+    OP_BEAT,
+    OP_BURY,
+    OP_LEAVE,
     OP_SUBMIT,
     OP_CLAIM,
     OP_RETRY,
@@ -46,6 +50,7 @@ enum op_kind {
     OP_GET = OP_WRITES,
     OP_LOGS,
     OP_PENDING,
+    OP_NODES,
     OP_FILE_GET,
     OP_WEBHOOKS_PENDING,
     OP_WEBHOOK_GET,
@@ -84,6 +89,17 @@ union op_in {
         bool all;
     } one; /* what names one thing or none */
     struct {
+        struct slice node;
+        const char *boot;
+        uint64_t beat;
+        int64_t at_ms;
+        bool alone;
+    } node; /* join, beat, bury, leave */
+    struct {
+        uint64_t after;
+        unsigned limit;
+    } pending;
+    struct {
         const struct store_log *lines;
         size_t n;
     } log;
@@ -121,10 +137,20 @@ enum statement {
     ST_BEGIN,
     ST_COMMIT,
     ST_ROLLBACK,
+    ST_JOIN_ALONE,
+    ST_JOIN_NUMBER,
+    ST_JOIN,
+    ST_BEAT,
+    ST_BURY,
+    ST_LEAVE,
+    ST_CANCELLED,
     ST_FIND,
     ST_ROW,
     ST_SUBMIT,
     ST_PAYLOAD,
+    ST_KNOWN,
+    ST_KNOW,
+    ST_KNOWN_OLD,
     ST_CLAIM,
     ST_RETRY,
     ST_RELEASE,
@@ -140,6 +166,7 @@ enum statement {
     ST_SWEEP_WEBHOOK,
     ST_SWEEP_REQUEST,
     ST_SWEEP_LEFT,
+    ST_LOG_FIND,
     ST_LOG_LAST,
     ST_LOG,
     ST_PING,
@@ -171,6 +198,7 @@ enum statement {
     ST_READ_ROW = ST_WRITER,
     ST_READ_LOGS,
     ST_READ_PENDING,
+    ST_READ_NODES,
     ST_READ_FILE,
     ST_READ_WAITING,
     ST_READ_WEBHOOK,
@@ -289,6 +317,11 @@ void sqlite_hours_committed(struct sqlite_store *s);
 void sqlite_hours_forget(struct sqlite_store *s);
 int sqlite_hours_load(struct sqlite_store *s); /* at the start. SQLITE_OK or the error */
 void sqlite_hours_free(struct sqlite_store *s);
+int sqlite_join(struct sqlite_store *s, struct op *op);
+int sqlite_beat(struct sqlite_store *s, struct op *op);
+int sqlite_bury(struct sqlite_store *s, struct op *op);
+int sqlite_leave(struct sqlite_store *s, struct op *op);
+int sqlite_nodes(struct sqlite_store *s, struct op *op);
 int sqlite_ledger_add(struct sqlite_store *s, struct op *op);
 int sqlite_ledger(struct sqlite_store *s, struct op *op);
 int sqlite_ledger_sums(struct sqlite_store *s, struct op *op);

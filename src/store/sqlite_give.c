@@ -97,6 +97,8 @@ static void take_submit(struct copier *c, struct store_submit *in) {
     take_slice(c, &in->hint);
     take_slice(c, &in->tags);
     take_slice(c, &in->key_id);
+    take_slice(c, &in->model);
+    take_slice(c, &in->idempotency_key);
 }
 
 static void take_complete(struct copier *c, struct store_complete *in) {
@@ -143,6 +145,11 @@ static void take_one(struct copier *c, const char **id, struct slice *text) {
 
 static void take_all(struct copier *c, enum op_kind kind, union op_in *in) {
     switch (kind) {
+    case OP_JOIN:
+    case OP_BEAT:
+    case OP_BURY:
+    case OP_LEAVE: take_one(c, &in->node.boot, &in->node.node); break;
+    case OP_PENDING: break;
     case OP_SUBMIT: take_submit(c, &in->submit); break;
     case OP_CLAIM:
     case OP_RETRY:
@@ -187,6 +194,29 @@ static void give(struct store *base, uint64_t ticket, enum op_kind kind, union o
     c.at = op->copies;
     take_all(&c, kind, &op->in);
     sqlite_give(sqlite_of(base), op);
+}
+
+static void give_join(struct store *s, uint64_t ticket, const char *node, const char *boot,
+                      bool alone, int64_t at_ms) {
+    union op_in in = {
+        .node = {.node = slice_of(node), .boot = boot, .at_ms = at_ms, .alone = alone}};
+    give(s, ticket, OP_JOIN, &in);
+}
+
+static void give_beat(struct store *s, uint64_t ticket, const char *boot, int64_t at_ms) {
+    give(s, ticket, OP_BEAT, &(union op_in){.node = {.boot = boot, .at_ms = at_ms}});
+}
+
+static void give_bury(struct store *s, uint64_t ticket, const char *boot, uint64_t beat) {
+    give(s, ticket, OP_BURY, &(union op_in){.node = {.boot = boot, .beat = beat}});
+}
+
+static void give_leave(struct store *s, uint64_t ticket, const char *boot) {
+    give(s, ticket, OP_LEAVE, &(union op_in){.node = {.boot = boot}});
+}
+
+static void give_nodes(struct store *s, uint64_t ticket) {
+    give(s, ticket, OP_NODES, &(union op_in){.one = {.id = NULL}});
 }
 
 static void give_submit(struct store *s, uint64_t ticket, const struct store_submit *in) {
@@ -246,7 +276,7 @@ static void give_logs(struct store *s, uint64_t ticket, const char *id) {
 }
 
 static void give_pending(struct store *s, uint64_t ticket, uint64_t after, unsigned limit) {
-    give(s, ticket, OP_PENDING, &(union op_in){.one = {.id = NULL}});
+    give(s, ticket, OP_PENDING, &(union op_in){.pending = {after, limit}});
 }
 
 static void give_ping(struct store *s, uint64_t ticket) {
@@ -340,6 +370,11 @@ static void give_keys(struct store *s, uint64_t ticket) {
 
 const struct store_backend sqlite_backend = {
     .name = "sqlite",
+    .join = give_join,
+    .beat = give_beat,
+    .bury = give_bury,
+    .leave = give_leave,
+    .nodes = give_nodes,
     .submit = give_submit,
     .claim = give_claim,
     .retry = give_retry,

@@ -28,7 +28,8 @@ enum {
     COL_WISHES,
     COL_HINT = COL_WISHES + 7,
     COL_TAGS,
-    COL_KEY_ID
+    COL_KEY_ID,
+    COL_MODEL
 };
 
 static void take_wishes(struct store_wishes *w, sqlite3_stmt *st, int column) {
@@ -73,6 +74,7 @@ static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
     row->hint = take_text(op, st, COL_HINT);
     row->tags = take_text(op, st, COL_TAGS);
     row->key_id = take_text(op, st, COL_KEY_ID);
+    row->model = take_text(op, st, COL_MODEL);
     if (parts & STORE_INPUT) row->input = take_blob(op, st, COL_INPUT);
     if (row->state == STORE_COMPLETED) take_result(op, st, parts);
 }
@@ -126,21 +128,26 @@ static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *
     p->priority = sqlite3_column_int(st, 5);
     p->no_retry = sqlite3_column_int(st, 6) != 0;
     p->cancel_requested = sqlite3_column_int64(st, 7) != 0;
-    p->released = p->state == STORE_IN_PROGRESS && sqlite3_column_bytes(st, 8) == 0;
+    take_id(p->boot, st, 8);
+    p->released = p->state == STORE_IN_PROGRESS && p->boot[0] == '\0';
     p->created_ms = sqlite3_column_int64(st, 9);
     p->started_ms = sqlite3_column_int64(st, 10);
     p->endpoint = take_text(op, st, 11);
     p->owner = take_text(op, st, 12);
     p->has_webhook = sqlite3_column_int(st, 13) != 0;
-    take_wishes(&p->wishes, st, 14);
+    p->model = take_text(op, st, 14);
+    p->held = sqlite3_column_int(st, 15) != 0;
+    take_wishes(&p->wishes, st, 16);
 }
 
 static int read_pending(struct sqlite_store *s, struct op *op) {
     sqlite3_stmt *st = s->statements[ST_READ_PENDING];
     struct store_pending *rows = NULL;
-    size_t n = 0, room = 0;
+    size_t n = 0, room = 0, limit = op->in.pending.limit > 0 ? op->in.pending.limit : SIZE_MAX;
+    sqlite3_bind_int64(st, 1, (int64_t)op->in.pending.after);
+    sqlite3_bind_int64(st, 2, limit < INT64_MAX ? (int64_t)limit + 1 : -1);
     int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW && n < limit) {
         rows = grow(op, rows, n, &room, sizeof *rows);
         if (rows == NULL) break;
         take_pending(op, st, &rows[n++]);
@@ -148,7 +155,8 @@ static int read_pending(struct sqlite_store *s, struct op *op) {
     sqlite3_reset(st);
     op->reply.pending = rows;
     op->reply.npending = n;
-    return rc;
+    op->reply.more = rc == SQLITE_ROW;
+    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
 }
 
 void sqlite_answer(struct sqlite_store *s, struct op *op) {
@@ -156,6 +164,7 @@ void sqlite_answer(struct sqlite_store *s, struct op *op) {
         [OP_GET] = read_get,
         [OP_LOGS] = read_logs,
         [OP_PENDING] = read_pending,
+        [OP_NODES] = sqlite_nodes,
         [OP_FILE_GET] = sqlite_file_get,
         [OP_WEBHOOKS_PENDING] = sqlite_webhooks_pending,
         [OP_WEBHOOK_GET] = sqlite_webhook_get,

@@ -220,8 +220,37 @@ static int to_3(sqlite3 *db) {
     return sqlite3_exec(db, schema_3, NULL, NULL, NULL);
 }
 
+/* Who holds a row is a boot that lives, or none. A boot that was buried and joins again has another life: what it held in
+ * an earlier one is lost. Version 3 held rows without one: they may be claimed. A key of idempotency names the request by
+ * its id, which is never drawn again: one that is no longer there frees the key. */
+static const char schema_4[] =
+    "ALTER TABLE request ADD COLUMN model TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE request ADD COLUMN life INTEGER NOT NULL DEFAULT 0;" /* 0: nobody's */
+    "CREATE INDEX request_cancelled ON request(life) WHERE state = 1 AND cancel_ms <> 0;"
+    "CREATE TABLE node("
+    "  life INTEGER PRIMARY KEY," /* from meta 'lives': none is given twice */
+    "  boot TEXT NOT NULL UNIQUE,"
+    "  node TEXT NOT NULL,"
+    "  beat INTEGER NOT NULL,"
+    "  at_ms INTEGER NOT NULL) STRICT;"
+    "INSERT INTO meta VALUES('lives', 0);"
+    "CREATE TABLE idempotency("
+    "  owner TEXT NOT NULL,"
+    "  key_id TEXT NOT NULL,"
+    "  endpoint TEXT NOT NULL,"
+    "  key TEXT NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  hash BLOB NOT NULL,"
+    "  until_ms INTEGER NOT NULL,"
+    "  PRIMARY KEY(owner, key_id, endpoint, key)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX idempotency_until ON idempotency(until_ms);";
+
+static int to_4(sqlite3 *db) {
+    return sqlite3_exec(db, schema_4, NULL, NULL, NULL);
+}
+
 /* migrations[n] brings version n to n + 1. To change the schema: append one, never edit one that was released. */
-static int (*const migrations[])(sqlite3 *db) = {to_1, to_2, to_3};
+static int (*const migrations[])(sqlite3 *db) = {to_1, to_2, to_3, to_4};
 const unsigned sqlite_schema_version = sizeof migrations / sizeof *migrations;
 
 int sqlite_migrate(sqlite3 *db, int64_t version) {

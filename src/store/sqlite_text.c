@@ -9,8 +9,12 @@
 #define ROW_TEXT                                                                               \
     "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook," \
     " created_ms, started_ms, completed_ms, http_status, error, error_type, inference_ms,"     \
-    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id"                    \
+    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id, model"                    \
     " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
+
+/* Not held by a boot that lives. What was never claimed, or was given back, does not look. */
+#define NOT_HELD \
+    "(life = 0 OR NOT EXISTS(SELECT 1 FROM node WHERE node.life = request.life))"
 
 /* In the order of put_usage and take_charge. */
 #define CHARGE                                                                                 \
@@ -117,27 +121,48 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
+    [ST_JOIN_ALONE] = "DELETE FROM node WHERE ?1 OR node = ?2 OR boot = ?3",
+    [ST_JOIN_NUMBER] = "UPDATE meta SET value = value + 1 WHERE key = 'lives'",
+    /* A beat of an earlier life of the same boot is never one of this. */
+    [ST_JOIN] = "INSERT INTO node(life, node, boot, beat, at_ms)"
+                " SELECT value, ?1, ?2, value << 32, ?3 FROM meta WHERE key = 'lives'",
+    [ST_BEAT] = "UPDATE node SET beat = beat + 1, at_ms = ?2 WHERE boot = ?1",
+    [ST_BURY] = "DELETE FROM node WHERE boot = ?1 AND beat = ?2",
+    [ST_LEAVE] = "DELETE FROM node WHERE boot = ?1",
+    [ST_CANCELLED] = "SELECT seq, id FROM request INDEXED BY request_cancelled"
+                     " WHERE life = (SELECT life FROM node WHERE boot = ?1)"
+                     " AND state = 1 AND cancel_ms <> 0 ORDER BY seq",
     [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms FROM request WHERE id = ?1",
     [ST_ROW] = ROW_TEXT,
     [ST_SUBMIT] =
         "INSERT INTO request(seq, id, priority, no_retry, endpoint, owner, webhook, created_ms," WISHES
-        ", hint, tags, key_id)"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        ", hint, tags, key_id, model)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,"
+        " ?19)",
     [ST_PAYLOAD] = "INSERT INTO payload(seq, input) VALUES(?1, ?2)",
+    [ST_KNOWN] = "SELECT id, hash FROM idempotency WHERE owner = ?1 AND key_id = ?2"
+                 " AND endpoint = ?3 AND key = ?4 AND until_ms > ?5",
+    [ST_KNOW] = "REPLACE INTO idempotency(owner, key_id, endpoint, key, id, hash, until_ms)"
+                " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [ST_KNOWN_OLD] = "DELETE FROM idempotency WHERE (owner, key_id, endpoint, key) IN"
+                     " (SELECT owner, key_id, endpoint, key FROM idempotency"
+                     " INDEXED BY idempotency_until WHERE until_ms <= ?1"
+                     " ORDER BY until_ms LIMIT ?2)",
     [ST_CLAIM] = "UPDATE request SET state = 1, attempt = attempt + 1,"
                  " crashes = crashes + (state = 1 AND boot <> ''),"
                  " started_ms = CASE started_ms WHEN 0 THEN ?3 ELSE started_ms END,"
-                 " attempt_ms = ?3, node = ?4, boot = ?5, token = ?6, lease_ms = ?7"
-                 " WHERE seq = ?1 AND attempt = ?2 AND state <> 2 AND boot <> ?5",
+                 " attempt_ms = ?3, node = ?4, boot = ?5, token = ?6, lease_ms = ?7,"
+                 " life = ifnull((SELECT life FROM node WHERE boot = ?5), 0)"
+                 " WHERE seq = ?1 AND attempt = ?2 AND state <> 2 AND " NOT_HELD,
     [ST_RETRY] =
         "UPDATE request SET attempt = attempt + 1, node = ?4, boot = ?5, token = ?6, lease_ms = ?7,"
         " attempt_ms = ?8 WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
-    [ST_RELEASE] = "UPDATE request SET boot = '', token = 0, lease_ms = 0"
+    [ST_RELEASE] = "UPDATE request SET boot = '', token = 0, lease_ms = 0, life = 0"
                    " WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
     [ST_COMPLETE] = "UPDATE request SET state = 2, completed_ms = ?4, forget_ms = ?5"
                     " WHERE seq = ?1 AND attempt = ?2 AND token = ?3 AND state = 1",
-    [ST_FINISH] = "UPDATE request SET state = 2, completed_ms = ?4, forget_ms = ?5"
-                  " WHERE seq = ?1 AND attempt = ?2 AND boot <> ?3 AND state <> 2",
+    [ST_FINISH] = "UPDATE request SET state = 2, completed_ms = ?3, forget_ms = ?4"
+                  " WHERE seq = ?1 AND attempt = ?2 AND state <> 2 AND " NOT_HELD,
     [ST_RESULT] =
         "INSERT INTO result(seq, http_status, error, error_type, inference_ms, headers, body)"
         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -155,9 +180,12 @@ const char *const sqlite_texts[ST_COUNT] = {
                       "SELECT min(forget_ms) AS t FROM request INDEXED BY request_forget"
                       " WHERE forget_ms <> 0 AND forget_ms > 0 UNION ALL "
                       "SELECT -max(forget_ms) FROM request INDEXED BY request_forget"
-                      " WHERE forget_ms <> 0 AND forget_ms < 0)",
+                      " WHERE forget_ms <> 0 AND forget_ms < 0 UNION ALL "
+                      "SELECT min(until_ms) FROM idempotency)",
     [ST_CANCEL] =
         "UPDATE request SET cancel_ms = ?2 WHERE seq = ?1 AND state <> 2 AND cancel_ms = 0",
+    [ST_LOG_FIND] = "SELECT seq FROM request WHERE id = ?1 AND iif(?3 = 0, state = 2,"
+                    " state = 1 AND attempt = ?2 AND token = ?3)",
     [ST_LOG_LAST] = "SELECT ifnull(max(n), 0) FROM log WHERE seq = ?1",
     [ST_LOG] = "INSERT INTO log(seq, n, at_ms, level, message) VALUES(?1, ?2, ?3, ?4, ?5)",
     [ST_PING] = "UPDATE meta SET value = ?1 WHERE key = 'ping'",
@@ -208,8 +236,10 @@ const char *const sqlite_texts[ST_COUNT] = {
                      " WHERE seq = (SELECT seq FROM request WHERE id = ?1) ORDER BY n",
     [ST_READ_PENDING] =
         "SELECT seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, boot,"
-        " created_ms, started_ms, endpoint, owner, webhook <> ''," WISHES
-        " FROM request INDEXED BY request_open WHERE state <> 2 ORDER BY seq",
+        " created_ms, started_ms, endpoint, owner, webhook <> '', model,"
+        " NOT " NOT_HELD "," WISHES " FROM request INDEXED BY request_open"
+        " WHERE state <> 2 AND seq > ?1 ORDER BY seq LIMIT ?2",
+    [ST_READ_NODES] = "SELECT boot, node, beat, at_ms FROM node ORDER BY life",
     [ST_READ_FILE] = "SELECT " FILE_COLUMNS " FROM file WHERE id = ?1",
     [ST_READ_WAITING] = WEBHOOKS " WHERE state = 0 ORDER BY due_ms, seq",
     [ST_READ_WEBHOOK] = WEBHOOKS " WHERE id = ?1",

@@ -2,6 +2,11 @@
  * answers STORE_STALE and leaves the transaction as it was. */
 #include "store/sqlite_cells.h"
 
+#include "base/broken.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
 static int run_with(struct sqlite_store *s, enum statement n, int64_t value) {
     struct binder b = start(s, n);
     put_int(&b, value);
@@ -60,9 +65,53 @@ static void put_wishes(struct binder *b, const struct store_wishes *w) {
     put_int(b, w->owner_concurrency);
 }
 
+static void put_key(struct binder *b, const struct store_submit *in) {
+    put_text(b, in->owner);
+    put_text(b, in->key_id);
+    put_text(b, in->endpoint);
+    put_text(b, in->idempotency_key);
+}
+
+/* SQLITE_ROW: its key has a request, which is replied. SQLITE_DONE: it has none, or that one is forgotten. */
+static int find_known(struct sqlite_store *s, struct op *op) {
+    const struct store_submit *in = &op->in.submit;
+    char id[STORE_ID_BYTES];
+    unsigned char hash[32];
+    struct binder b = start(s, ST_KNOWN);
+    put_key(&b, in);
+    put_int(&b, in->created_ms);
+    int rc = next(&b);
+    if (rc == SQLITE_ROW) {
+        take_id(id, b.st, 0);
+        take_hash(hash, b.st, 1);
+    }
+    finish(&b);
+    if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_ROW], op, id, 0);
+    op->reply.status = rc == SQLITE_ROW ? STORE_KNOWN : STORE_OK;
+    if (rc != SQLITE_ROW) return rc;
+    op->reply.row = &op->row;
+    op->reply.seq = op->row.seq;
+    op->reply.same_body = memcmp(hash, in->body_hash, sizeof hash) == 0;
+    return rc;
+}
+
+static int know(struct sqlite_store *s, const struct store_submit *in) {
+    struct binder b = start(s, ST_KNOW);
+    put_key(&b, in);
+    put_text(&b, slice_of(in->id));
+    put_blob(&b, slice_make((const char *)in->body_hash, sizeof in->body_hash));
+    put_int(&b, in->idempotency_until_ms);
+    return run(&b);
+}
+
 static int apply_submit(struct sqlite_store *s, struct op *op) {
     const struct store_submit *in = &op->in.submit;
     if (strlen(in->id) >= STORE_ID_BYTES) return not_there(op);
+    if (in->idempotency_key.len > 0) {
+        int found = find_known(s, op);
+        if (found != SQLITE_DONE) return found == SQLITE_ROW ? SQLITE_OK : found;
+    }
+    if (in->only_known) return not_there(op);
     uint64_t seq = s->next_seq++;
     struct binder b = start(s, ST_SUBMIT);
     put_int(&b, (int64_t)seq);
@@ -77,13 +126,15 @@ static int apply_submit(struct sqlite_store *s, struct op *op) {
     put_text(&b, in->hint);
     put_text(&b, in->tags);
     put_text(&b, in->key_id);
+    put_text(&b, in->model);
     int rc = run(&b);
     if (rc != SQLITE_OK) return rc;
     b = start(s, ST_PAYLOAD);
     put_int(&b, (int64_t)seq);
     put_blob(&b, in->input);
     op->reply.seq = seq;
-    return run(&b);
+    rc = run(&b);
+    return rc == SQLITE_OK && in->idempotency_key.len > 0 ? know(s, in) : rc;
 }
 
 /* --- leases */
@@ -172,17 +223,32 @@ static int write_logs(struct sqlite_store *s, int64_t seq, const struct store_lo
     return rc;
 }
 
+static bool of_one_attempt(const struct store_log *a, const struct store_log *b) {
+    return a->attempt == b->attempt && a->token == b->token && strcmp(a->id, b->id) == 0;
+}
+
+/* The row that may have this line, 0: none. */
+static int find_logged(struct sqlite_store *s, const struct store_log *line, int64_t *seq) {
+    struct binder b = start(s, ST_LOG_FIND);
+    put_text(&b, slice_of(line->id));
+    put_int(&b, line->attempt);
+    put_int(&b, (int64_t)line->token);
+    int rc = next(&b);
+    *seq = rc == SQLITE_ROW ? sqlite3_column_int64(b.st, 0) : 0;
+    finish(&b);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 static int apply_log(struct sqlite_store *s, struct op *op) {
     const struct store_log *lines = op->in.log.lines;
-    for (size_t i = 0, n; i < op->in.log.n; i += n) {
-        struct found f;
-        for (n = 1; i + n < op->in.log.n && strcmp(lines[i + n].id, lines[i].id) == 0;) n++;
-        int rc = find(s, op, lines[i].id, &f);
-        if (rc == SQLITE_ROW) rc = write_logs(s, f.seq, lines + i, n);
-        if (rc != SQLITE_OK && rc != SQLITE_DONE) return rc;
+    int rc = SQLITE_OK;
+    for (size_t i = 0, n; i < op->in.log.n && rc == SQLITE_OK; i += n) {
+        int64_t seq;
+        for (n = 1; i + n < op->in.log.n && of_one_attempt(&lines[i], &lines[i + n]);) n++;
+        rc = find_logged(s, &lines[i], &seq);
+        if (rc == SQLITE_OK && seq != 0) rc = write_logs(s, seq, lines + i, n);
     }
-    op->reply.status = STORE_OK;
-    return SQLITE_OK;
+    return rc;
 }
 
 /* --- the end of a request */
@@ -215,11 +281,23 @@ static int64_t forget_ms(const struct found *f, const struct store_complete *in)
     return f->has_webhook ? -in->forget_ms : in->forget_ms;
 }
 
+/* BREAK=late-write: whatever the row is by now, this result counts. */
+static void make_room(struct sqlite_store *s, int64_t seq, const struct store_complete *in) {
+    char text[320];
+    snprintf(text, sizeof text,
+             "UPDATE request SET state = 1, attempt = %" PRIu32 ", token = %" PRId64
+             " WHERE seq = %" PRId64 "; DELETE FROM result WHERE seq = %" PRId64
+             "; DELETE FROM webhook_outbox WHERE seq = %" PRId64,
+             in->attempt, (int64_t)in->token, seq, seq, seq);
+    sqlite3_exec(s->writer.db, text, NULL, NULL, NULL);
+}
+
 static int apply_complete(struct sqlite_store *s, struct op *op) {
     const struct store_complete *in = &op->in.complete;
     struct found f;
     int rc = find(s, op, in->id, &f);
     if (rc != SQLITE_ROW) return not_found(rc);
+    if (broken(BROKEN_LATE_WRITE)) make_room(s, f.seq, in);
     struct binder b = start(s, ST_COMPLETE);
     put_int(&b, f.seq);
     put_int(&b, in->attempt);
@@ -239,7 +317,6 @@ static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
     struct binder b = start(s, ST_FINISH);
     put_int(&b, f.seq);
     put_int(&b, in->attempt);
-    put_text(&b, slice_of(in->boot));
     put_int(&b, in->completed_ms);
     put_int(&b, forget_ms(&f, in));
     rc = run(&b);
@@ -267,6 +344,16 @@ static int sweep_one(struct sqlite_store *s, int64_t seq) {
     return rc;
 }
 
+/* Keys that are over take what room is left, and are counted: as many as there is room for says that there may be more. */
+static int sweep_keys(struct sqlite_store *s, struct op *op) {
+    struct binder b = start(s, ST_KNOWN_OLD);
+    put_int(&b, op->in.one.at_ms);
+    put_int(&b, (int64_t)(op->in.one.max - op->reply.swept));
+    int rc = run(&b);
+    if (rc == SQLITE_OK) op->reply.swept += (size_t)sqlite3_changes(s->writer.db);
+    return rc;
+}
+
 static int apply_sweep(struct sqlite_store *s, struct op *op) {
     int64_t seq;
     int rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
@@ -275,6 +362,7 @@ static int apply_sweep(struct sqlite_store *s, struct op *op) {
         op->reply.swept++;
         if (rc == SQLITE_OK) rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
     }
+    if (rc == SQLITE_OK) rc = sweep_keys(s, op);
     return rc == SQLITE_OK ? ask_int(s, ST_SWEEP_LEFT, 0, &op->reply.forget_ms) : rc;
 }
 
@@ -286,6 +374,10 @@ static int apply_ping(struct sqlite_store *s, struct op *op) {
 
 int sqlite_apply(struct sqlite_store *s, struct op *op) {
     static int (*const apply[OP_WRITES])(struct sqlite_store *s, struct op *op) = {
+        [OP_JOIN] = sqlite_join,
+        [OP_BEAT] = sqlite_beat,
+        [OP_BURY] = sqlite_bury,
+        [OP_LEAVE] = sqlite_leave,
         [OP_SUBMIT] = apply_submit,
         [OP_CLAIM] = apply_claim,
         [OP_RETRY] = apply_retry,

@@ -10,7 +10,7 @@ static void keep_row(struct fixture *f, const struct store_row *row) {
     struct slice *const fields[] = {&f->row.endpoint, &f->row.owner,      &f->row.input,
                                     &f->row.webhook,  &f->row.headers,    &f->row.body,
                                     &f->row.error,    &f->row.error_type, &f->row.hint,
-                                    &f->row.tags,     &f->row.key_id};
+                                    &f->row.tags,     &f->row.key_id,     &f->row.model};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         *fields[i] = arena_copy(&f->mem, *fields[i]);
 }
@@ -35,9 +35,21 @@ static void keep_pending(struct fixture *f, const struct store_reply *r) {
         rows[i] = r->pending[i];
         rows[i].endpoint = arena_copy(&f->mem, rows[i].endpoint);
         rows[i].owner = arena_copy(&f->mem, rows[i].owner);
+        rows[i].model = arena_copy(&f->mem, rows[i].model);
     }
     f->pending = rows;
     f->npending = r->npending;
+}
+
+static void keep_nodes(struct fixture *f, const struct store_reply *r) {
+    struct store_node *rows = arena_alloc(&f->mem, r->nliving * sizeof *rows);
+    assert_non_null(rows);
+    for (size_t i = 0; i < r->nliving; i++) {
+        rows[i] = r->living[i];
+        rows[i].node = arena_copy(&f->mem, rows[i].node);
+    }
+    f->living = rows;
+    f->nliving = r->nliving;
 }
 
 static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
@@ -55,10 +67,13 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
     a->count = r->count;
     a->next = r->next;
     a->more = r->more;
+    a->same_body = r->same_body;
+    a->npending = r->npending;
     f->order[f->nanswers++] = ticket;
     if (r->row != NULL) keep_row(f, r->row);
     if (r->logs != NULL) keep_logs(f, r);
     if (r->pending != NULL) keep_pending(f, r);
+    if (r->living != NULL) keep_nodes(f, r);
     keep_given(f, r);
     if (f->on_answer != NULL) f->on_answer(f, ticket);
 }
@@ -235,7 +250,35 @@ uint64_t ask_logs(struct fixture *f, const char *id) {
 }
 
 uint64_t ask_pending(struct fixture *f) {
-    GIVE(f, pending, 0, 0);
+    return ask_pending_after(f, 0, 0);
+}
+
+uint64_t ask_pending_after(struct fixture *f, uint64_t after, unsigned limit) {
+    GIVE(f, pending, after, limit);
+}
+
+uint64_t give_join(struct fixture *f, const char *boot) {
+    return give_join_of(f, "node", boot, false);
+}
+
+uint64_t give_join_of(struct fixture *f, const char *node, const char *boot, bool alone) {
+    GIVE(f, join, node, boot, alone, 1500);
+}
+
+uint64_t give_beat(struct fixture *f, const char *boot) {
+    GIVE(f, beat, boot, 1600);
+}
+
+uint64_t give_bury(struct fixture *f, const char *boot, uint64_t beat) {
+    GIVE(f, bury, boot, beat);
+}
+
+uint64_t give_leave(struct fixture *f, const char *boot) {
+    GIVE(f, leave, boot);
+}
+
+uint64_t ask_nodes(struct fixture *f) {
+    GIVE(f, nodes);
 }
 
 uint64_t give_ping(struct fixture *f) {

@@ -34,7 +34,8 @@ struct answer {
     size_t swept, count;
     int64_t forget_ms;
     uint64_t next;
-    bool more;
+    bool more, same_body;
+    size_t npending;
 };
 
 struct fixture {
@@ -54,6 +55,8 @@ struct fixture {
     size_t nlogs;
     const struct store_pending *pending;
     size_t npending;
+    const struct store_node *living;
+    size_t nliving;
     const struct store_charge *charges;
     size_t ncharges;
     const struct store_sum *sums;
@@ -106,6 +109,14 @@ uint64_t ask_row(struct fixture *f, const char *id, unsigned parts);
 uint64_t ask_logs(struct fixture *f, const char *id);
 uint64_t ask_pending(struct fixture *f);
 uint64_t give_ping(struct fixture *f);
+/* Boots of the node named "node". */
+uint64_t give_join(struct fixture *f, const char *boot);
+uint64_t give_join_of(struct fixture *f, const char *node, const char *boot, bool alone);
+uint64_t give_beat(struct fixture *f, const char *boot);
+uint64_t give_bury(struct fixture *f, const char *boot, uint64_t beat);
+uint64_t give_leave(struct fixture *f, const char *boot);
+uint64_t ask_nodes(struct fixture *f);
+uint64_t ask_pending_after(struct fixture *f, uint64_t after, unsigned limit);
 
 /* store_given.c: the other operations. */
 uint64_t give_charges(struct fixture *f, const struct store_charge *rows, size_t n);

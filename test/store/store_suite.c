@@ -140,6 +140,7 @@ static void claim_leases_the_row_and_replies_its_input(void **state) {
 
 static void claim_is_guarded_by_attempt_and_boot(void **state) {
     struct fixture *f = *state;
+    give_join(f, "boot-1");
     assert_int_equal(status_of(f, give_claim(f, ID, 0, "boot-1", 7)), STORE_NOT_FOUND);
     give_id(f, ID);
     assert_int_equal(status_of(f, give_claim(f, ID, 1, "boot-1", 7)), STORE_STALE);
@@ -160,11 +161,13 @@ static const struct store_pending *the_pending(struct fixture *f) {
 
 static void claim_of_a_lost_lease_counts_a_crash(void **state) {
     struct fixture *f = *state;
+    give_join(f, "boot-1");
     give_id(f, ID);
     give_claim(f, ID, 0, "boot-1", 7);
     const struct store_pending *p = the_pending(f);
     assert_true(p->state == STORE_IN_PROGRESS && p->attempt == 1 && p->crashes == 0 &&
-                !p->released);
+                !p->released && p->held);
+    give_join(f, "boot-2");
     assert_int_equal(status_of(f, give_claim(f, ID, 1, "boot-2", 8)), STORE_OK);
     assert_int_equal(f->row.attempt, 2);
     assert_int_equal(f->row.started_ms, 2000);
@@ -281,10 +284,13 @@ static void finish_waiting_ends_what_nobody_runs(void **state) {
 
 static void finish_waiting_spares_what_this_boot_runs(void **state) {
     struct fixture *f = *state;
+    give_join(f, "boot-1");
     give_id(f, ID);
     give_claim(f, ID, 0, "boot-1", 7);
     assert_int_equal(status_of(f, give_finish(f, ID, 1, "boot-1")), STORE_STALE);
     assert_int_equal(status_of(f, give_finish(f, ID, 0, "boot-2")), STORE_STALE);
+    assert_int_equal(status_of(f, give_finish(f, ID, 1, "boot-2")), STORE_STALE);
+    give_leave(f, "boot-1");
     assert_int_equal(status_of(f, give_finish(f, ID, 1, "boot-2")), STORE_OK);
     struct store_complete late = completion(ID, 1, 7);
     assert_int_equal(status_of(f, give_complete(f, &late)), STORE_STALE);
@@ -451,10 +457,10 @@ static void logs_come_back_in_order_with_those_of_the_completion(void **state) {
     give_id(f, ID);
     give_claim(f, ID, 0, "boot-1", 7);
     const struct store_log lines[] = {
-        {ID, 10, SLICE("INFO"), SLICE("one")},
-        {"nobody", 11, SLICE("INFO"), SLICE("dropped")},
-        {ID, 12, SLICE("WARN"), SLICE("two")},
-        {ID, 9, SLICE("DEBUG"), SLICE("three")},
+        {ID, 10, SLICE("INFO"), SLICE("one"), 1, 7},
+        {"nobody", 11, SLICE("INFO"), SLICE("dropped"), 1, 7},
+        {ID, 12, SLICE("WARN"), SLICE("two"), 1, 7},
+        {ID, 9, SLICE("DEBUG"), SLICE("three"), 1, 7},
     };
     assert_int_equal(status_of(f, give_logs(f, lines, 4)), STORE_OK);
     assert_int_equal(status_of(f, give_logs(f, NULL, 0)), STORE_OK);
@@ -553,7 +559,7 @@ static void two_thousand_operations_are_applied_and_answered_in_order(void **sta
     for (unsigned i = 0; i < 500; i++) {
         give_id(f, id_of(i));
         give_claim(f, id_of(i), 0, "boot-1", i + 1);
-        const struct store_log line = {id_of(i), 1, SLICE("INFO"), SLICE("ran")};
+        const struct store_log line = {id_of(i), 1, SLICE("INFO"), SLICE("ran"), 1, i + 1};
         give_logs(f, &line, 1);
         struct store_complete c = completion(id_of(i), 1, i + 1);
         give_complete(f, &c);

@@ -66,7 +66,7 @@ static void refuses_a_newer_schema_and_leaves_it_alone(void **state) {
     fixture_close(f);
     sql(f, "PRAGMA user_version = 9999");
     refuses(f, f->backend->url, f->dir, STORE_FAULT_VERSION);
-    sql(f, "PRAGMA user_version = 3");
+    sql(f, "PRAGMA user_version = 4");
     fixture_open(f);
     assert_int_equal(status_of(f, ask_row(f, id_of(1), 0)), STORE_OK);
 }
