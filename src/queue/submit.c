@@ -176,6 +176,7 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     q->stats.submitted++;
     struct queue_reply reply = call_reply(q, i);
     struct call *c = t->call;
+    if (c->endpoint_len > 0) sweep_later(q); /* its idempotency key is kept for a day */
     if (i->timed_out) {
         leave_order(q, i);
         end_waiting(q, i, VERDICT_LATE, NULL);
