@@ -143,6 +143,7 @@ enum statement {
     ST_BEAT,
     ST_BURY,
     ST_LEAVE,
+    ST_LIFE,
     ST_CANCELLED,
     ST_FIND,
     ST_ROW,
@@ -160,6 +161,8 @@ enum statement {
     ST_OUTBOX,
     ST_DROP_INPUT,
     ST_CANCEL,
+    ST_CANCEL_MARK,
+    ST_CANCEL_OVER,
     ST_SWEEP_NEXT,
     ST_SWEEP_LOG,
     ST_SWEEP_RESULT,
@@ -280,6 +283,8 @@ struct sqlite_store {
 
     /* The writer's alone. */
     uint64_t next_seq;
+    char boot[STORE_ID_BYTES]; /* joined last; what its rows are held under: sqlite_nodes.c */
+    int64_t life;
     uint32_t next_charge; /* tells apart rows of the ledger of one millisecond */
     struct hours hours;
     int wal_frames; /* as the last COMMIT left the WAL */
@@ -317,6 +322,8 @@ void sqlite_hours_committed(struct sqlite_store *s);
 void sqlite_hours_forget(struct sqlite_store *s);
 int sqlite_hours_load(struct sqlite_store *s); /* at the start. SQLITE_OK or the error */
 void sqlite_hours_free(struct sqlite_store *s);
+/* Under what number this boot holds rows, 0: it does not live. SQLITE_OK or the error. */
+int sqlite_life(struct sqlite_store *s, const char *boot, int64_t *life);
 int sqlite_join(struct sqlite_store *s, struct op *op);
 int sqlite_beat(struct sqlite_store *s, struct op *op);
 int sqlite_bury(struct sqlite_store *s, struct op *op);

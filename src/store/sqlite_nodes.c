@@ -2,6 +2,30 @@
  * `node` is gone, and that alone frees all it held: no row of a request is touched. */
 #include "store/sqlite_cells.h"
 
+static int ask_life(struct sqlite_store *s, const char *boot, int64_t *life) {
+    struct binder b = start(s, ST_LIFE);
+    put_text(&b, slice_of(boot));
+    int rc = next(&b);
+    *life = rc == SQLITE_ROW ? sqlite3_column_int64(b.st, 0) : 0;
+    finish(&b);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Each claim asks, and it is the one that joined last that claims. Should that have been buried, or its join rolled
+ * back: its number is in no row of `node`, and what is claimed under it is held by nobody. */
+int sqlite_life(struct sqlite_store *s, const char *boot, int64_t *life) {
+    *life = s->life;
+    return strcmp(boot, s->boot) == 0 ? SQLITE_OK : ask_life(s, boot, life);
+}
+
+static int remember(struct sqlite_store *s, const char *boot) {
+    s->boot[0] = '\0';
+    if (strlen(boot) >= sizeof s->boot) return SQLITE_OK;
+    int rc = ask_life(s, boot, &s->life);
+    if (rc == SQLITE_OK) memcpy(s->boot, boot, strlen(boot) + 1);
+    return rc;
+}
+
 int sqlite_join(struct sqlite_store *s, struct op *op) {
     struct binder b = start(s, ST_JOIN_ALONE);
     put_int(&b, op->in.node.alone);
@@ -15,16 +39,19 @@ int sqlite_join(struct sqlite_store *s, struct op *op) {
     put_text(&b, op->in.node.node);
     put_text(&b, slice_of(op->in.node.boot));
     put_int(&b, op->in.node.at_ms);
-    return run(&b);
+    rc = run(&b);
+    return rc == SQLITE_OK ? remember(s, op->in.node.boot) : rc;
 }
 
-/* What others asked to be cancelled of what this boot holds: by an index that has only such rows. */
+/* What others asked to be cancelled of what this boot holds. */
 static int reply_cancelled(struct sqlite_store *s, struct op *op) {
     struct store_pending *rows = NULL;
     size_t n = 0, room = 0;
-    int rc;
+    int64_t life;
+    int rc = sqlite_life(s, op->in.node.boot, &life);
+    if (rc != SQLITE_OK) return rc;
     struct binder b = start(s, ST_CANCELLED);
-    put_text(&b, slice_of(op->in.node.boot));
+    put_int(&b, life);
     while ((rc = next(&b)) == SQLITE_ROW) {
         rows = grow(op, rows, n, &room, sizeof *rows);
         if (rows == NULL) break;

@@ -226,7 +226,6 @@ static int to_3(sqlite3 *db) {
 static const char schema_4[] =
     "ALTER TABLE request ADD COLUMN model TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE request ADD COLUMN life INTEGER NOT NULL DEFAULT 0;" /* 0: nobody's */
-    "CREATE INDEX request_cancelled ON request(life) WHERE state = 1 AND cancel_ms <> 0;"
     "CREATE TABLE node("
     "  life INTEGER PRIMARY KEY," /* from meta 'lives': none is given twice */
     "  boot TEXT NOT NULL UNIQUE,"
@@ -234,6 +233,9 @@ static const char schema_4[] =
     "  beat INTEGER NOT NULL,"
     "  at_ms INTEGER NOT NULL) STRICT;"
     "INSERT INTO meta VALUES('lives', 0);"
+    /* Those with a cancel mark that are not COMPLETED. An index on request would be opened by each submit and claim. */
+    "CREATE TABLE cancelled(seq INTEGER PRIMARY KEY) STRICT;"
+    "INSERT INTO cancelled SELECT seq FROM request WHERE state <> 2 AND cancel_ms <> 0;"
     "CREATE TABLE idempotency("
     "  owner TEXT NOT NULL,"
     "  key_id TEXT NOT NULL,"

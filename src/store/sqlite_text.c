@@ -129,10 +129,11 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_BEAT] = "UPDATE node SET beat = beat + 1, at_ms = ?2 WHERE boot = ?1",
     [ST_BURY] = "DELETE FROM node WHERE boot = ?1 AND beat = ?2",
     [ST_LEAVE] = "DELETE FROM node WHERE boot = ?1",
-    [ST_CANCELLED] = "SELECT seq, id FROM request INDEXED BY request_cancelled"
-                     " WHERE life = (SELECT life FROM node WHERE boot = ?1)"
-                     " AND state = 1 AND cancel_ms <> 0 ORDER BY seq",
-    [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms FROM request WHERE id = ?1",
+    [ST_LIFE] = "SELECT life FROM node WHERE boot = ?1",
+    [ST_CANCELLED] = "SELECT seq, id FROM cancelled CROSS JOIN request USING(seq)"
+                     " WHERE life = ?1 AND state = 1 ORDER BY seq",
+    [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms, cancel_ms FROM request"
+                " WHERE id = ?1",
     [ST_ROW] = ROW_TEXT,
     [ST_SUBMIT] =
         "INSERT INTO request(seq, id, priority, no_retry, endpoint, owner, webhook, created_ms," WISHES
@@ -152,7 +153,7 @@ const char *const sqlite_texts[ST_COUNT] = {
                  " crashes = crashes + (state = 1 AND boot <> ''),"
                  " started_ms = CASE started_ms WHEN 0 THEN ?3 ELSE started_ms END,"
                  " attempt_ms = ?3, node = ?4, boot = ?5, token = ?6, lease_ms = ?7,"
-                 " life = ifnull((SELECT life FROM node WHERE boot = ?5), 0)"
+                 " life = ?8"
                  " WHERE seq = ?1 AND attempt = ?2 AND state <> 2 AND " NOT_HELD,
     [ST_RETRY] =
         "UPDATE request SET attempt = attempt + 1, node = ?4, boot = ?5, token = ?6, lease_ms = ?7,"
@@ -184,6 +185,8 @@ const char *const sqlite_texts[ST_COUNT] = {
                       "SELECT min(until_ms) FROM idempotency)",
     [ST_CANCEL] =
         "UPDATE request SET cancel_ms = ?2 WHERE seq = ?1 AND state <> 2 AND cancel_ms = 0",
+    [ST_CANCEL_MARK] = "INSERT INTO cancelled VALUES(?1)",
+    [ST_CANCEL_OVER] = "DELETE FROM cancelled WHERE seq = ?1",
     [ST_LOG_FIND] = "SELECT seq FROM request WHERE id = ?1 AND iif(?3 = 0, state = 2,"
                     " state = 1 AND attempt = ?2 AND token = ?3)",
     [ST_LOG_LAST] = "SELECT ifnull(max(n), 0) FROM log WHERE seq = ?1",

@@ -27,7 +27,7 @@ static int ask_int(struct sqlite_store *s, enum statement n, int64_t value, int6
 struct found {
     int64_t seq;
     enum store_state state;
-    bool has_webhook;
+    bool has_webhook, cancelled;
     int64_t attempt_ms;
 };
 
@@ -41,6 +41,7 @@ static int find(struct sqlite_store *s, struct op *op, const char *id, struct fo
         f->state = (enum store_state)sqlite3_column_int(b.st, 1);
         f->has_webhook = sqlite3_column_int(b.st, 2) != 0;
         f->attempt_ms = sqlite3_column_int64(b.st, 3);
+        f->cancelled = sqlite3_column_int64(b.st, 4) != 0;
     } else if (rc == SQLITE_DONE) {
         op->reply.status = STORE_NOT_FOUND;
     }
@@ -159,11 +160,15 @@ static int reply_leased_row(struct sqlite_store *s, struct op *op, int64_t start
 static int apply_claim(struct sqlite_store *s, struct op *op) {
     int rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
     if (rc != SQLITE_ROW) return not_found(rc);
+    int64_t life;
+    rc = sqlite_life(s, op->in.lease.lease.boot, &life);
+    if (rc != SQLITE_OK) return rc;
     struct binder b = start(s, ST_CLAIM);
     put_int(&b, (int64_t)op->row.seq);
     put_int(&b, op->in.lease.attempt);
     put_int(&b, op->in.lease.at_ms);
     put_lease(&b, &op->in.lease.lease);
+    put_int(&b, life);
     rc = run(&b);
     return rc == SQLITE_OK ? reply_leased_row(s, op, op->in.lease.at_ms) : rc;
 }
@@ -269,6 +274,7 @@ static int write_result(struct sqlite_store *s, const struct found *f,
                                    in->http_status, &in->usage);
     if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
     if (rc == SQLITE_OK && in->forget_ms > 0) rc = run_with(s, ST_DROP_INPUT, f->seq);
+    if (rc == SQLITE_OK && f->cancelled) rc = run_with(s, ST_CANCEL_OVER, f->seq);
     if (rc != SQLITE_OK || !f->has_webhook) return rc;
     b = start(s, ST_OUTBOX);
     put_int(&b, f->seq);
@@ -332,7 +338,8 @@ static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
     struct binder b = start(s, ST_CANCEL);
     put_int(&b, f.seq);
     put_int(&b, op->in.one.at_ms);
-    return run(&b);
+    rc = run(&b);
+    return rc == SQLITE_OK && changed(s) ? run_with(s, ST_CANCEL_MARK, f.seq) : rc;
 }
 
 static int sweep_one(struct sqlite_store *s, int64_t seq) {

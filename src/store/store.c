@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 const char *store_status_name(enum store_status s) {
-    static const char *const names[] = {"ok", "stale", "not found", "unavailable", "out of memory"};
+    static const char *const names[] = {"ok",        "stale",       "known",
+                                        "not found", "unavailable", "out of memory"};
     return (size_t)s < sizeof names / sizeof *names ? names[s] : "unknown";
 }
 
