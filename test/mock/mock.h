@@ -18,7 +18,7 @@ enum {
     MOCK_MAX_FILL = 64 << 20,          /* /bigline/N, /headers-big/N */
     MOCK_KEPT_BODY_BYTES = 64 << 10,   /* last_body in /_stats */
     MOCK_KEPT_HEAD_BYTES = 16 << 10,   /* last_headers in /_stats */
-    MOCK_TABLE_ROWS = 4096,            /* different prompts counted */
+    MOCK_TABLE_ROWS = 65536,           /* different prompts counted */
     MOCK_TABLE_KEY_BYTES = 512         /* of a prompt; longer ones are counted by their beginning */
 };
 
