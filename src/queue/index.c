@@ -85,10 +85,9 @@ void table_free(struct table *t, void (*each)(struct item *i)) {
 
 /* --- in order */
 
-static bool before(const struct item *a, const struct item *b) {
-    if (a->started != b->started) return a->started;
-    if (a->priority != b->priority) return a->priority < b->priority;
-    return a->seq < b->seq;
+static bool before(struct place a, struct place b) {
+    if (a.priority != b.priority) return a.priority < b.priority;
+    return a.at != b.at ? a.at < b.at : a.born < b.born;
 }
 
 static struct item *item_of(const struct order *o, struct node *n) {
@@ -97,6 +96,11 @@ static struct item *item_of(const struct order *o, struct node *n) {
 
 static struct node *node_of(const struct order *o, struct item *i) {
     return (struct node *)(void *)((char *)i + o->offset);
+}
+
+static struct place place_of(const struct order *o, const struct item *i) {
+    if (!o->of_slots) return place_by_age(i);
+    return (struct place){i->priority, i->tag, i->line->born};
 }
 
 static uint32_t count_of(const struct node *n) {
@@ -145,11 +149,12 @@ static uint32_t draw(struct order *o) {
 
 void order_add(struct order *o, struct item *i) {
     struct node **link = &o->root, *parent = NULL, *n = node_of(o, i);
+    struct place place = place_of(o, i);
     *n = (struct node){.count = 1, .weight = draw(o)};
     while (*link != NULL) {
         parent = *link;
         parent->count++;
-        link = before(i, item_of(o, parent)) ? &parent->left : &parent->right;
+        link = before(place, place_of(o, item_of(o, parent))) ? &parent->left : &parent->right;
     }
     *link = n;
     n->parent = parent;
@@ -164,6 +169,15 @@ void order_remove(struct order *o, struct item *i) {
     put_in_place_of(o, n, n->left != NULL ? n->left : n->right);
     for (; parent != NULL; parent = parent->parent) parent->count--;
     n->left = n->right = n->parent = NULL;
+}
+
+void order_hand_over(struct order *o, struct item *from, struct item *to) {
+    struct node *old = node_of(o, from), *n = node_of(o, to);
+    put_in_place_of(o, old, n);
+    *n = *old;
+    if (n->left != NULL) n->left->parent = n;
+    if (n->right != NULL) n->right->parent = n;
+    to->tag = from->tag;
 }
 
 struct item *order_first(const struct order *o) {
@@ -182,14 +196,25 @@ struct item *order_at(const struct order *o, size_t rank) {
     return n != NULL ? item_of(o, n) : NULL;
 }
 
+struct item *order_find(const struct order *o, struct place p) {
+    struct node *n = o->root;
+    while (n != NULL) {
+        struct place here = place_of(o, item_of(o, n));
+        bool left = before(p, here);
+        if (!left && !before(here, p)) return item_of(o, n);
+        n = left ? n->left : n->right;
+    }
+    return NULL;
+}
+
 size_t order_count(const struct order *o) {
     return count_of(o->root);
 }
 
-uint32_t order_rank(const struct order *o, const struct item *i) {
+uint32_t order_rank(const struct order *o, struct place p) {
     uint32_t rank = 0;
     for (struct node *n = o->root; n != NULL;) {
-        bool left = !before(item_of(o, n), i);
+        bool left = !before(place_of(o, item_of(o, n)), p);
         if (!left) rank += count_of(n->left) + 1;
         n = left ? n->left : n->right;
     }

@@ -6,7 +6,7 @@
 #include "store/store.h"
 
 struct run;
-struct owner;
+struct line;
 
 struct link {
     struct link *next, **at; /* at: what points here; NULL: in no list */
@@ -52,11 +52,12 @@ struct item {
     uint8_t priority;
     bool started; /* IN_PROGRESS to callers */
     uint8_t step, verdict;
-    uint8_t counted;                /* how its owner counts it */
-    bool eligible;                  /* WAITING: in the order */
-    struct node in_order, in_owner; /* in queue.order, in owner->waiting */
+    uint8_t counted;               /* how its owner and its pool count it */
+    bool eligible;                 /* WAITING: it carries a slot, in_order is that slot's node */
+    struct node in_order, in_line; /* in its pool's order, in line->waiting */
+    uint64_t tag;                  /* of the slot it carries; CLAIMING: of the one it used up */
     struct item *same_hash, *next_stuck;
-    struct owner *owner;
+    struct line *line;
     struct run *run; /* from the claim on, and for a lost one */
     struct link *watches;
     uint64_t deadline_ms; /* of its start, mono; 0: none */
@@ -79,7 +80,7 @@ static inline struct slice item_endpoint(const struct item *i) {
     return slice_make(i->endpoint, i->endpoint_len);
 }
 
-/* NULL when out of memory, or when the endpoint is longer than 65,535 bytes. Of no owner yet. */
+/* NULL when out of memory, or when the endpoint is longer than 65,535 bytes. Of no line yet. */
 struct item *item_new(const char *id, struct slice endpoint);
 
 /* --- by id */
@@ -96,25 +97,55 @@ void table_remove(struct table *t, struct item *i);
 /* Frees every item with `each`. */
 void table_free(struct table *t, void (*each)(struct item *i));
 
-/* --- in order: what has started before first, then priority, then age. A treap: all O(log n) */
+/* --- in order. A treap: all O(log n) */
+
+/* Where something stands in its order: by priority, then by `at`, then by `born`. No two are the same. */
+struct place {
+    uint8_t priority;
+    uint64_t at, born;
+};
 
 struct order {
     struct node *root;
     uint32_t seed;   /* of the weights, not 0 */
     uint32_t offset; /* of its nodes in an item */
+    bool of_slots;   /* by the tags of the slots that items carry; else by the items' age */
 };
 
-#define ORDER(field, seed) \
-    ((struct order){NULL, (uint32_t)(seed) | 1, offsetof(struct item, field)})
+#define ORDER(field, seed, of_slots) \
+    ((struct order){NULL, (uint32_t)(seed) | 1, offsetof(struct item, field), of_slots})
 
 void order_add(struct order *o, struct item *i);
 void order_remove(struct order *o, struct item *i);
+/* `to`, which is not in the order, takes the place of `from`. */
+void order_hand_over(struct order *o, struct item *from, struct item *to);
 struct item *order_first(const struct order *o);
 /* The one with so many before it, NULL when there are not that many. */
 struct item *order_at(const struct order *o, size_t rank);
+/* The one that stands there, NULL when none does. */
+struct item *order_find(const struct order *o, struct place p);
 size_t order_count(const struct order *o);
-/* How many of them come before it, which need not be one of them. */
-uint32_t order_rank(const struct order *o, const struct item *i);
+/* How many of them come before this place, at which none need stand. */
+uint32_t order_rank(const struct order *o, struct place p);
+static inline struct place place_by_age(const struct item *i) {
+    return (struct place){i->priority, i->seq, 0};
+}
+
+/* What waits of one owner, in one pool, with one priority. */
+struct line {
+    struct line *next; /* of its owner: by pool, then by priority */
+    struct owner *owner;
+    struct order waiting; /* all of it that are WAITING, by age … */
+    uint32_t slots;       /* … the first so many of them are eligible: there are as many slots */
+    uint32_t items;       /* in memory; with the last one the line is forgotten */
+    uint64_t first;       /* tag of the first slot; each further one is LINE_STEP later */
+    uint64_t served;      /* tag of the slot that was claimed last, 0: none was */
+    uint64_t born;        /* counts up: when it had its first slot after it had none */
+    struct line *over_next, **over_at; /* in queue.over, when more wait than are eligible */
+    uint8_t pool, priority;
+};
+
+#define LINE_STEP 2U
 
 /* --- by deadline. A heap: the first is at hand, adding and removing are O(log n) */
 

@@ -19,12 +19,11 @@ struct result {
 /* What there is of one owner. */
 struct owner {
     struct owner *same_hash;
-    struct order waiting; /* all that are WAITING … */
-    uint32_t eligible;    /* … so many of the first of them are in the queue's order */
-    uint32_t limit;       /* in progress at once, 0: none */
+    struct line *lines; /* by pool, then by priority; with the last one the owner is forgotten */
+    uint32_t limit;     /* in progress at once, 0: none */
     uint32_t running; /* in progress: from the claim to the end in the store, with the lost ones */
+    uint32_t calls;   /* direct ones, which count with those */
     uint32_t queued;  /* what callers see in the queue, and submits under way */
-    uint32_t items;   /* in memory; with the last one the owner is forgotten */
     uint16_t len;
     char name[];
 };
@@ -34,8 +33,19 @@ static inline struct slice owner_name(const struct owner *o) {
 }
 
 static inline struct slice item_owner(const struct item *i) {
-    return owner_name(i->owner);
+    return owner_name(i->line->owner);
 }
+
+/* Requests that run in the same places. Its counts are kept with those of the owners. */
+struct pool {
+    struct order begun; /* LOST, HELD, READY: by priority, then age */
+    struct order slots; /* of what is eligible: by priority, then tag */
+    uint32_t starting;  /* claims and retries given, not yet answered … */
+    uint32_t claiming;  /* … of these, claims of requests that callers see in the queue */
+    uint32_t backoff;   /* between two attempts */
+    uint64_t started;   /* counts up over all pools: when one of it was started last */
+    uint64_t turn[UINT8_MAX + 1]; /* by priority: the tag that was claimed last */
+};
 
 struct owners {
     struct owner **heads;
@@ -129,15 +139,17 @@ struct call {
 struct queue {
     struct queue_options o;
     struct table items;
-    struct order order;
+    struct pool pools[QUEUE_POOLS];
+    unsigned npools;   /* those from this one on were never used */
+    uint64_t starts;   /* counts up */
+    uint64_t births;   /* of lines: counts up */
+    struct line *over; /* lines of which more wait than are eligible */
     struct deadlines deadlines; /* of what has a start timeout, until it is due or over */
     struct owners owners;
     struct run *runs;
     struct slots run_ids, tickets;
     struct item *stuck; /* steps that wait for the store to write again, linked by `next_stuck` */
     size_t at[STEP_COUNT];
-    size_t starting; /* claims and retries given, not yet answered … */
-    size_t claiming; /* … of these, claims of requests that callers see in the queue */
 
     /* Life. */
     bool started, draining, abandoned;
@@ -181,7 +193,7 @@ static inline int64_t wall_ms(const struct queue *q) {
 
 /* queue.c: the transitions, and what they need. */
 void set_step(struct queue *q, struct item *i, enum step step);
-/* It is the first in order, and there is room. False when memory is short. */
+/* It is the first of its pool, and there is room. False when memory is short. */
 bool start_one(struct queue *q, struct item *i);
 void pause_claims(struct queue *q); /* for QUEUE_STORE_RETRY_MS */
 void back_off_over(struct queue *q, struct item *i);
@@ -200,9 +212,20 @@ void run_log(struct queue *q, struct run *r, const char *level, const char *fmt,
     __attribute__((format(printf, 4, 5)));
 
 /* order.c: what starts next. */
+void pools_init(struct queue *q);
+/* Of a new request: where it may run. */
+unsigned pool_for(struct queue *q, const struct queue_place *where);
+static inline struct pool *item_pool(struct queue *q, const struct item *i) {
+    return &q->pools[i->line->pool];
+}
+bool pool_has_room(struct queue *q, const struct item *i);
 void wait_in_order(struct queue *q, struct item *i);
 void put_in_order(struct queue *q, struct item *i, enum step step);
 void leave_order(struct queue *q, struct item *i);
+void leave_to_start(struct queue *q, struct item *i); /* it was the first of its pool */
+bool order_waits(const struct queue *q); /* something would start if there were room */
+/* Its first so many are eligible. */
+void line_fit(struct queue *q, struct line *l, uint32_t eligible);
 void start_what_may(struct queue *q);
 uint32_t position_of(struct queue *q, struct item *i); /* of what callers see in the queue */
 
@@ -214,10 +237,10 @@ void owner_limit(struct queue *q, struct owner *o, uint64_t limit);
 /* The item's owner counts it as its step says, and lets as many start as may. */
 void owner_counts(struct queue *q, struct item *i);
 void owner_leaves(struct queue *q, struct item *i);
-bool item_join(struct queue *q, struct item *i, struct slice owner); /* false: no memory */
+/* Its priority is known. False: no memory. */
+bool item_join(struct queue *q, struct item *i, struct slice owner,
+               const struct queue_place *where);
 void item_free(struct queue *q, struct item *i);
-void waiting_add(struct queue *q, struct item *i);
-void waiting_remove(struct queue *q, struct item *i);
 
 /* due.c */
 bool start_by(struct queue *q, struct item *i, uint64_t in_ms); /* false: no memory */

@@ -69,7 +69,7 @@ uint64_t queue_tick(struct queue *q) {
     start_what_may(q);
     watch_tick(q, now);
     if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
-    if (q->paused_until_ms > now && order_count(&q->order) > 0) earlier(&due, q->paused_until_ms);
+    if (q->paused_until_ms > now && order_waits(q)) earlier(&due, q->paused_until_ms);
     earlier(&due, q->timer_due_ms); /* what the work above has asked for */
     q->timer_due_ms = UINT64_MAX;
     if (due != UINT64_MAX) at_latest(q, due);
@@ -140,14 +140,15 @@ static bool load_deadline(struct queue *q, struct item *i, const struct store_pe
 static void load(struct queue *q, const struct store_pending *p) {
     if (table_find(&q->items, slice_of(p->id)) != NULL) return;
     struct item *i = item_new(p->id, p->endpoint);
-    if (i == NULL || !item_join(q, i, p->owner)) {
+    const struct queue_place where = {p->endpoint, p->model, p->wishes.no_fallback};
+    if (i != NULL) i->priority = (uint8_t)p->priority;
+    if (i == NULL || !item_join(q, i, p->owner, &where)) {
         free(i);
         q->load_failed = true;
         return;
     }
     i->seq = p->seq;
     i->attempt = p->attempt;
-    i->priority = (uint8_t)p->priority;
     i->no_retry = p->no_retry;
     i->no_store = p->wishes.no_store;
     i->has_webhook = p->has_webhook;
@@ -155,7 +156,7 @@ static void load(struct queue *q, const struct store_pending *p) {
     q->at[STEP_NEW]++;
     table_add(&q->items, i);
     owner_counts(q, i);
-    owner_limit(q, i->owner, (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
+    owner_limit(q, i->line->owner, (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
     if (!load_deadline(q, i, p)) q->load_failed = true;
     if (p->cancel_requested) {
         i->cancel_requested = true;
@@ -199,7 +200,7 @@ struct queue *queue_new(const struct queue_options *o) {
         return NULL;
     }
     q->o = *o;
-    q->order = ORDER(in_order, random_u64(o->random));
+    pools_init(q);
     q->sweep_due_ms = UINT64_MAX;
     q->calls_tail = &q->calls;
     q->defer.run = on_defer;

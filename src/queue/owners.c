@@ -1,14 +1,15 @@
 /* Whose requests they are, and how many of one owner may be in progress at once.
  *
- * An owner keeps all that waits for it in an order of its own. So many of the first of them as it has room for are
- * eligible: they stand in the queue's order too, where they compete with everybody's; the others hold nobody up and are
- * not looked at until there is room. Room comes and goes one by one, so each change moves one request: O(log n).
+ * What waits of an owner stands in lines, one for each pool and priority. In each pool so many of the first of them as the
+ * owner has room for are eligible: only they have slots in the pool's order (order.c), where they compete with everybody's;
+ * the others hold nobody up and are not looked at until there is room. Room comes and goes one by one, so each change
+ * moves one request in each pool in which the owner waits: O(log n).
  *
- *    owner->waiting   [ a b c d e f g ]        limit 5, three in progress: two may start
- *                       | |
- *    queue.order      …[a]…[b]…
+ *    limit 5, three in progress: two may start     normal  [ a b c d e f g ]     in another pool  [ x y z ]
+ *                                                            | |                                    | |
+ *                                                  slots of the pool …[a]…[a]…                    …[a]…[a]…
  *
- * Being fair between owners is then a matter of what the queue's order compares, not of this. */
+ * Direct calls of the owner take of its room too; nothing is held back for either. */
 #include "queue/inside.h"
 
 #include <stdlib.h>
@@ -57,7 +58,6 @@ static struct owner *add(struct queue *q, struct slice name) {
     if (name.len > UINT16_MAX) return NULL;
     struct owner *o = calloc(1, sizeof *o + name.len);
     if (o == NULL) return NULL;
-    o->waiting = ORDER(in_owner, random_u64(q->o.random));
     o->len = (uint16_t)name.len;
     if (name.len > 0) memcpy(o->name, name.ptr, name.len);
     if (q->owners.count >= q->owners.buckets) grow(&q->owners);
@@ -80,6 +80,10 @@ void owners_free(struct owners *t) {
     for (size_t b = 0; t->heads != NULL && b < t->buckets; b++) {
         for (struct owner *o = t->heads[b], *next; o != NULL; o = next) {
             next = o->same_hash;
+            for (struct line *l = o->lines, *after; l != NULL; l = after) {
+                after = l->next;
+                free(l);
+            }
             free(o);
         }
     }
@@ -89,38 +93,64 @@ void owners_free(struct owners *t) {
 
 /* --- whose an item is */
 
-bool item_join(struct queue *q, struct item *i, struct slice name) {
+/* Where the owner's line for this pool and priority stands, or belongs. */
+static struct line **line_at(struct owner *o, unsigned pool, uint8_t priority) {
+    struct line **at = &o->lines;
+    while (*at != NULL && ((*at)->pool < pool ||
+                           ((*at)->pool == pool && (*at)->priority < priority)))
+        at = &(*at)->next;
+    return at;
+}
+
+static struct line *line_for(struct queue *q, struct owner *o, unsigned pool, uint8_t priority) {
+    struct line **at = line_at(o, pool, priority), *l = *at;
+    if (l != NULL && l->pool == pool && l->priority == priority) return l;
+    l = calloc(1, sizeof *l);
+    if (l == NULL) return NULL;
+    l->owner = o;
+    l->waiting = ORDER(in_line, random_u64(q->o.random), false);
+    l->pool = (uint8_t)pool;
+    l->priority = priority;
+    l->next = *at;
+    *at = l;
+    return l;
+}
+
+bool item_join(struct queue *q, struct item *i, struct slice name,
+               const struct queue_place *where) {
     struct owner *o = owner_find(q, name);
     if (o == NULL) o = add(q, name);
     if (o == NULL) return false;
-    i->owner = o;
-    o->items++;
-    return true;
+    i->line = line_for(q, o, pool_for(q, where), i->priority);
+    if (i->line != NULL) i->line->items++;
+    if (o->lines == NULL) drop(q, o);
+    return i->line != NULL;
 }
 
 void item_free(struct queue *q, struct item *i) {
-    struct owner *o = i->owner;
+    struct line *l = i->line;
     deadlines_remove(&q->deadlines, i);
     free(i);
-    if (o != NULL && --o->items == 0) drop(q, o);
+    if (l == NULL || --l->items > 0) return;
+    struct owner *o = l->owner;
+    *line_at(o, l->pool, l->priority) = l->next;
+    free(l);
+    if (o->lines == NULL) drop(q, o);
 }
 
 /* --- who may start */
 
-/* The first of o->waiting that are eligible are exactly as many as may be. */
+/* In each pool the first of what waits, dearer ones before, as many as there is room for. */
 static void balance(struct queue *q, struct owner *o) {
-    size_t want = order_count(&o->waiting);
-    size_t room = o->limit > o->running ? o->limit - o->running : 0;
-    if (o->limit > 0 && want > room) want = room;
-    while (o->eligible < want) {
-        struct item *i = order_at(&o->waiting, o->eligible++);
-        i->eligible = true;
-        order_add(&q->order, i);
-    }
-    while (o->eligible > want) {
-        struct item *i = order_at(&o->waiting, --o->eligible);
-        i->eligible = false;
-        order_remove(&q->order, i);
+    uint32_t taken = o->running + o->calls, left = 0;
+    uint32_t room = o->limit == 0 ? UINT32_MAX : o->limit > taken ? o->limit - taken : 0;
+    unsigned pool = QUEUE_POOLS;
+    for (struct line *l = o->lines; l != NULL; l = l->next) {
+        if (l->pool != pool) left = room;
+        pool = l->pool;
+        uint32_t n = (uint32_t)order_count(&l->waiting), eligible = n < left ? n : left;
+        line_fit(q, l, eligible);
+        left -= eligible;
     }
 }
 
@@ -132,43 +162,33 @@ void owner_limit(struct queue *q, struct owner *o, uint64_t limit) {
     soon(q);
 }
 
-/* The eligible ones are the first, without a gap: before one of them it is one too. */
-void waiting_add(struct queue *q, struct item *i) {
-    struct owner *o = i->owner;
-    order_add(&o->waiting, i);
-    i->eligible = o->limit == 0 || order_rank(&o->waiting, i) < o->eligible;
-    if (!i->eligible) return;
-    o->eligible++;
-    order_add(&q->order, i);
-}
-
-void waiting_remove(struct queue *q, struct item *i) {
-    struct owner *o = i->owner;
-    order_remove(&o->waiting, i);
-    if (!i->eligible) return;
-    i->eligible = false;
-    o->eligible--;
-    order_remove(&q->order, i);
-}
-
-enum { RUNNING = 1, QUEUED = 2 };
+enum { RUNNING = 1, QUEUED = 2, STARTING = 4, CLAIMING = 8, BACKOFF = 16 };
 
 static uint8_t counts_as(const struct item *i) {
     switch ((enum step)i->step) {
     case STEP_NEW: return i->started ? 0 : QUEUED;
     case STEP_WAITING: return QUEUED;
-    case STEP_CLAIMING: return i->started ? RUNNING : RUNNING | QUEUED;
+    case STEP_CLAIMING: return RUNNING | STARTING | (i->started ? 0 : QUEUED | CLAIMING);
+    case STEP_RETRYING: return RUNNING | STARTING;
+    case STEP_BACKOFF: return RUNNING | BACKOFF;
     case STEP_ENDING: return i->started ? RUNNING : 0; /* until the store has it */
     default: return RUNNING;
     }
 }
 
+static void count_one(uint32_t *n, const struct item *i, uint8_t as, uint8_t what) {
+    *n += (as & what) != 0;
+    *n -= (i->counted & what) != 0;
+}
+
 static void count(struct queue *q, struct item *i, uint8_t as) {
-    struct owner *o = i->owner;
-    o->running += as & RUNNING ? 1U : 0U;
-    o->running -= i->counted & RUNNING ? 1U : 0U;
-    o->queued += as & QUEUED ? 1U : 0U;
-    o->queued -= i->counted & QUEUED ? 1U : 0U;
+    struct owner *o = i->line->owner;
+    struct pool *p = item_pool(q, i);
+    count_one(&o->running, i, as, RUNNING);
+    count_one(&o->queued, i, as, QUEUED);
+    count_one(&p->starting, i, as, STARTING);
+    count_one(&p->claiming, i, as, CLAIMING);
+    count_one(&p->backoff, i, as, BACKOFF);
     i->counted = as;
     balance(q, o);
 }
@@ -187,7 +207,11 @@ size_t queue_owner_running(const struct queue *q, struct slice owner) {
 }
 
 void queue_owner_calls(struct queue *q, struct slice owner, size_t calls) {
-    (void)q;
-    (void)owner;
-    (void)calls;
+    struct owner *o = q->owners.count > 0 ? owner_find(q, owner) : NULL;
+    uint32_t n = calls < UINT32_MAX / 2 ? (uint32_t)calls : UINT32_MAX / 2;
+    if (o == NULL || o->calls == n) return;
+    o->calls = n;
+    if (o->limit == 0) return;
+    balance(q, o);
+    soon(q);
 }

@@ -29,10 +29,13 @@
  *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides.
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
  *     what waits to be written is tried again.
- *  7. In order: what callers have seen IN_PROGRESS, then priority, then age. An item is in the order exactly in the
- *     steps LOST, HELD and READY, and in WAITING when it is eligible. (owners.c)
- *  8. Of an owner with a limit no more than so many are in progress, but for those that already were when the limit fell
- *     or the server ended; of what waits for it, those that come first in order are eligible, as many as there is room.
+ *  7. In each pool starts first what callers have seen IN_PROGRESS (LOST, HELD, READY: by priority, then age), then by
+ *     priority, then by turns of the owners, then age. A full pool holds up no other. What is WAITING and eligible
+ *     carries a slot; a line (owner, pool, priority) has as many slots as eligible requests, without gaps in their tags;
+ *     a request that leaves takes the first one when it was claimed, else the last. (order.c)
+ *  8. Of an owner with a limit no more than so many are in progress, its direct calls among them, but for those that
+ *     already were when the limit fell, a call came or the server ended; of what waits for it in a pool, those that
+ *     come first are eligible, as many as there is room. (owners.c)
  *  9. From the deadline of its start on no attempt of a request begins. What has not begun by then ends as
  *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last. */
 #include "queue/inside.h"
@@ -144,7 +147,7 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     bool kept = run_keep_input(r, row);
     deadline_check(q, i);
     if (kept && !doomed(i) && !q->draining) {
-        if (q->o.runner.capacity(q->o.runner.user, 0) > 0)
+        if (pool_has_room(q, i))
             begin(q, i);
         else
             put_in_order(q, i, STEP_HELD); /* its room was taken while the store wrote */
@@ -170,18 +173,14 @@ static bool claim(struct queue *q, struct item *i) {
     }
     r->token = draw_token(q);
     struct store_lease lease = lease_of(q, r->token);
-    leave_order(q, i);
+    leave_to_start(q, i);
     set_step(q, i, STEP_CLAIMING);
-    q->starting++;
-    q->claiming += !i->started;
     q->o.store->backend->claim(q->o.store, ticket, i->id, i->attempt, &lease, wall_ms(q));
     return true;
 }
 
 /* CLAIMING -> RUNNING, or back into the order when the store could not. */
 static void claim_answered(struct queue *q, struct item *i, const struct store_reply *r) {
-    q->starting--;
-    q->claiming -= !i->started;
     if (r->status == STORE_OK) {
         q->stats.claimed++;
         q->stats.recovered += i->started;
@@ -216,9 +215,8 @@ static bool retry(struct queue *q, struct item *i) {
     }
     r->next_token = draw_token(q);
     struct store_lease lease = lease_of(q, r->next_token);
-    leave_order(q, i);
+    leave_to_start(q, i);
     set_step(q, i, STEP_RETRYING);
-    q->starting++;
     q->o.store->backend->retry(q->o.store, ticket, i->id, i->attempt, r->token, &lease,
                                &r->result.usage, wall_ms(q));
     return true;
@@ -226,7 +224,6 @@ static bool retry(struct queue *q, struct item *i) {
 
 /* RETRYING -> RUNNING, or READY when the store could not. */
 static void retry_answered(struct queue *q, struct item *i, const struct store_reply *r) {
-    q->starting--;
     if (r->status == STORE_OK) {
         q->stats.retried++;
         i->run->token = i->run->next_token;
@@ -252,7 +249,7 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
 static bool begin_held(struct queue *q, struct item *i) {
     deadline_check(q, i);
     if (i->timed_out) return true;
-    leave_order(q, i);
+    leave_to_start(q, i);
     begin(q, i);
     return true;
 }

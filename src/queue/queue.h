@@ -118,10 +118,17 @@ struct queue_outcome {
 
 #define QUEUE_POOLS 32U
 
+/* What decides where a request may run. Valid during the call. */
+struct queue_place {
+    struct slice endpoint;
+    struct slice model; /* as the submit said, may be empty */
+    bool no_fallback;
+};
+
 struct queue_runner {
-    /* Requests of one pool run in the same places (upstreams): a full pool holds up nobody else. The number of the model's
-     * pool, below QUEUE_POOLS; the same for the same model while the queue lives. NULL: all are of pool 0. */
-    unsigned (*pool)(void *user, struct slice model);
+    /* Requests of one pool run in the same places (upstreams): a full pool holds up nobody else. The number of the pool,
+     * below QUEUE_POOLS; the same for the same values while the queue lives. NULL: all are of pool 0. */
+    unsigned (*pool)(void *user, const struct queue_place *where);
     /* How many more runs of this pool may start now; the queue asks after each start. It must call queue_wake when this
      * grows for another reason than a run's end. */
     size_t (*capacity)(void *user, unsigned pool);
@@ -164,7 +171,7 @@ void queue_wake(struct queue *q);
 #define QUEUE_BACKOFF_CAP_MS 30000 /* … up to this */
 #define QUEUE_RETRY_AFTER_CAP_MS 300000
 #define QUEUE_MAX_BACKOFF \
-    256U /* requests between two attempts; at this many nothing new is claimed */
+    256U /* requests of a pool between two attempts; at this many nothing new of it is claimed */
 #define QUEUE_MAX_ATTEMPTS 10U      /* whatever the outcome and the submit say */
 #define QUEUE_SHORT_KEEP_MS 3600000 /* a result that was not to be stored, after its completion */
 #define QUEUE_SWEEP_MS \

@@ -48,17 +48,18 @@ static struct item *new_item(struct queue *q, const struct queue_submit *in) {
     /* Ids that grow with time are neighbours in the store\'s index; random ones cost a page of it for each request
      * (measured: half the cycles per second at a hundred under way). */
     random_uuid7(q->o.random, wall_ms(q), id);
+    const struct queue_place where = {in->endpoint, in->model, in->no_fallback};
     struct item *i = item_new(id, in->endpoint);
     if (i == NULL) return NULL;
-    if (!item_join(q, i, in->owner) ||
+    i->priority = in->priority < 0           ? 0
+                  : in->priority > UINT8_MAX ? UINT8_MAX
+                                             : (uint8_t)in->priority;
+    if (!item_join(q, i, in->owner, &where) ||
         (in->start_timeout_ms > 0 && !start_by(q, i, start_timeout(in)))) {
         item_free(q, i);
         return NULL;
     }
-    owner_limit(q, i->owner, in->owner_concurrency);
-    i->priority = in->priority < 0           ? 0
-                  : in->priority > UINT8_MAX ? UINT8_MAX
-                                             : (uint8_t)in->priority;
+    owner_limit(q, i->line->owner, in->owner_concurrency);
     i->no_retry = in->no_retry;
     i->no_store = in->no_store;
     i->has_webhook = in->webhook.len > 0;
