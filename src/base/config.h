@@ -89,7 +89,7 @@ struct config {
     const char *catalogue_file; /* NULL: the built-in copy */
     const char *local_model;    /* --local-model; NULL: the cached one if it is there */
     enum log_level log_level;
-    uint32_t grace_s;
+    uint32_t grace_s, wait_for_lock_s;
     bool calibrate, check;
     size_t nkeys;
     struct config_key *keys;

@@ -38,6 +38,8 @@ const struct field config_fields[] = {
      "error, warn, info, debug or trace"},
     {"grace", FIELD_SECONDS32, USE_ALL, AT(grace_s), 0, 86400, "30", "SECONDS",
      "how long running calls may take to finish after SIGTERM"},
+    {"wait_for_lock", FIELD_SECONDS32, USE_ALL, AT(wait_for_lock_s), 0, 86400, "0", "SECONDS",
+     "how long to wait for another server on the same data folder to end"},
     {"allowed_hosts", FIELD_SLICES, USE_ALL, LIST(allowed_hosts, nallowed_hosts), 0, 0, "none",
      "NAME", "host names, besides loopback and fal's own, that callers without keys may use"},
     {"allowed_origins", FIELD_SLICES, USE_ALL, LIST(allowed_origins, nallowed_origins), 0, 0,

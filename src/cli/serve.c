@@ -173,6 +173,19 @@ static void on_store_health(void *user, bool can_write, const char *reason) {
     queue_store_health(s->queue, can_write, reason);
 }
 
+/* What the store has told us since its last good sync may not be on disk: not one more answer. The next start recovers what
+ * is there; our own callers see a broken connection, which promises nothing. */
+static void on_store_broken(void *user, const char *reason) {
+    char text[LOG_QUOTE_BYTES];
+    log_line(LOG_ERROR, "storage_broken", "reason=%s exit=%d", log_quote(text, slice_of(reason)),
+             EXIT_IO);
+    _exit(EXIT_IO);
+}
+
+static void on_leases_lost(void *user, size_t runs) {
+    log_line(LOG_WARN, "leases_lost", "runs=%zu", runs);
+}
+
 static void on_capacity(void *user) {
     struct server *s = user;
     if (s->queue != NULL && s->ending == RUNNING) queue_wake(s->queue);
@@ -194,8 +207,11 @@ static int open_store(struct server *s) {
                               .dir = s->config->data_dir,
                               .loop = s->loop,
                               .user = s,
-                              .hooks = {.on_done = on_store_done, .on_health = on_store_health},
-                              .fault = &fault};
+                              .hooks = {.on_done = on_store_done,
+                                        .on_health = on_store_health,
+                                        .on_broken = on_store_broken},
+                              .fault = &fault,
+                              .wal_checkpoint_pages = s->config->wal_checkpoint_pages};
     s->desk = desk_new();
     if (s->desk == NULL) return serve_refuse(EXIT_SYSTEM, "out of memory");
     s->store = store_open(&o, reason, sizeof reason);
@@ -250,6 +266,7 @@ static int open_api(struct server *s) {
 }
 
 static int open_queue(struct server *s) {
+    const struct config *c = s->config;
     struct queue_options o = {.loop = s->loop,
                               .clock = &clock_system,
                               .random = &random_system,
@@ -257,7 +274,14 @@ static int open_queue(struct server *s) {
                               .runner = api_runner(s->api),
                               .node = s->node,
                               .boot = s->boot,
-                              .max_queue_length = s->config->max_queue_length,
+                              .alone = true, /* the folder's lock is ours */
+                              .lease_ms = c->lease_s * 1000ULL,
+                              .heartbeat_ms = c->lease_s * 1000ULL / 3,
+                              .retention_age_ms = (int64_t)c->retention_age_s * 1000,
+                              .retention_bytes = c->retention_bytes,
+                              .max_queue_length = c->max_queue_length,
+                              .on_lost = on_leases_lost,
+                              .lost_user = s,
                               .on_webhook = webhooks_due,
                               .webhook_user = s->api};
     s->queue = queue_new(&o);
@@ -361,19 +385,28 @@ static void on_queue_loaded(void *user, bool ok) {
         on_loaded(s, ok);
 }
 
-static void start_signals(struct server *s) {
+static void make_signals(struct server *s) {
     uv_signal_init(&s->loop->uv, &s->term);
     uv_signal_init(&s->loop->uv, &s->interrupt);
     uv_signal_init(&s->loop->uv, &s->hangup);
     s->term.data = s->interrupt.data = s->hangup.data = s;
+}
+
+/* Before, when nothing is ours yet, a signal does what it does to any program. */
+static void start_signals(struct server *s) {
     uv_signal_start(&s->term, on_signal, SIGTERM);
     uv_signal_start(&s->interrupt, on_signal, SIGINT);
     uv_signal_start(&s->hangup, on_hangup, SIGHUP);
 }
 
+/* What can be wrong is looked at before the lock is waited for: then a new version that cannot serve says so while the old
+ * one still does. */
 static int start(struct server *s) {
-    int code = serve_open_data(s->config->data_dir, &s->lock_fd, s->node);
-    if (code == 0) code = open_models(s);
+    const struct config *c = s->config;
+    int code = c->wait_for_lock_s > 0 ? open_models(s) : 0;
+    if (code == 0) code = serve_open_data(c->data_dir, c->wait_for_lock_s, &s->lock_fd, s->node);
+    if (code == 0) start_signals(s);
+    if (code == 0 && s->llm == NULL) code = open_models(s);
     if (code == 0) code = open_api(s);
     if (code == 0) code = open_store(s);
     if (code == 0) code = open_queue(s);
@@ -403,7 +436,7 @@ static int run(struct server *s) {
         return serve_refuse(EXIT_SYSTEM, "cannot make an event loop: %s", strerror(errno));
     s->deadline.fire = on_deadline;
     s->look.fire = look;
-    start_signals(s);
+    make_signals(s);
     int code = s->config->check ? check(s) : start(s);
     if (code != 0) s->exit_code = code;
     if (code != 0 || s->config->check) close_rooms(s);

@@ -11,6 +11,7 @@ enum serve_exit {
     EXIT_PORT = 69,
     EXIT_SYSTEM = 71,
     EXIT_DATA = 73,
+    EXIT_IO = 74,
     EXIT_CONFIG = 78
 };
 
@@ -22,9 +23,10 @@ int serve_refuse(int code, const char *fmt, ...) __attribute__((format(printf, 2
 /* Before anything is opened or read. */
 void serve_prepare_process(void);
 
-/* Makes the folder if it is missing, locks it, reads (or draws) the id of this node. 0, or an exit code after
- * serve_refuse. *lock_fd holds the lock until it is closed. */
-int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]);
+/* Makes the folder if it is missing, locks it, reads (or draws) the id of this node. While another server has the lock it is
+ * waited for, at most so long; signals end the process meanwhile. 0, or an exit code after serve_refuse. *lock_fd holds the
+ * lock until it is closed. */
+int serve_open_data(const char *path, uint32_t wait_s, int *lock_fd, char node[UUID_BYTES]);
 
 /* What serve_open_data does of it, without a word: 0 or a negative errno (-EWOULDBLOCK: another process has the lock). */
 int serve_make_folders(const char *path);

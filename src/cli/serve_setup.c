@@ -110,32 +110,36 @@ int serve_lock(const char *path, int *lock_fd) {
     return e;
 }
 
-#define LOCK_TRIES 20
-#define LOCK_PAUSE_NS 50000000L
+#define LOCK_LEAST_MS 1000 /* an operator's command holds it for the blink of an eye */
+#define LOCK_PAUSE_MS 50
 
-/* An operator's command holds it for the blink of an eye. */
-static int wait_lock(int dir, int *lock_fd) {
-    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+static int wait_lock(int dir, const char *path, uint32_t wait_s, int *lock_fd) {
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+    uint64_t waited = 0, most = wait_s > 0 ? wait_s * 1000ULL : LOCK_LEAST_MS;
+    char text[LOG_QUOTE_BYTES];
     int e = lock_in(dir, lock_fd);
-    for (int i = 0; i < LOCK_TRIES && e == -EWOULDBLOCK; i++) {
+    if (e == -EWOULDBLOCK && wait_s > 0)
+        log_line(LOG_INFO, "waiting_for_lock", "data=%s seconds=%u",
+                 log_quote(text, slice_of(path)), wait_s);
+    for (; e == -EWOULDBLOCK && waited < most; waited += LOCK_PAUSE_MS) {
         nanosleep(&pause, NULL);
         e = lock_in(dir, lock_fd);
     }
     return e;
 }
 
-int serve_open_data(const char *path, int *lock_fd, char node[UUID_BYTES]) {
+int serve_open_data(const char *path, uint32_t wait_s, int *lock_fd, char node[UUID_BYTES]) {
     int e = serve_make_folders(path), dir = e == 0 ? open_folder(path, O_RDONLY) : e;
     if (dir < 0) e = dir;
-    if (e == 0) e = wait_lock(dir, lock_fd);
+    if (e == 0) e = wait_lock(dir, path, wait_s, lock_fd);
     if (e == 0) e = read_node(dir, node);
     if (dir >= 0) close(dir);
     if (e == 0) return 0;
     if (e == -EWOULDBLOCK)
-        return serve_refuse(
-            EXIT_DATA,
-            "data folder %s is in use by another server; end it, or choose another with --data",
-            path);
+        return serve_refuse(EXIT_DATA,
+                            "data folder %s is in use by another server; end it, wait for its end "
+                            "with --wait-for-lock SECONDS, or choose another with --data",
+                            path);
     return serve_refuse(EXIT_DATA, "data folder %s: %s; choose another with --data", path,
                         strerror(-e));
 }
