@@ -119,7 +119,16 @@ static int read_get(struct sqlite_store *s, struct op *op) {
     return op->in.one.parts & STORE_LOGS ? read_logs(s, op) : SQLITE_DONE;
 }
 
-static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *p) {
+/* As the row before has it: there is one copy then. */
+static struct slice take_again(struct op *op, sqlite3_stmt *st, int column, struct slice before) {
+    const char *text = (const char *)sqlite3_column_text(st, column);
+    size_t len = (size_t)sqlite3_column_bytes(st, column);
+    if (len == before.len && before.ptr != NULL && memcmp(text, before.ptr, len) == 0) return before;
+    return arena_copy(&op->mem, slice_make(text, len));
+}
+
+static void take_pending(struct op *op, sqlite3_stmt *st, const struct store_pending *before,
+                         struct store_pending *p) {
     *p = (struct store_pending){.seq = (uint64_t)sqlite3_column_int64(st, 0)};
     take_id(p->id, st, 1);
     p->state = (enum store_state)sqlite3_column_int(st, 2);
@@ -132,25 +141,28 @@ static void take_pending(struct op *op, sqlite3_stmt *st, struct store_pending *
     p->released = p->state == STORE_IN_PROGRESS && p->boot[0] == '\0';
     p->created_ms = sqlite3_column_int64(st, 9);
     p->started_ms = sqlite3_column_int64(st, 10);
-    p->endpoint = take_text(op, st, 11);
-    p->owner = take_text(op, st, 12);
+    p->endpoint = take_again(op, st, 11, before->endpoint);
+    p->owner = take_again(op, st, 12, before->owner);
     p->has_webhook = sqlite3_column_int(st, 13) != 0;
-    p->model = take_text(op, st, 14);
+    p->model = take_again(op, st, 14, before->model);
     p->held = sqlite3_column_int(st, 15) != 0;
     take_wishes(&p->wishes, st, 16);
 }
 
 static int read_pending(struct sqlite_store *s, struct op *op) {
+    static const struct store_pending none;
     sqlite3_stmt *st = s->statements[ST_READ_PENDING];
-    struct store_pending *rows = NULL;
-    size_t n = 0, room = 0, limit = op->in.pending.limit > 0 ? op->in.pending.limit : SIZE_MAX;
+    size_t n = 0, limit = op->in.pending.limit > 0 ? op->in.pending.limit : SIZE_MAX;
+    size_t room = limit < 10000 ? limit : 1024; /* a piece does not grow */
+    struct store_pending *rows = arena_alloc(&op->mem, room * sizeof *rows);
     sqlite3_bind_int64(st, 1, (int64_t)op->in.pending.after);
     sqlite3_bind_int64(st, 2, limit < INT64_MAX ? (int64_t)limit + 1 : -1);
-    int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW && n < limit) {
+    int rc = SQLITE_NOMEM;
+    while (rows != NULL && (rc = sqlite3_step(st)) == SQLITE_ROW && n < limit) {
         rows = grow(op, rows, n, &room, sizeof *rows);
         if (rows == NULL) break;
-        take_pending(op, st, &rows[n++]);
+        take_pending(op, st, n > 0 ? &rows[n - 1] : &none, &rows[n]);
+        n++;
     }
     sqlite3_reset(st);
     op->reply.pending = rows;

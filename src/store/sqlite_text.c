@@ -12,7 +12,8 @@
     " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id, model"                    \
     " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
 
-/* Not held by a boot that lives. What was never claimed, or was given back, does not look. */
+/* Not held by a boot that lives. What was never claimed, or was given back, does not look (in a WHERE: as a value both
+ * sides of OR are worked out). */
 #define NOT_HELD \
     "(life = 0 OR NOT EXISTS(SELECT 1 FROM node WHERE node.life = request.life))"
 
@@ -240,7 +241,8 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_READ_PENDING] =
         "SELECT seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, boot,"
         " created_ms, started_ms, endpoint, owner, webhook <> '', model,"
-        " NOT " NOT_HELD "," WISHES " FROM request INDEXED BY request_open"
+        " iif(life = 0, 0, EXISTS(SELECT 1 FROM node WHERE node.life = request.life))," WISHES
+        " FROM request INDEXED BY request_open"
         " WHERE state <> 2 AND seq > ?1 ORDER BY seq LIMIT ?2",
     [ST_READ_NODES] = "SELECT boot, node, beat, at_ms FROM node ORDER BY life",
     [ST_READ_FILE] = "SELECT " FILE_COLUMNS " FROM file WHERE id = ?1",
