@@ -38,6 +38,26 @@ void call_keep(struct queue *q, struct call *c) {
     soon(q);
 }
 
+void call_park(struct queue *q, struct call *c) {
+    c->parked++;
+    c->next = q->parked;
+    q->parked = c;
+}
+
+void calls_unpark(struct queue *q) {
+    struct call *c = q->parked, *next, *first = NULL;
+    q->parked = NULL;
+    for (; c != NULL; c = next) { /* the last parked is at the head */
+        next = c->next;
+        c->next = first;
+        first = c;
+    }
+    for (c = first; c != NULL; c = next) {
+        next = c->next;
+        call_keep(q, c);
+    }
+}
+
 /* --- status, result, cancel */
 
 struct queue_reply call_reply(struct queue *q, struct item *i) {
@@ -129,15 +149,39 @@ static void ask_store(struct queue *q, struct call *c) {
         q->o.store->backend->get(q->o.store, ticket, c->id, parts);
 }
 
+/* Refused; or taken while its position was not known yet. */
+static void answer_submit(struct queue *q, struct call *c) {
+    struct item *i = c->id[0] != '\0' ? table_find(&q->items, slice_of(c->id)) : NULL;
+    if (i == NULL) {
+        call_answer_code(q, c, c->refused);
+        return;
+    }
+    struct queue_reply r = call_reply(q, i);
+    call_answer(q, c, &r);
+}
+
+/* What memory says of it is so: nobody else can have it, and all that is asked for is here. A cancel finds out by itself. */
+static bool known_here(const struct queue *q, const struct call *c, const struct item *i) {
+    if (c->kind == CALL_CANCEL) return true;
+    if (c->logs && i->started && (i->run == NULL || i->run->old_lines != LINES_HERE)) return false;
+    return q->o.alone || (holds(i) && lease_sure(q));
+}
+
+static bool wants_position(const struct call *c) {
+    return c->kind == CALL_STATUS;
+}
+
 static void run_call(struct queue *q, struct call *c) {
     if (c->kind == CALL_SUBMIT) {
-        call_answer_code(q, c, c->refused);
+        answer_submit(q, c);
         return;
     }
     struct item *i = c->id[0] != '\0' ? table_find(&q->items, slice_of(c->id)) : NULL;
     if (c->id[0] == '\0' || (i != NULL && !belongs(c, item_endpoint(i), item_owner(i))))
         call_answer_code(q, c, QUEUE_NOT_FOUND);
-    else if (i != NULL)
+    else if (i != NULL && !q->loads.whole && !i->started && wants_position(c))
+        call_park(q, c);
+    else if (i != NULL && known_here(q, c, i))
         answer_unfinished(q, c, i);
     else
         ask_store(q, c);
@@ -160,19 +204,24 @@ void calls_run(struct queue *q) {
     }
 }
 
-void calls_free(struct queue *q) {
-    for (struct call *c = q->calls, *next; c != NULL; c = next) {
+static void free_calls(struct call *c) {
+    for (struct call *next; c != NULL; c = next) {
         next = c->next;
         free(c);
     }
 }
 
-/* --- what the store says of requests that are not in memory */
+void calls_free(struct queue *q) {
+    free_calls(q->calls);
+    free_calls(q->parked);
+}
 
-static enum queue_code code_of_row(const struct queue *q, const struct call *c,
+/* --- what the store says: of requests that are not in memory, or of which it knows more */
+
+static enum queue_code code_of_row(struct queue *q, const struct call *c,
                                    const struct store_row *row) {
     if (!belongs(c, row->endpoint, row->owner)) return QUEUE_NOT_FOUND;
-    if (row->forget_ms != 0 && row->forget_ms <= wall_ms(q)) return QUEUE_NOT_FOUND;
+    if (row->forget_ms != 0 && row->forget_ms <= steady_ms(q)) return QUEUE_NOT_FOUND;
     if (c->kind == CALL_CANCEL)
         return row->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
     if (c->kind == CALL_RESULT && row->state != STORE_COMPLETED) return QUEUE_NOT_READY;
@@ -196,12 +245,47 @@ static void answer_row(struct queue *q, struct call *c, const struct store_reply
     call_answer(q, c, &reply);
 }
 
-void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+#define PARKED_MOST 3U /* a row that still is in no memory then: ask again later */
+
+/* It waits, and not here: what others have left is loaded, then its position is known. A cancel of what is being loaded waits
+ * too: a piece read before the mark would bring it in without. */
+static bool park_unloaded(struct queue *q, struct call *c, const struct store_row *row) {
+    bool waits = row->state == STORE_IN_QUEUE && c->kind != CALL_RESULT;
+    bool marks = row->state == STORE_IN_PROGRESS && c->kind == CALL_CANCEL && q->loads.running;
+    if ((!waits && !marks) || c->parked >= PARKED_MOST || !belongs(c, row->endpoint, row->owner))
+        return false;
+    call_park(q, c);
+    if (!marks && q->loads.whole) load_from(q, row->seq - 1);
+    return true;
+}
+
+/* Memory and the row may each be older than the other. True when the call has been taken over. */
+static bool meet_item(struct queue *q, struct call *c, struct item *i, struct store_row *row) {
+    bool waits = i->step == STEP_WAITING || i->step == STEP_LOST;
+    if (waits && (row->state == STORE_COMPLETED || row->attempt > i->attempt)) {
+        taken(q, i, "get");
+        return false;
+    }
+    if (row->state == STORE_COMPLETED) return false;
+    if (i->started) row->state = STORE_IN_PROGRESS;
+    if (row->state == STORE_IN_PROGRESS && c->kind != CALL_CANCEL) return false;
+    answer_unfinished(q, c, i);
+    return true;
+}
+
+void get_answered(struct queue *q, struct ticket *t, const struct store_reply *found) {
     struct call *c = t->call;
-    if (r->status != STORE_OK) {
-        call_answer_code(q, c, r->status == STORE_NOT_FOUND ? QUEUE_NOT_FOUND : QUEUE_UNAVAILABLE);
+    if (found->status != STORE_OK) {
+        call_answer_code(q, c,
+                         found->status == STORE_NOT_FOUND ? QUEUE_NOT_FOUND : QUEUE_UNAVAILABLE);
         return;
     }
+    struct store_row row = *found->row;
+    struct store_reply reply = *found, *r = &reply;
+    struct item *i = table_find(&q->items, slice_of(row.id));
+    r->row = &row;
+    if (i != NULL && belongs(c, row.endpoint, row.owner) && meet_item(q, c, i, &row)) return;
+    if (i == NULL && park_unloaded(q, c, &row)) return;
     struct queue_log *logs = malloc((r->nlogs + 1) * sizeof *logs);
     if (logs == NULL) {
         call_answer_code(q, c, QUEUE_UNAVAILABLE);
@@ -240,7 +324,7 @@ void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply
     else if (r->status == STORE_OK)
         code = r->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
     else if (i == NULL)
-        code = QUEUE_ALREADY_COMPLETED;
+        code = q->o.alone ? QUEUE_ALREADY_COMPLETED : QUEUE_UNAVAILABLE;
     if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
     call_answer_code(q, t->call, code);
 }

@@ -42,8 +42,30 @@ static struct store_log *unsent(const struct run *r) {
     return lines;
 }
 
+/* Asked for until they are here. */
+static void ask_old_lines(struct queue *q, struct run *r) {
+    uint64_t ticket = r->old_lines == LINES_WANTED ? ask(q, ASKED_LOST_LOGS, r->item, NULL) : 0;
+    r->flush_due_ms = now_ms(q) + QUEUE_LOG_FLUSH_MS;
+    at_latest(q, r->flush_due_ms);
+    if (ticket == 0) return;
+    r->old_lines = LINES_ASKED;
+    q->o.store->backend->logs(q->o.store, ticket, r->item->id);
+}
+
+void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    struct item *i = table_find(&q->items, slice_of(t->id));
+    if (i == NULL || i->epoch != t->epoch || i->run == NULL) return;
+    if (i->run->old_lines != LINES_ASKED) return;
+    i->run->old_lines = r->status == STORE_OK ? LINES_HERE : LINES_WANTED;
+    if (r->status == STORE_OK) run_take_lines(q, i->run, r->logs, r->nlogs);
+}
+
 /* One flush at a time per run; the store keeps their order. */
 void flush_logs(struct queue *q, struct run *r) {
+    if (r->old_lines != LINES_HERE) {
+        ask_old_lines(q, r);
+        return;
+    }
     r->flush_due_ms = 0;
     if (r->sent > r->stored || r->sent == r->nlines) return;
     struct store_log *lines = unsent(r);
@@ -97,9 +119,9 @@ static struct store_complete ending_of(struct queue *q, struct item *i) {
     enum verdict v = i->verdict;
     struct store_complete c = {.id = i->id,
                                .attempt = i->attempt,
-                               .boot = q->o.boot,
+                               .boot = q->leases.boot,
                                .inference_ms = -1,
-                               .completed_ms = wall_ms(q)};
+                               .completed_ms = stamp_ms(q, i)};
     if (i->no_store) c.forget_ms = c.completed_ms + QUEUE_SHORT_KEEP_MS;
     struct run *r = i->run;
     if (r != NULL) {
@@ -153,6 +175,7 @@ static void ended(struct queue *q, const struct item *i) {
     bool cancelled = i->verdict == VERDICT_CANCELLED;
     bool failed = i->verdict != VERDICT_RUNNER || i->run == NULL || i->run->result.error.len > 0;
     q->stats.completed++;
+    q->stats.quarantined += i->verdict == VERDICT_POISON;
     if (i->no_store) sweep_later(q);
     q->stats.cancelled += cancelled;
     q->stats.failed += failed && !cancelled;
@@ -200,7 +223,10 @@ void end_answered(struct queue *q, struct item *i, struct ticket *t, const struc
         if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
         stick(q, i);
     } else {
-        stale(q, i, "end");
+        if (q->o.alone)
+            stale(q, i, "end");
+        else
+            taken(q, i, "end");
         if (t->call != NULL) ask_cancel(q, t->id, t->call);
     }
 }
@@ -221,6 +247,7 @@ void try_stuck_again(struct queue *q) {
 /* -> GIVING_BACK: no attempt of ours runs, and none will before the next start. */
 void give_back(struct queue *q, struct item *i) {
     struct run *r = i->run;
+    r->old_lines = LINES_HERE; /* nobody will read them here any more */
     flush_logs(q, r);
     uint64_t ticket = ask(q, ASKED_GIVE_BACK, i, NULL);
     if (ticket == 0) {
@@ -229,5 +256,5 @@ void give_back(struct queue *q, struct item *i) {
     }
     set_step(q, i, STEP_GIVING_BACK);
     q->o.store->backend->release(q->o.store, ticket, i->id, i->attempt, r->token, &r->result.usage,
-                                 wall_ms(q));
+                                 stamp_ms(q, i));
 }

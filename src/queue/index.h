@@ -63,6 +63,11 @@ struct item {
     uint64_t deadline_ms; /* of its start, mono; 0: none */
     uint32_t deadline_at; /* its place among the deadlines, counted from 1; 0: not there */
     uint32_t attempt;
+    uint32_t epoch; /* life of our boot in which it came into memory */
+    struct item *older, *younger;    /* in queue.waiting_ages or running_ages, */
+    uint8_t aged;                    /* as this says (times.c), */
+    int64_t since_ms;                /* by this: mono, since it waits, or since its first claim */
+    int64_t created_ms, started_ms;  /* wall clock; started 0: not yet */
     uint32_t shown; /* the lowest position shown; UINT32_MAX before the first */
     bool no_retry, no_store, has_webhook;
     bool cancel_requested; /* it will end as cancelled */

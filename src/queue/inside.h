@@ -62,6 +62,8 @@ struct run {
     int64_t inference_ms;       /* of the last attempt that ended, -1: none */
     uint64_t due_ms;            /* STEP_BACKOFF: when it may start again, mono */
     uint64_t flush_due_ms;      /* when unsent lines go to the store, mono; 0: none wait */
+    uint32_t epoch;             /* life of our boot in which the lease was asked for */
+    int64_t stamped_ms;         /* the latest date given to the store for it */
     bool told;                  /* runner.cancel has been called for this attempt */
     char *input;                /* while an attempt runs; the hint follows it */
     size_t input_len, hint_len;
@@ -73,6 +75,8 @@ struct run {
     size_t nlines, room, stored, sent, log_bytes;
     struct arena log_text;
     bool log_full;
+    /* Those of earlier attempts, of a lost one: they come from the store before any of these goes there. */
+    enum { LINES_HERE, LINES_WANTED, LINES_ASKED } old_lines;
 };
 
 struct run *run_new(struct queue *q, struct item *i);
@@ -80,6 +84,8 @@ void run_free(struct queue *q, struct run *r);
 /* Takes the line with its limits; what is over them is dropped and the last line says so. */
 void run_add_log(struct queue *q, struct run *r, struct slice level, struct slice message,
                  int64_t at_ms);
+/* Lines of earlier attempts, which the store has, come before those that are here. */
+void run_take_lines(struct queue *q, struct run *r, const struct store_log *lines, size_t n);
 void run_keep_result(struct run *r, const struct queue_outcome *o);
 /* Of an attempt that is given up. */
 void run_keep_spent(struct run *r, const struct store_usage *u);
@@ -105,12 +111,18 @@ enum asked {
     ASKED_CANCEL,
     ASKED_GET,
     ASKED_SWEEP,
+    ASKED_JOIN,
+    ASKED_BEAT,
+    ASKED_LEAVE,
+    ASKED_NODES,
+    ASKED_BURY,
     ASKED_COUNT
 };
 
 struct ticket {
     enum asked asked;
-    char id[STORE_ID_BYTES]; /* looked up when the answer comes: the item may be gone */
+    uint32_t epoch; /* of the item, else of the queue: another one's answer is not ours */
+    char id[STORE_ID_BYTES]; /* looked up when the answer comes: the item may be gone. Bury: boot */
     struct call *call; /* submit, get, cancel, and the end of a waiting one that was cancelled */
     struct item *item; /* submit: not yet in the table */
 };
@@ -126,6 +138,7 @@ struct call {
     struct call *next;
     enum call_kind kind;
     bool logs;
+    uint8_t parked; /* how often it has waited for what is being loaded */
     bool again; /* a submit that was there already: CALL_STATUS of its first request */
     struct queue_done done;
     enum queue_code refused; /* submit: answered with this */
@@ -136,8 +149,65 @@ struct call {
 
 #define REFUSALS 64U /* answers that need no memory */
 
+/* --- leases.c */
+
+enum life { LIFE_OUT, LIFE_JOINING, LIFE_IN, LIFE_LEAVING, LIFE_LEFT };
+
+/* Another server's boot, as our looks have seen it. */
+struct other {
+    char boot[STORE_ID_BYTES];
+    uint64_t beat, still_ms; /* so much of our time with this beat */
+    bool lives;              /* at the present look */
+};
+
+struct leases {
+    enum life life;
+    char boot[STORE_ID_BYTES];
+    uint64_t lease_ms, heartbeat_ms, scan_ms;
+    /* All mono; due: UINT64_MAX when not, or when under way. */
+    uint64_t join_due_ms, beat_due_ms, look_due_ms;
+    uint64_t given_ms;      /* the last join or beat */
+    uint64_t sure_until_ms; /* nobody can have buried us before this */
+    uint64_t look_given_ms, looked_ms;
+    size_t lost; /* runs given up since the last join */
+    struct other *others;
+    size_t nothers, room;
+};
+
+/* --- loading.c */
+
+struct loads {
+    bool running, again; /* a pass; another one is wanted */
+    bool whole;          /* the first pass is over */
+    uint64_t after, again_after;
+    uint64_t due_ms;      /* of a piece to be asked for again, mono; UINT64_MAX: none */
+    uint64_t full_due_ms; /* of the next pass over everything, mono; not when alone */
+    /* What left memory since the piece was asked for: it may still be in it, as it was. */
+    uint64_t *left;
+    size_t nleft, room;
+    bool left_more; /* no memory for them all */
+};
+
+/* --- times.c */
+
+/* Oldest first; an item is in one of them at most. */
+struct ages {
+    struct item *oldest, *youngest, *last; /* last: added last */
+};
+
+struct steady {
+    bool known, jumped;
+    int64_t offset, jump; /* wall - mono: as believed, as it has been since … */
+    uint64_t since_ms;    /* mono */
+};
+
 struct queue {
     struct queue_options o;
+    uint32_t epoch; /* how often our boot was buried */
+    struct leases leases;
+    struct loads loads;
+    struct steady steady;
+    struct ages waiting_ages, running_ages;
     struct table items;
     struct pool pools[QUEUE_POOLS];
     unsigned npools;   /* those from this one on were never used */
@@ -155,19 +225,19 @@ struct queue {
     bool started, draining, abandoned;
     void (*ready)(void *user, bool ok);
     void *ready_user;
-    size_t loading; /* log lines of lost ones still to come */
-    bool load_failed;
     void (*idle)(void *user);
     void *idle_user;
 
     /* Watches. */
     struct link *news;           /* to be told at the end of the tick */
+    struct link *elsewhere;      /* of what is not in memory */
     struct link *queued, *round; /* of what callers see in the queue; still to be compared */
     bool moved;                  /* positions may have changed since the last round began */
     uint64_t round_due_ms;       /* no round before this, mono */
 
     /* Due work. */
     struct call *calls, **calls_tail;
+    struct call *parked; /* wait for what is being loaded */
     struct queue_done refusals[REFUSALS];
     size_t nrefusals;
     bool wake_wanted;
@@ -191,6 +261,22 @@ static inline int64_t wall_ms(const struct queue *q) {
     return clock_wall_ms(q->o.clock);
 }
 
+/* Nobody else can have what we hold: memory is right about it, and it may run. */
+static inline bool lease_sure(const struct queue *q) {
+    return q->o.alone || (q->leases.life == LIFE_IN && now_ms(q) < q->leases.sure_until_ms);
+}
+
+/* We have its lease, and nothing that would end it is on its way. */
+static inline bool holds(const struct item *i) {
+    return i->step == STEP_HELD || i->step == STEP_RUNNING || i->step == STEP_BACKOFF ||
+           i->step == STEP_READY || i->step == STEP_RETRYING;
+}
+
+static inline bool may_start(const struct queue *q) {
+    return q->started && q->loads.whole && !q->draining && now_ms(q) >= q->paused_until_ms &&
+           lease_sure(q);
+}
+
 /* queue.c: the transitions, and what they need. */
 void set_step(struct queue *q, struct item *i, enum step step);
 /* It is the first of its pool, and there is room. False when memory is short. */
@@ -199,10 +285,14 @@ void pause_claims(struct queue *q); /* for QUEUE_STORE_RETRY_MS */
 void back_off_over(struct queue *q, struct item *i);
 /* The store refused a write because the row was not as we knew it: somebody else's word counts. Frees i. */
 void stale(struct queue *q, struct item *i, const char *what);
+/* Somebody else has taken up what we did not hold; the store knows how it stands. Frees i. */
+void taken(struct queue *q, struct item *i, const char *what);
 bool store_failed(const struct store_reply *r);
 /* The caller's wish to cancel `i`, which is unfinished. Takes the call. */
 void cancel_item(struct queue *q, struct item *i, struct call *call);
 void cancel_running(struct queue *q, struct item *i);
+/* The mark of a cancel is in the store. */
+void cancel_marked(struct queue *q, struct item *i);
 /* A wish to cancel or a deadline has decided how it ends. */
 static inline bool doomed(const struct item *i) {
     return i->cancel_requested || i->timed_out;
@@ -253,6 +343,8 @@ void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply 
 /* watch.c */
 void watch_news(struct queue *q, struct item *i); /* its state or its log lines have changed */
 void watch_left(struct queue *q, struct item *i); /* it leaves memory */
+void watch_found(struct queue *q); /* what is watched may have come into memory */
+void watch_elsewhere(struct queue *q); /* look again at what is not in memory */
 void watch_tick(struct queue *q, uint64_t now);
 
 /* ending.c */
@@ -261,13 +353,42 @@ void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *c
 void give_back(struct queue *q, struct item *i);
 void try_stuck_again(struct queue *q);
 void flush_logs(struct queue *q, struct run *r);
+void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 void flush_answered(struct queue *q, struct item *i, const struct store_reply *r);
 void complete_answered(struct queue *q, struct item *i, const struct store_reply *r);
 void end_answered(struct queue *q, struct item *i, struct ticket *t, const struct store_reply *r);
 
-/* life.c */
+/* leases.c */
+void leases_init(struct queue *q);
+void leases_free(struct queue *q);
+void leases_join(struct queue *q);
+bool leases_left(struct queue *q); /* at the end of a drain: true when nothing is to be waited for */
+void leases_doubt(struct queue *q);
+uint64_t leases_tick(struct queue *q, uint64_t now);
+void join_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void beat_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void leave_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void nodes_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void bury_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+
+/* loading.c */
+void load_from(struct queue *q, uint64_t after);
+void load_stop(struct queue *q);
+void load_failed(struct queue *q);
+void load_left(struct queue *q, uint64_t seq); /* it leaves memory */
+uint64_t loads_tick(struct queue *q, uint64_t now);
 void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
-void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+
+/* times.c */
+int64_t steady_ms(struct queue *q); /* the wall clock without its jumps: for decisions */
+void item_born(struct queue *q, struct item *i);
+void item_dates(struct queue *q, struct item *i, int64_t created_ms, int64_t started_ms);
+int64_t stamp_ms(const struct queue *q, const struct item *i); /* not before its earlier ones */
+void age_counts(struct queue *q, struct item *i);
+void age_leaves(struct queue *q, struct item *i);
+int64_t oldest_ms(const struct queue *q, const struct ages *a);
+
+/* life.c */
 void soon(struct queue *q); /* queue_tick once the present callback has returned */
 void at_latest(struct queue *q, uint64_t at_ms); /* queue_tick at this time, mono */
 
@@ -281,6 +402,9 @@ struct call *call_new(struct slice endpoint, struct slice owner); /* NULL: no me
 /* Taken up at the end of the turn; refused without a call, when there is no memory for one. */
 void call_keep(struct queue *q, struct call *c);
 void call_refuse(struct queue *q, struct queue_done d);
+/* It waits until what is unfinished has been loaded, then it is taken up again. */
+void call_park(struct queue *q, struct call *c);
+void calls_unpark(struct queue *q);
 /* How an unfinished request stands. */
 struct queue_reply call_reply(struct queue *q, struct item *i);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);

@@ -1,4 +1,4 @@
-/* From start to end: loading what is unfinished, due work, drain. */
+/* From birth to end: due work, drain. */
 #include "queue/inside.h"
 
 #include "base/log.h"
@@ -52,7 +52,7 @@ static size_t busy(const struct queue *q) {
 
 static void tell_idle(struct queue *q) {
     void (*idle)(void *user) = q->idle;
-    if (!q->draining || idle == NULL || busy(q) > 0) return;
+    if (!q->draining || idle == NULL || busy(q) > 0 || !leases_left(q)) return;
     q->idle = NULL;
     idle(q->idle_user);
 }
@@ -64,6 +64,8 @@ uint64_t queue_tick(struct queue *q) {
     calls_run(q);
     if (q->stuck != NULL && now >= q->stuck_due_ms) try_stuck_again(q);
     due = look_at_runs(q, now);
+    earlier(&due, leases_tick(q, now));
+    earlier(&due, loads_tick(q, now));
     earlier(&due, deadlines_run(q, now)); /* before anything starts */
     sweep_if_due(q, now);
     start_what_may(q);
@@ -92,104 +94,7 @@ void queue_store_health(void *queue, bool can_write, const char *reason) {
     soon(q);
 }
 
-/* --- start */
-
-static void loaded(struct queue *q) {
-    if (q->loading > 0 || q->ready == NULL) return;
-    void (*ready)(void *user, bool ok) = q->ready;
-    q->ready = NULL;
-    q->started = !q->load_failed;
-    q->sweep_due_ms = now_ms(q);
-    ready(q->ready_user, !q->load_failed);
-    soon(q);
-}
-
-static void ask_lost_logs(struct queue *q, struct item *i) {
-    uint64_t ticket = run_new(q, i) != NULL ? ask(q, ASKED_LOST_LOGS, i, NULL) : 0;
-    if (ticket == 0) {
-        q->load_failed = true;
-        return;
-    }
-    q->loading++;
-    q->o.store->backend->logs(q->o.store, ticket, i->id);
-}
-
-/* The lines of the attempts before stay what a poller sees. */
-void lost_logs_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
-    struct item *i = table_find(&q->items, slice_of(t->id));
-    for (size_t k = 0; i != NULL && i->run != NULL && k < r->nlogs; k++)
-        run_add_log(q, i->run, r->logs[k].level, r->logs[k].message, r->logs[k].at_ms);
-    if (i != NULL && i->run != NULL) {
-        i->run->stored = i->run->sent = i->run->nlines;
-        i->run->flush_due_ms = 0;
-    }
-    if (r->status != STORE_OK) q->load_failed = true;
-    q->loading--;
-    loaded(q);
-}
-
-/* The clock of a start timeout goes on while no server runs. It may have been set back meanwhile: then it begins anew. */
-static bool load_deadline(struct queue *q, struct item *i, const struct store_pending *p) {
-    int64_t all = p->wishes.start_timeout_ms, gone = wall_ms(q) - p->created_ms;
-    if (all <= 0) return true;
-    if (gone < 0) gone = 0;
-    return start_by(q, i, gone < all ? (uint64_t)(all - gone) : 0);
-}
-
-/* LOST, WAITING, or at its end: what was cancelled; what ran and must not run twice; what has crashed us enough. */
-static void load(struct queue *q, const struct store_pending *p) {
-    if (table_find(&q->items, slice_of(p->id)) != NULL) return;
-    struct item *i = item_new(p->id, p->endpoint);
-    const struct queue_place where = {p->endpoint, p->model, p->wishes.no_fallback};
-    if (i != NULL) i->priority = (uint8_t)p->priority;
-    if (i == NULL || !item_join(q, i, p->owner, &where)) {
-        free(i);
-        q->load_failed = true;
-        return;
-    }
-    i->seq = p->seq;
-    i->attempt = p->attempt;
-    i->no_retry = p->no_retry;
-    i->no_store = p->wishes.no_store;
-    i->has_webhook = p->has_webhook;
-    i->started = p->state == STORE_IN_PROGRESS;
-    q->at[STEP_NEW]++;
-    table_add(&q->items, i);
-    owner_counts(q, i);
-    owner_limit(q, i->line->owner, (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
-    if (!load_deadline(q, i, p)) q->load_failed = true;
-    if (p->cancel_requested) {
-        i->cancel_requested = true;
-        end_waiting(q, i, VERDICT_CANCELLED, NULL);
-    } else if (i->started && p->no_retry) {
-        end_waiting(q, i, VERDICT_LOST, NULL);
-    } else if (i->started && !p->released && p->crashes + 1 >= QUEUE_MAX_CRASHES) {
-        log_request(LOG_ERROR, i->id, "queue_poison", "crashes=%u", p->crashes + 1);
-        end_waiting(q, i, VERDICT_POISON, NULL);
-    } else {
-        wait_in_order(q, i);
-        if (i->started) ask_lost_logs(q, i);
-    }
-}
-
-void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
-    q->load_failed = r->status != STORE_OK;
-    q->loading--;
-    for (size_t k = 0; k < r->npending; k++) load(q, &r->pending[k]);
-    loaded(q);
-}
-
-void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user) {
-    q->ready = ready;
-    q->ready_user = user;
-    uint64_t ticket = ask(q, ASKED_PENDING, NULL, NULL);
-    if (ticket == 0) { /* memory is short before anything began */
-        ready(user, false);
-        return;
-    }
-    q->loading = 1;
-    q->o.store->backend->pending(q->o.store, ticket, 0, 0);
-}
+/* --- birth */
 
 struct queue *queue_new(const struct queue_options *o) {
     struct queue *q = calloc(1, sizeof *q);
@@ -202,6 +107,7 @@ struct queue *queue_new(const struct queue_options *o) {
     q->o = *o;
     pools_init(q);
     q->sweep_due_ms = UINT64_MAX;
+    leases_init(q);
     q->calls_tail = &q->calls;
     q->defer.run = on_defer;
     q->timer.fire = on_timer;
@@ -285,6 +191,8 @@ void queue_free(struct queue *q) {
     table_free(&q->items, free_item);
     owners_free(&q->owners);
     free(q->deadlines.base);
+    free(q->loads.left);
+    leases_free(q);
     calls_free(q);
     free(q);
 }
@@ -295,6 +203,10 @@ void queue_get_stats(const struct queue *q, struct queue_stats *out) {
     out->running = q->at[STEP_RUNNING] + q->at[STEP_BACKOFF] + q->at[STEP_READY] +
                    q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST] +
                    q->at[STEP_HELD];
+    out->oldest_waiting_ms = oldest_ms(q, &q->waiting_ages);
+    out->oldest_running_ms = oldest_ms(q, &q->running_ages);
+    out->owners = q->owners.count;
+    out->loading = !q->loads.whole;
 }
 
 size_t queue_list(struct queue *q, size_t limit,

@@ -221,7 +221,7 @@ static struct item *next_to_start(struct queue *q) {
 
 void start_what_may(struct queue *q) {
     struct item *i;
-    if (!q->started || q->draining || now_ms(q) < q->paused_until_ms) return;
+    if (!may_start(q)) return;
     while ((i = next_to_start(q)) != NULL) {
         if (start_one(q, i)) continue;
         pause_claims(q);

@@ -40,6 +40,7 @@
  *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last. */
 #include "queue/inside.h"
 
+#include "base/broken.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -57,12 +58,15 @@ void set_step(struct queue *q, struct item *i, enum step step) {
         q->moved = true; /* a claim moves nobody before it is answered */
     i->step = (uint8_t)step;
     owner_counts(q, i);
+    age_counts(q, i);
     log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
     soon(q);
 }
 
 void forget(struct queue *q, struct item *i) {
     watch_left(q, i);
+    load_left(q, i->seq);
+    age_leaves(q, i);
     if (i->run != NULL) run_free(q, i->run);
     table_remove(&q->items, i);
     q->at[i->step]--;
@@ -74,6 +78,13 @@ void forget(struct queue *q, struct item *i) {
 void stale(struct queue *q, struct item *i, const char *what) {
     q->stats.stale_writes++;
     log_request(LOG_WARN, i->id, "queue_stale", "what=%s attempt=%u", what, i->attempt);
+    forget(q, i);
+    leases_doubt(q);
+}
+
+void taken(struct queue *q, struct item *i, const char *what) {
+    log_request(LOG_DEBUG, i->id, "queue_taken", "what=%s attempt=%u", what, i->attempt);
+    if (i->step == STEP_WAITING || i->step == STEP_LOST) leave_order(q, i);
     forget(q, i);
 }
 
@@ -87,7 +98,8 @@ void pause_claims(struct queue *q) {
 }
 
 static struct store_lease lease_of(struct queue *q, uint64_t token) {
-    return (struct store_lease){q->o.node, q->o.boot, token, wall_ms(q) + QUEUE_LEASE_MS};
+    return (struct store_lease){q->o.node, q->leases.boot, token,
+                                wall_ms(q) + (int64_t)q->leases.lease_ms};
 }
 
 static uint64_t draw_token(struct queue *q) {
@@ -146,8 +158,9 @@ static void leased(struct queue *q, struct item *i, const struct store_row *row)
     i->has_webhook = row->webhook.len > 0;
     bool kept = run_keep_input(r, row);
     deadline_check(q, i);
+    if (row->cancel_requested) i->cancel_requested = true;
     if (kept && !doomed(i) && !q->draining) {
-        if (pool_has_room(q, i))
+        if (pool_has_room(q, i) && lease_sure(q))
             begin(q, i);
         else
             put_in_order(q, i, STEP_HELD); /* its room was taken while the store wrote */
@@ -172,27 +185,42 @@ static bool claim(struct queue *q, struct item *i) {
         return false;
     }
     r->token = draw_token(q);
+    r->epoch = q->epoch;
     struct store_lease lease = lease_of(q, r->token);
     leave_to_start(q, i);
     set_step(q, i, STEP_CLAIMING);
-    q->o.store->backend->claim(q->o.store, ticket, i->id, i->attempt, &lease, wall_ms(q));
+    q->o.store->backend->claim(q->o.store, ticket, i->id, i->attempt, &lease, stamp_ms(q, i));
     return true;
+}
+
+/* The lines of the attempts before stay what a poller sees. */
+static void taken_up_again(struct queue *q, struct item *i) {
+    q->stats.recovered++;
+    run_log(q, i->run, "WARN", "taken up again after a restart (attempt %u)", i->attempt + 1);
+    i->run->old_lines = LINES_WANTED;
+    flush_logs(q, i->run);
+}
+
+static void claimed(struct queue *q, struct item *i, const struct store_row *row) {
+    q->stats.claimed++;
+    if (i->started) taken_up_again(q, i);
+    i->started_ms = row->started_ms;
+    i->started = true;
+    watch_news(q, i);
+    leased(q, i, row);
 }
 
 /* CLAIMING -> RUNNING, or back into the order when the store could not. */
 static void claim_answered(struct queue *q, struct item *i, const struct store_reply *r) {
-    if (r->status == STORE_OK) {
-        q->stats.claimed++;
-        q->stats.recovered += i->started;
-        if (i->started)
-            run_log(q, i->run, "WARN", "taken up again after a restart (attempt %u)",
-                    i->attempt + 1);
-        i->started = true;
-        watch_news(q, i);
-        leased(q, i, r->row);
+    if (r->status == STORE_OK && i->run->epoch == q->epoch) {
+        claimed(q, i, r->row);
         return;
     }
     drop_run_id(q, i->run);
+    if (r->status == STORE_OK || (!store_failed(r) && !q->o.alone)) {
+        taken(q, i, "claim"); /* by a life of ours that is over: it is loaded again */
+        return;
+    }
     if (!store_failed(r)) {
         stale(q, i, "claim");
         return;
@@ -218,7 +246,7 @@ static bool retry(struct queue *q, struct item *i) {
     leave_to_start(q, i);
     set_step(q, i, STEP_RETRYING);
     q->o.store->backend->retry(q->o.store, ticket, i->id, i->attempt, r->token, &lease,
-                               &r->result.usage, wall_ms(q));
+                               &r->result.usage, stamp_ms(q, i));
     return true;
 }
 
@@ -227,7 +255,7 @@ static void retry_answered(struct queue *q, struct item *i, const struct store_r
     if (r->status == STORE_OK) {
         q->stats.retried++;
         i->run->token = i->run->next_token;
-        i->run->result.usage.present = false;
+        if (!broken(BROKEN_TWO_CHARGES)) i->run->result.usage.present = false;
         leased(q, i, r->row);
         return;
     }
@@ -333,6 +361,11 @@ void cancel_item(struct queue *q, struct item *i, struct call *call) {
         return;
     }
     ask_cancel(q, i->id, call);
+    cancel_marked(q, i);
+}
+
+void cancel_marked(struct queue *q, struct item *i) {
+    enum step step = (enum step)i->step;
     i->cancel_wanted = true;
     if (i->given) return;
     i->cancel_requested = true;
@@ -345,6 +378,7 @@ void cancel_item(struct queue *q, struct item *i, struct call *call) {
 
 static void by_item(struct queue *q, struct ticket *t, const struct store_reply *r) {
     struct item *i = table_find(&q->items, slice_of(t->id));
+    if (i != NULL && i->epoch != t->epoch) i = NULL;
     if (i == NULL) {
         if (t->call != NULL) call_answer_code(q, t->call, QUEUE_UNAVAILABLE);
         return;
@@ -376,6 +410,11 @@ void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r)
         [ASKED_CANCEL] = cancel_answered,
         [ASKED_GET] = get_answered,
         [ASKED_SWEEP] = sweep_answered,
+        [ASKED_JOIN] = join_answered,
+        [ASKED_BEAT] = beat_answered,
+        [ASKED_LEAVE] = leave_answered,
+        [ASKED_NODES] = nodes_answered,
+        [ASKED_BURY] = bury_answered,
     };
     struct queue *q = queue;
     struct ticket *t = slots_take(&q->tickets, ticket);
@@ -389,6 +428,7 @@ uint64_t ask(struct queue *q, enum asked asked, const struct item *i, struct cal
     if (t == NULL) return 0;
     t->asked = asked;
     t->call = call;
+    t->epoch = i != NULL ? i->epoch : q->epoch;
     if (i != NULL) memcpy(t->id, i->id, sizeof t->id);
     uint64_t handle = slots_add(&q->tickets, t);
     if (handle == 0) free(t);

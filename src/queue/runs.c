@@ -86,6 +86,21 @@ void run_add_log(struct queue *q, struct run *r, struct slice level, struct slic
         put_line(q, r, level, message, at_ms);
 }
 
+/* Both keep their order; the limits count them all. */
+void run_take_lines(struct queue *q, struct run *r, const struct store_log *lines, size_t n) {
+    struct queue_log *mine = r->lines;
+    size_t nmine = r->nlines;
+    r->lines = NULL;
+    r->nlines = r->room = r->log_bytes = 0;
+    r->log_full = false;
+    for (size_t k = 0; k < n; k++)
+        run_add_log(q, r, lines[k].level, lines[k].message, lines[k].at_ms);
+    r->stored = r->sent = r->nlines;
+    for (size_t k = 0; k < nmine; k++)
+        run_add_log(q, r, mine[k].level, mine[k].message, mine[k].at_ms);
+    free(mine);
+}
+
 /* --- input and result */
 
 bool run_keep_input(struct run *r, const struct store_row *row) {

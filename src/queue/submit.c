@@ -51,6 +51,7 @@ static struct item *new_item(struct queue *q, const struct queue_submit *in) {
     const struct queue_place where = {in->endpoint, in->model, in->no_fallback};
     struct item *i = item_new(id, in->endpoint);
     if (i == NULL) return NULL;
+    item_born(q, i);
     i->priority = in->priority < 0           ? 0
                   : in->priority > UINT8_MAX ? UINT8_MAX
                                              : (uint8_t)in->priority;
@@ -163,6 +164,26 @@ static void not_taken(struct queue *q, struct ticket *t, const struct store_repl
     }
 }
 
+static void enter(struct queue *q, struct item *i) {
+    table_add(&q->items, i);
+    wait_in_order(q, i);
+}
+
+static void answer_taken(struct queue *q, struct call *c, struct item *i) {
+    if (c->endpoint_len > 0) sweep_later(q); /* its idempotency key is kept for a day */
+    memcpy(c->id, i->id, sizeof c->id);
+    if (!q->loads.whole) {
+        call_park(q, c);
+        return;
+    }
+    struct queue_reply reply = call_reply(q, i);
+    if (i->timed_out && i->step == STEP_WAITING) {
+        leave_order(q, i);
+        end_waiting(q, i, VERDICT_LATE, NULL);
+    }
+    call_answer(q, c, &reply);
+}
+
 /* NEW -> WAITING: durable, so known. */
 void submit_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
     struct item *i = t->item;
@@ -172,15 +193,11 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     }
     t->item = NULL;
     i->seq = r->seq;
-    table_add(&q->items, i);
-    wait_in_order(q, i);
+    struct item *loaded = table_find(&q->items, slice_of(i->id));
+    if (loaded != NULL)
+        drop_new(q, i); /* it came with what others left, before this answer */
+    else
+        enter(q, i);
     q->stats.submitted++;
-    struct queue_reply reply = call_reply(q, i);
-    struct call *c = t->call;
-    if (c->endpoint_len > 0) sweep_later(q); /* its idempotency key is kept for a day */
-    if (i->timed_out) {
-        leave_order(q, i);
-        end_waiting(q, i, VERDICT_LATE, NULL);
-    }
-    call_answer(q, c, &reply);
+    answer_taken(q, t->call, loaded != NULL ? loaded : i);
 }

@@ -2,13 +2,15 @@
  * lines make news at once; positions are compared in rounds, so that a claim costs the same with ten thousand watching. */
 #include "queue/inside.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ROUND_SLICE 256U /* watches compared in one tick: some 50 us */
 
 struct queue_watch {
     struct link of_item, in_news, in_queue;
-    struct item *item; /* NULL: not in memory */
+    struct item *item; /* NULL: not in memory, then of_item is in queue.elsewhere */
+    char id[STORE_ID_BYTES];
     uint32_t position; /* at the last round */
     void (*changed)(void *user);
     void *user;
@@ -61,8 +63,36 @@ void watch_left(struct queue *q, struct item *i) {
         link_out(&w->of_item);
         link_out(&w->in_queue);
         w->item = NULL;
+        link_in(&q->elsewhere, &w->of_item);
         news(q, w);
     }
+}
+
+static void follow(struct queue *q, struct queue_watch *w) {
+    link_in(&w->item->watches, &w->of_item);
+    if (w->item->started || w->item->step == STEP_ENDING) return;
+    w->position = q->loads.whole ? position_of(q, w->item) : UINT32_MAX;
+    link_in(&q->queued, &w->in_queue);
+}
+
+void watch_found(struct queue *q) {
+    struct link *all, *l;
+    link_move(&all, &q->elsewhere);
+    while ((l = all) != NULL) {
+        struct queue_watch *w = WATCH_OF(l, of_item);
+        link_out(l);
+        w->item = table_find(&q->items, slice_of(w->id));
+        if (w->item == NULL) {
+            link_in(&q->elsewhere, l);
+        } else {
+            follow(q, w);
+            news(q, w);
+        }
+    }
+}
+
+void watch_elsewhere(struct queue *q) {
+    for (struct link *l = q->elsewhere; l != NULL; l = l->next) news(q, WATCH_OF(l, of_item));
 }
 
 /* What makes news while these are told is for the next tick. */
@@ -115,14 +145,13 @@ struct queue_watch *queue_watch(struct queue *q, const char *id, void (*changed)
     w->changed = changed;
     w->user = user;
     w->item = table_find(&q->items, slice_of(id));
+    snprintf(w->id, sizeof w->id, "%s", id);
     if (w->item == NULL) {
+        link_in(&q->elsewhere, &w->of_item);
         news(q, w);
-        return w;
+    } else {
+        follow(q, w);
     }
-    link_in(&w->item->watches, &w->of_item);
-    if (w->item->started || w->item->step == STEP_ENDING) return w;
-    w->position = position_of(q, w->item);
-    link_in(&q->queued, &w->in_queue);
     return w;
 }
 

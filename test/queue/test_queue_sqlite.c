@@ -123,7 +123,8 @@ static void open_service(struct service *s) {
         .store = s->store,
         .runner = {.capacity = capacity, .start = start, .cancel = stop, .user = s},
         .node = "node",
-        .boot = boot};
+        .boot = boot,
+        .alone = true};
     s->queue = queue_new(&qo);
     assert_non_null(s->queue);
     queue_start(s->queue, on_ready, s);

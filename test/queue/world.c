@@ -40,9 +40,14 @@ enum kind {
     CANCEL,
     SWEEP,
     LOG,
+    JOIN,
+    BEAT,
+    BURY,
+    LEAVE,
     GET,
     LOGS,
-    PENDING
+    PENDING,
+    NODES
 };
 
 struct fake_op {
@@ -51,8 +56,9 @@ struct fake_op {
     uint64_t ticket;
     struct fake_row row; /* submit; a result in http_status … inference_ms */
     uint32_t attempt;
-    uint64_t token, next_token;
-    char boot[16];
+    uint64_t token, next_token, beat;
+    char boot[STORE_ID_BYTES];
+    unsigned seat; /* who gave it */
     bool usage;
     int64_t at_ms;
     unsigned parts;
@@ -73,6 +79,7 @@ static struct fake_op *give(struct store *s, enum kind kind, uint64_t ticket, co
     struct fake_op *op = calloc(1, sizeof *op);
     op->kind = kind;
     op->ticket = ticket;
+    op->seat = w->seat;
     if (id != NULL) COPY(op->row.id, slice_of(id));
     *w->last = op;
     w->last = &op->next;
@@ -168,7 +175,43 @@ static void give_sweep(struct store *s, uint64_t ticket, int64_t now_ms, unsigne
 }
 
 static void give_log(struct store *s, uint64_t ticket, const struct store_log *lines, size_t n) {
-    take_logs(give(s, LOG, ticket, lines[0].id), lines, n);
+    struct fake_op *op = give(s, LOG, ticket, lines[0].id);
+    op->attempt = lines[0].attempt;
+    op->token = lines[0].token;
+    take_logs(op, lines, n);
+}
+
+static struct fake_op *give_node(struct store *s, enum kind kind, uint64_t ticket,
+                                 const char *boot) {
+    struct fake_op *op = give(s, kind, ticket, NULL);
+    if (boot != NULL) COPY(op->boot, slice_of(boot));
+    return op;
+}
+
+static void give_join(struct store *s, uint64_t ticket, const char *node, const char *boot,
+                      bool alone, int64_t at_ms) {
+    struct fake_op *op = give_node(s, JOIN, ticket, boot);
+    COPY(op->row.owner, slice_of(node));
+    op->parts = alone;
+}
+
+static void give_beat(struct store *s, uint64_t ticket, const char *boot, int64_t at_ms) {
+    ((struct world *)s)->beats++;
+    give_node(s, BEAT, ticket, boot);
+}
+
+static void give_bury(struct store *s, uint64_t ticket, const char *boot, uint64_t beat) {
+    ((struct world *)s)->burials++;
+    give_node(s, BURY, ticket, boot)->beat = beat;
+}
+
+static void give_leave(struct store *s, uint64_t ticket, const char *boot) {
+    give_node(s, LEAVE, ticket, boot);
+}
+
+static void give_nodes(struct store *s, uint64_t ticket) {
+    ((struct world *)s)->looks++;
+    give_node(s, NODES, ticket, NULL);
 }
 
 static void give_get(struct store *s, uint64_t ticket, const char *id, unsigned parts) {
@@ -180,7 +223,9 @@ static void give_logs(struct store *s, uint64_t ticket, const char *id) {
 }
 
 static void give_pending(struct store *s, uint64_t ticket, uint64_t after, unsigned limit) {
-    give(s, PENDING, ticket, NULL);
+    struct fake_op *op = give(s, PENDING, ticket, NULL);
+    op->token = after;
+    op->parts = limit;
 }
 
 static const struct store_backend backend = {
@@ -197,7 +242,57 @@ static const struct store_backend backend = {
     .get = give_get,
     .logs = give_logs,
     .pending = give_pending,
+    .join = give_join,
+    .beat = give_beat,
+    .bury = give_bury,
+    .leave = give_leave,
+    .nodes = give_nodes,
 };
+
+/* --- who lives */
+
+static struct fake_node *node_of(struct world *w, const char *boot) {
+    for (size_t k = 0; k < w->nnodes; k++)
+        if (strcmp(w->nodes[k].boot, boot) == 0) return &w->nodes[k];
+    return NULL;
+}
+
+static enum store_status drop_node(struct world *w, struct fake_node *n) {
+    if (n == NULL) return STORE_STALE;
+    *n = w->nodes[--w->nnodes];
+    return STORE_OK;
+}
+
+static enum store_status join_node(struct world *w, const struct fake_op *op) {
+    static uint64_t beats;
+    for (size_t k = w->nnodes; k-- > 0;)
+        if (op->parts != 0 || strcmp(w->nodes[k].node, op->row.owner) == 0)
+            drop_node(w, &w->nodes[k]);
+    assert_true(w->nnodes < 64);
+    struct fake_node *n = &w->nodes[w->nnodes++];
+    *n = (struct fake_node){.beat = beats += 1000};
+    memcpy(n->boot, op->boot, sizeof n->boot);
+    snprintf(n->node, sizeof n->node, "%s", op->row.owner);
+    return STORE_OK;
+}
+
+static enum store_status apply_node(struct world *w, const struct fake_op *op) {
+    struct fake_node *n = node_of(w, op->boot);
+    switch (op->kind) {
+    case JOIN: return join_node(w, op);
+    case BEAT:
+        if (n != NULL) n->beat++;
+        return n != NULL ? STORE_OK : STORE_STALE;
+    case BURY: return drop_node(w, n != NULL && n->beat == op->beat ? n : NULL);
+    case LEAVE: return drop_node(w, n);
+    default: return STORE_OK;
+    }
+}
+
+static bool held_row(struct world *w, const struct fake_row *row) {
+    return row->state == STORE_IN_PROGRESS && row->boot[0] != '\0' &&
+           node_of(w, row->boot) != NULL;
+}
 
 struct fake_row *row_of(struct world *w, const char *id) {
     for (size_t k = w->nrows; k-- > 0;)
@@ -277,12 +372,12 @@ static enum store_status apply(struct world *w, const struct fake_op *op, struct
     struct fake_row *row = row_of(w, op->row.id);
     if (op->kind == SUBMIT) return submit_row(w, op, r);
     if (op->kind == PENDING) return STORE_OK;
+    if ((op->kind >= JOIN && op->kind <= LEAVE) || op->kind == NODES) return apply_node(w, op);
     if (op->kind == SWEEP) return sweep_rows(w, op, r);
     if (row == NULL || row->swept) return STORE_NOT_FOUND;
     bool held = row->attempt == op->attempt && row->token == op->token &&
                 row->state == STORE_IN_PROGRESS;
-    bool loose = row->attempt == op->attempt && row->state != STORE_COMPLETED &&
-                 strcmp(row->boot, op->boot) != 0;
+    bool loose = row->attempt == op->attempt && row->state != STORE_COMPLETED && !held_row(w, row);
     switch (op->kind) {
     case CLAIM:
         if (loose && row->state == STORE_IN_PROGRESS && row->boot[0] != '\0') row->crashes++;
@@ -291,7 +386,9 @@ static enum store_status apply(struct world *w, const struct fake_op *op, struct
     case RELEASE: return release_row(row, op, held);
     case COMPLETE: return end_row(row, op, held);
     case FINISH: return end_row(row, op, loose);
-    case LOG: add_logs(row, op); return STORE_OK;
+    case LOG:
+        if (op->token == 0 || held) add_logs(row, op);
+        return STORE_OK;
     case CANCEL:
         r->state = row->state;
         if (row->state != STORE_COMPLETED) row->cancel_requested = true;
@@ -330,11 +427,16 @@ static struct store_row real_row(const struct fake_row *row) {
     return out;
 }
 
-static struct store_pending *real_pending(struct world *w, size_t *n) {
+/* Rows lie in order of seq. */
+static struct store_pending *real_pending(struct world *w, const struct fake_op *op,
+                                          struct store_reply *r) {
     struct store_pending *out = calloc(w->nrows + 1, sizeof *out);
-    for (size_t k = 0; k < w->nrows; k++) {
+    size_t *n = &r->npending;
+    for (size_t k = 0; k < w->nrows && !r->more; k++) {
         const struct fake_row *row = &w->rows[k];
-        if (row->state == STORE_COMPLETED) continue;
+        if (row->state == STORE_COMPLETED || row->seq <= op->token) continue;
+        r->more = op->parts > 0 && *n == op->parts;
+        if (r->more) break;
         struct store_pending *p = &out[(*n)++];
         *p = (struct store_pending){
             .state = row->state,
@@ -349,9 +451,12 @@ static struct store_pending *real_pending(struct world *w, size_t *n) {
             .endpoint = slice_of(row->endpoint),
             .owner = slice_of(row->owner),
             .created_ms = row->created_ms,
+            .started_ms = row->started_ms,
             .wishes = row->wishes,
+            .held = held_row(w, row),
         };
         memcpy(p->id, row->id, sizeof p->id);
+        memcpy(p->boot, row->boot, sizeof p->boot);
     }
     return out;
 }
@@ -363,7 +468,27 @@ static struct store_log *real_logs(const struct fake_row *row) {
     return out;
 }
 
+static void real_nodes(struct world *w, struct store_reply *r, struct store_node *out) {
+    for (size_t k = 0; k < w->nnodes; k++) {
+        out[k] = (struct store_node){.node = slice_of(w->nodes[k].node), .beat = w->nodes[k].beat};
+        memcpy(out[k].boot, w->nodes[k].boot, sizeof out[k].boot);
+    }
+    r->living = out;
+    r->nliving = w->nnodes;
+}
+
+/* Marks of cancels that others gave. */
+static struct store_pending *real_marks(struct world *w, const struct fake_op *op, size_t *n) {
+    struct store_pending *out = calloc(w->nrows + 1, sizeof *out);
+    for (size_t k = 0; k < w->nrows; k++)
+        if (w->rows[k].state == STORE_IN_PROGRESS && w->rows[k].cancel_requested &&
+            strcmp(w->rows[k].boot, op->boot) == 0)
+            memcpy(out[(*n)++].id, w->rows[k].id, sizeof out->id);
+    return out;
+}
+
 static void answer_op(struct world *w, const struct fake_op *op, struct store_reply *r) {
+    struct store_node nodes[64];
     struct fake_row *row = row_of(w, op->row.id);
     struct store_row real = {.state = STORE_IN_QUEUE};
     struct store_pending *pending = NULL;
@@ -372,13 +497,17 @@ static void answer_op(struct world *w, const struct fake_op *op, struct store_re
     if (r->status == STORE_OK && (op->kind == CLAIM || op->kind == RETRY || op->kind == GET))
         r->row = &real;
     if (r->status == STORE_OK && op->kind == PENDING)
-        r->pending = pending = real_pending(w, &r->npending);
+        r->pending = pending = real_pending(w, op, r);
+    if (r->status == STORE_OK && op->kind == BEAT)
+        r->pending = pending = real_marks(w, op, &r->npending);
+    if (r->status == STORE_OK && op->kind == NODES) real_nodes(w, r, nodes);
     if (r->status == STORE_OK && row != NULL &&
         (op->kind == LOGS || (op->kind == GET && op->parts & STORE_LOGS))) {
         r->logs = logs = real_logs(row);
         r->nlogs = row->nlogs;
     }
-    queue_store_done(w->queue, op->ticket, r);
+    world_sit(w, op->seat);
+    if (w->queue != NULL) queue_store_done(w->queue, op->ticket, r);
     free(pending);
     free(logs);
 }
@@ -388,17 +517,29 @@ static void free_op(struct fake_op *op) {
     free(op);
 }
 
+/* The first one that is answered; what a stopped server gave is applied before all that comes after it, but not answered. */
+static struct fake_op *next_op(struct world *w) {
+    struct fake_op **at = &w->first;
+    while (*at != NULL && w->seats[(*at)->seat].stopped) at = &(*at)->next;
+    struct fake_op *op = *at;
+    if (op == NULL) return NULL;
+    *at = op->next;
+    if (*at == NULL) w->last = at;
+    return op;
+}
+
 bool store_step(struct world *w) {
-    struct fake_op *op = w->first;
+    struct fake_op *op = next_op(w);
+    unsigned seat = w->seat;
     if (op == NULL) return false;
-    w->first = op->next;
-    if (w->first == NULL) w->last = &w->first;
     struct store_reply r = {.status = STORE_OK};
-    bool fails = op->kind < GET &&
+    bool read = op->kind >= LOGS;
+    bool fails = (op->kind < GET || (read && w->fail_reads)) &&
                  (w->fail_next > 0 || (w->fail_percent > 0 && draw(w, 100) < w->fail_percent));
     if (fails && w->fail_next > 0) w->fail_next--;
     r.status = fails ? w->fail_with : apply(w, op, &r);
     answer_op(w, op, &r);
+    world_sit(w, seat);
     free_op(op);
     return true;
 }
@@ -616,11 +757,37 @@ struct queue_stats stats_of(struct world *w) {
 
 /* --- the world */
 
+void world_sit(struct world *w, unsigned seat) {
+    struct seat *from = &w->seats[w->seat], *to = &w->seats[seat];
+    assert_true(seat < SEATS);
+    if (seat == w->seat) return;
+    from->queue = w->queue;
+    from->nruns = w->nruns, from->capacity = w->capacity;
+    from->ready = w->ready, from->ready_ok = w->ready_ok, from->idle = w->idle;
+    w->queue = to->queue;
+    w->runs = to->runs;
+    w->nruns = to->nruns, w->capacity = to->capacity;
+    w->ready = to->ready, w->ready_ok = to->ready_ok, w->idle = to->idle;
+    w->seat = seat;
+    if (seat >= w->nseats) w->nseats = seat + 1;
+}
+
+static unsigned tick_all(struct world *w) {
+    unsigned turns = 0, seat = w->seat;
+    for (unsigned k = 0; k < w->nseats; k++) {
+        if (w->seats[k].stopped) continue;
+        world_sit(w, k);
+        while (w->queue != NULL && queue_tick(w->queue) == 0) assert_true(turns++ < 100000);
+    }
+    world_sit(w, seat);
+    return turns;
+}
+
 void settle_world(struct world *w) {
     unsigned turns = 0;
     do {
         assert_true(turns++ < 100000);
-        while (queue_tick(w->queue) == 0) assert_true(turns++ < 100000);
+        turns += tick_all(w);
     } while (store_step(w));
 }
 
@@ -649,9 +816,17 @@ static void on_webhook(void *user, const char *id) {
     memcpy(w->webhook_id, id, strlen(id) + 1);
 }
 
+static void on_lost(void *user, size_t runs) {
+    struct world *w = user;
+    w->lost += runs;
+    w->losses++;
+}
+
 void world_start(struct world *w) {
     static unsigned boots;
-    snprintf(w->boot, sizeof w->boot, "boot-%u", ++boots);
+    static const char *const nodes[SEATS] = {"node", "node-1", "node-2", "node-3"};
+    char boot[32];
+    snprintf(boot, sizeof boot, "boot-%u", ++boots);
     struct queue_options o = {
         .clock = &w->clock,
         .random = &w->random,
@@ -662,8 +837,11 @@ void world_start(struct world *w) {
                    .begun = begun,
                    .spent = spent,
                    .user = w},
-        .node = "node",
-        .boot = w->boot,
+        .node = nodes[w->seat],
+        .boot = boot,
+        .alone = !w->together,
+        .on_lost = on_lost,
+        .lost_user = w,
         .on_webhook = on_webhook,
         .webhook_user = w,
     };
@@ -683,6 +861,8 @@ struct world *world_new(uint64_t seed) {
     w->wall_ms = 1700000000000;
     w->last = &w->first;
     w->capacity = 4;
+    w->runs = w->seats[0].runs;
+    w->nseats = 1;
     w->fail_with = STORE_UNAVAILABLE;
     world_start(w);
     settle_world(w);
@@ -690,13 +870,19 @@ struct world *world_new(uint64_t seed) {
     return w;
 }
 
+/* Those of the present seat. */
 static void drop_ops(struct world *w) {
-    for (struct fake_op *op = w->first, *next; op != NULL; op = next) {
-        next = op->next;
+    struct fake_op **at = &w->first;
+    while (*at != NULL) {
+        struct fake_op *op = *at;
+        if (op->seat != w->seat) {
+            at = &op->next;
+            continue;
+        }
+        *at = op->next;
         free_op(op);
     }
-    w->first = NULL;
-    w->last = &w->first;
+    w->last = at;
 }
 
 void world_crash(struct world *w) {
@@ -707,7 +893,10 @@ void world_crash(struct world *w) {
 }
 
 void world_free(struct world *w) {
-    world_crash(w);
+    for (unsigned k = 0; k < w->nseats; k++) {
+        world_sit(w, k);
+        world_crash(w);
+    }
     for (size_t k = 0; k < w->nrows; k++) free(w->rows[k].logs);
     free(w);
 }
@@ -717,6 +906,31 @@ void restart(struct world *w) {
     world_start(w);
     settle_world(w);
     assert_true(w->ready && w->ready_ok);
+}
+
+struct world *world_together(uint64_t seed, unsigned seats) {
+    struct world *w = world_new(seed);
+    w->together = true;
+    restart(w);
+    for (unsigned k = 1; k < seats; k++) {
+        world_sit(w, k);
+        w->capacity = 4;
+        world_start(w);
+        settle_world(w);
+        assert_true(w->ready && w->ready_ok);
+    }
+    world_sit(w, 0);
+    return w;
+}
+
+unsigned seats_running(struct world *w, const char *id) {
+    unsigned n = 0, seat = w->seat;
+    for (unsigned k = 0; k < w->nseats; k++) {
+        world_sit(w, k);
+        n += run_of(w, id) != NULL;
+    }
+    world_sit(w, seat);
+    return n;
 }
 
 struct answer *ask_status(struct world *w, const char *id) {

@@ -32,7 +32,7 @@ struct fake_row {
     bool no_retry, cancel_requested;
     uint32_t attempt, crashes;
     uint64_t seq, token;
-    char boot[16];
+    char boot[STORE_ID_BYTES]; /* who has or had it; whether that lives, world.nodes says */
     unsigned webhooks; /* told of by the queue; the last one's id */
     char webhook_id[STORE_ID_BYTES];
     int64_t created_ms, started_ms, completed_ms;
@@ -45,6 +45,13 @@ struct fake_row {
 };
 
 struct fake_op;
+
+struct fake_node {
+    char boot[STORE_ID_BYTES], node[24];
+    uint64_t beat;
+};
+
+#define SEATS 4U
 
 struct run_seen {
     uint64_t run;
@@ -66,6 +73,15 @@ struct answer {
     char last_log[96], first_log[96];
 };
 
+/* One of several servers over one store. */
+struct seat {
+    struct queue *queue;
+    struct run_seen runs[MAX_RUNS];
+    size_t nruns, capacity;
+    bool ready, ready_ok, idle;
+    bool stopped; /* as by SIGSTOP: nothing of it happens */
+};
+
 struct world {
     struct store store; /* first: the queue's backend calls come with it */
     struct queue *queue;
@@ -81,6 +97,10 @@ struct world {
     struct fake_op *first, **last; /* given, not yet applied */
     unsigned fail_next;            /* so many of the next writes fail */
     unsigned fail_percent;
+    bool fail_reads; /* pending, logs and nodes count among those that fail */
+    struct fake_node nodes[64]; /* that live */
+    size_t nnodes;
+    unsigned beats, looks, burials; /* given */
     enum store_status fail_with;
     bool can_write;
     /* runner */
@@ -88,10 +108,15 @@ struct world {
     bool slow;              /* runs that start are slow */
     const char *limited[4]; /* owners no more than limits[] of whose requests may be in progress */
     unsigned limits[4];
-    struct run_seen runs[MAX_RUNS];
+    struct run_seen *runs; /* of the present seat */
     size_t nruns;
     unsigned started, cancels;
-    char boot[16];
+    /* seats: what is above and below of one server is of the present one */
+    struct seat seats[SEATS];
+    unsigned seat, nseats;
+    bool together; /* servers that start are not alone */
+    size_t lost;   /* told by on_lost */
+    unsigned losses;
     unsigned webhooks; /* told of by the queue; the last one's id */
     char webhook_id[STORE_ID_BYTES];
     /* callers */
@@ -105,6 +130,8 @@ struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 /* A new queue over what the store holds, as after a restart; loads it. */
 void world_start(struct world *w);
+/* What is said to `queue` from now on is said to this one; a new one is started with world_start. */
+void world_sit(struct world *w, unsigned seat);
 /* The process dies: what was given to the store and not applied is lost, runs are gone. */
 void world_crash(struct world *w);
 
@@ -147,6 +174,10 @@ enum queue_code ask_cancelled(struct world *w, const char *id);
 void finish(struct world *w, const char *id, struct queue_outcome o);
 /* The process dies and starts again. */
 void restart(struct world *w);
+/* A second and a third server beside the first one. */
+struct world *world_together(uint64_t seed, unsigned seats);
+/* How many servers think that they run this request. */
+unsigned seats_running(struct world *w, const char *id);
 
 /* What must hold at any moment. */
 void check_world(struct world *w);
