@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,11 +114,25 @@ static int empty_tmp(int tmp) {
     return err;
 }
 
+/* At each start: a power cut may have come between the making of the folder and its sync. */
+static int sync_parent(const char *path) {
+    char parent[PATH_MAX];
+    int n = snprintf(parent, sizeof parent, "%s/..", path), err = 0;
+    if (n < 0 || (size_t)n >= sizeof parent) return ENAMETOOLONG;
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) err = errno;
+    if (fd >= 0) close(fd);
+    return err;
+}
+
 /* The root itself may be a link, to another disk: it is the operator's. */
 static int open_root(struct disk *d, const char *path, const char **what) {
     struct stat st;
     *what = "make";
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) return errno;
+    bool made = mkdir(path, 0700) == 0;
+    if (!made && errno != EEXIST) return errno;
+    int err = sync_parent(path);
+    if (made && err != 0) return err; /* the parent of a link's end need not be ours to open */
     *what = "open";
     d->root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->root < 0 || fstat(d->root, &st) != 0) return errno;
