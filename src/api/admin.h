@@ -1,5 +1,5 @@
 /* The operator's routes, over the admin socket or with a key of scope ADMIN: JSON, everybody's things, times as ISO 8601 in
- * UTC. What the commands keys, usage and webhooks speak (docs/keys-and-usage.md). */
+ * UTC. What the commands keys, usage, webhooks, queue and backup speak (docs/keys-and-usage.md, docs/operations.md). */
 #ifndef ANYLLM_API_ADMIN_H
 #define ANYLLM_API_ADMIN_H
 
@@ -11,6 +11,9 @@ void handle_admin_key_revoke(struct call *c);
 void handle_admin_usage(struct call *c);
 void handle_admin_webhooks(struct call *c);
 void handle_admin_webhooks_replay(struct call *c);
+void handle_admin_queue(struct call *c);
+void handle_admin_backup(struct call *c);
+void handle_admin_backup_make(struct call *c);
 
 /* --- shared by admin*.c */
 /* The parameter, decoded; empty when absent. False: given twice or badly encoded, answered. */

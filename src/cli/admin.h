@@ -1,4 +1,4 @@
-/* The operator's commands (keys, usage, webhooks): options, and the way to the operator's routes. They speak HTTP to
+/* The operator's commands (keys, usage, webhooks, queue, backup): options, and the way to the operator's routes. They speak HTTP to
  * DATA/admin.sock. Where no server runs they take the folder's lock and start a small one of their own for the time of the
  * command, with the store and the operator's routes alone: nobody else ever opens a live database. */
 #ifndef ANYLLM_CLI_ADMIN_H
@@ -16,7 +16,9 @@ enum admin_action {
     ADMIN_KEYS_REVOKE = 4,
     ADMIN_USAGE = 8,
     ADMIN_WEBHOOKS_LIST = 16,
-    ADMIN_WEBHOOKS_REPLAY = 32
+    ADMIN_WEBHOOKS_REPLAY = 32,
+    ADMIN_QUEUE = 64,
+    ADMIN_BACKUP = 128
 };
 
 struct admin_args {
@@ -25,8 +27,8 @@ struct admin_args {
     const char *data, *config; /* NULL when not given, as all of these */
     const char *alias, *owner, *scope, *expires, *since, *until, *key, *endpoint, *by, *state,
         *after, *limit;
-    bool json, all;
-    const char *operand; /* an id */
+    bool json, all, once;
+    const char *operand; /* an id, a file */
 };
 
 /* Reads action, options and operand. False: said why, *code is the exit code. */
@@ -45,6 +47,10 @@ struct admin; /* a connection to the operator's routes */
 /* NULL: said why, *code is the exit code. */
 struct admin *admin_open(const struct admin_args *args, int *code);
 void admin_close(struct admin *a); /* NULL is fine */
+/* A server answers; else this command has the folder to itself, and nobody can start one. */
+bool admin_has_server(const struct admin *a);
+/* The next admin_ask may take as long as it wants. `tick` (may be NULL) is called about every second meanwhile, and may ask. */
+void admin_be_patient(struct admin *a, void (*tick)(struct admin *a));
 /* Asks and prints what refuses it. The answer (yyjson_doc_free), or NULL and *code. `body` is JSON, or NULL; it is wiped with
  * what came back: both may hold a key. */
 yyjson_doc *admin_ask(struct admin *a, const char *method, const char *path, struct buf *body,

@@ -9,7 +9,7 @@
 
 #define KEYS (ADMIN_KEYS_CREATE | ADMIN_KEYS_LIST | ADMIN_KEYS_REVOKE)
 #define WEBHOOKS (ADMIN_WEBHOOKS_LIST | ADMIN_WEBHOOKS_REPLAY)
-#define EVERY (KEYS | ADMIN_USAGE | WEBHOOKS)
+#define EVERY (KEYS | ADMIN_USAGE | WEBHOOKS | ADMIN_QUEUE | ADMIN_BACKUP)
 
 static const struct {
     enum admin_action bit;
@@ -20,7 +20,9 @@ static const struct {
                {ADMIN_KEYS_REVOKE, "keys", "revoke", "KEY-ID"},
                {ADMIN_USAGE, "usage", NULL, NULL},
                {ADMIN_WEBHOOKS_LIST, "webhooks", "list", NULL},
-               {ADMIN_WEBHOOKS_REPLAY, "webhooks", "replay", "REQUEST-ID"}};
+               {ADMIN_WEBHOOKS_REPLAY, "webhooks", "replay", "REQUEST-ID"},
+               {ADMIN_QUEUE, "queue", NULL, NULL},
+               {ADMIN_BACKUP, "backup", NULL, "FILE"}};
 #define ACTION_COUNT (sizeof(actions) / sizeof(actions[0]))
 
 #define AT(member) offsetof(struct admin_args, member)
@@ -48,8 +50,9 @@ static const struct admin_option {
     {"by", "day|endpoint|key|owner", ADMIN_USAGE, AT(by), "one line for each (default day)"},
     {"state", "dead|waiting|delivered|gone", ADMIN_WEBHOOKS_LIST, AT(state),
      "list: those in this state only"},
-    {"limit", "N", ADMIN_WEBHOOKS_LIST, AT(limit),
-     "list: at most so many, 1 to 1000 (default 100)"},
+    {"limit", "N", ADMIN_WEBHOOKS_LIST | ADMIN_QUEUE, AT(limit),
+     "at most so many lines, up to 1000 (default 100; on a terminal as many as fit)"},
+    {"once", NULL, ADMIN_QUEUE, AT(once), "print the table once, on a terminal too"},
     {"after", "N", ADMIN_WEBHOOKS_LIST, AT(after), "list: go on where the last list ended"},
     {"all", NULL, ADMIN_KEYS_LIST | ADMIN_WEBHOOKS_REPLAY, AT(all),
      "list: revoked keys too; replay: all dead ones"},

@@ -32,6 +32,9 @@ struct admin {
     int folder; /* what a long socket path goes through, else -1 */
     int lock_fd;
     pid_t helper; /* 0: the server answers */
+    bool patient; /* of the next call */
+    void (*tick)(struct admin *a);
+    uint64_t ticked_s;
 };
 
 __attribute__((format(printf, 3, 4))) static int say(const struct admin *a, int code,
@@ -234,7 +237,42 @@ void admin_close(struct admin *a) {
     free(a);
 }
 
+bool admin_has_server(const struct admin *a) {
+    return a->helper == 0;
+}
+
 /* ---- Asking ---- */
+
+void admin_be_patient(struct admin *a, void (*tick)(struct admin *a)) {
+    a->patient = true;
+    a->tick = tick;
+}
+
+/* libcurl calls it many times a second. What it asks is a call of its own. */
+static int on_progress(void *user, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal,
+                       curl_off_t ulnow) {
+    struct admin *a = user;
+    void (*tick)(struct admin *) = a->tick;
+    uint64_t now = (uint64_t)time(NULL);
+    if (tick == NULL || now == a->ticked_s) {
+        return 0;
+    }
+    a->tick = NULL;
+    tick(a);
+    a->tick = tick;
+    a->ticked_s = now;
+    return 0;
+}
+
+static void set_patience(struct admin *a, CURL *e) {
+    curl_easy_setopt(e, CURLOPT_TIMEOUT, a->patient ? 0L : CALL_TIMEOUT_S);
+    if (a->patient) {
+        curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(e, CURLOPT_XFERINFODATA, a);
+        curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+    }
+    a->patient = false;
+}
 
 static size_t take(char *bytes, size_t size, size_t count, void *user) {
     return buf_add(user, slice_make(bytes, size * count)) ? size * count : 0;
@@ -255,7 +293,7 @@ static CURLcode perform(struct admin *a, const char *method, const char *path, s
         curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, method);
         curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
-        curl_easy_setopt(e, CURLOPT_TIMEOUT, CALL_TIMEOUT_S);
+        set_patience(a, e);
         curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take);
         curl_easy_setopt(e, CURLOPT_WRITEDATA, answer);

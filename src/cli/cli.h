@@ -29,9 +29,11 @@ int cmd_status(int argc, char **argv);
 int cmd_result(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
 int cmd_serve(int argc, char **argv); /* serve.c */
-int cmd_keys(int argc, char **argv);  /* this and the next two: see admin.h */
+int cmd_keys(int argc, char **argv);  /* this and the next four: see admin.h */
 int cmd_usage(int argc, char **argv);
 int cmd_webhooks(int argc, char **argv);
+int cmd_queue(int argc, char **argv);
+int cmd_backup(int argc, char **argv);
 int cmd_engine_exec(
     int argc, char **argv); /* engine_exec.c; hidden: sets up the engine's process, then execs it */
 

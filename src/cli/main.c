@@ -34,6 +34,11 @@ static const struct command {
      "not known, and ? that none is. ERRORS are 5xx, REFUSED 4xx.\n"},
     {"webhooks", cmd_webhooks, "list|replay [OPTION…] [REQUEST-ID|--all]",
      "list deliveries of webhooks, try dead ones again", ""},
+    {"queue", cmd_queue, "[OPTION…]", "show what runs and what waits, as it changes",
+     "On a terminal again every second until Ctrl-C; else, with --once and where no server runs, once.\n"},
+    {"backup", cmd_backup, "[OPTION…] FILE", "make a copy of the database while the server works",
+     "FILE must not exist; the server makes it, with its own rights. What was uploaded (files/) and the\n"
+     "signing keys (keys/) are beside the database and are copied as files are.\n"},
     {"version", cmd_version, "", "print the version", ""},
     {"help", cmd_help, "[COMMAND]", "print this list, or how to use a command", ""},
     {"engine-exec", cmd_engine_exec, "", NULL, ""},
