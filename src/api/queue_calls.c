@@ -1,6 +1,7 @@
 /* fal's queue: submit, status, result, cancel. */
 #include "api/call.h"
 #include "api/webhook.h"
+#include "llm/route.h"
 
 #include <stdio.h>
 
@@ -176,11 +177,26 @@ static bool number_query(struct call *c, struct faults *f, const char *name, uin
     return false;
 }
 
+#define NO_MODEL SLICE("?") /* nobody's: it starts, and fails, at once */
+
+/* The model for one that names none: see endpoint_read. */
+static struct slice default_model(const struct call *c, yyjson_val *body) {
+    bool images = (c->endpoint->takes & IN(IMAGE_URL)) != 0 &&
+                  (yyjson_is_str(json_get(body, "image_url")) ||
+                   yyjson_arr_size(json_get(body, "image_urls")) > 0);
+    return images ? endpoint_default_model(c->api->catalogue, true) : SLICE("");
+}
+
 /* The model decides which upstreams may run it; whether it is one at all is told when it runs. */
 static bool read_body(struct call *c, struct faults *f, struct slice *model) {
     yyjson_doc *doc = endpoint_parse(net_body(c->x), f);
-    yyjson_val *v = json_get(yyjson_doc_get_root(doc), "model");
-    if (yyjson_is_str(v)) *model = arena_copy(net_arena(c->x), json_str(v));
+    yyjson_val *body = yyjson_doc_get_root(doc), *v = json_get(body, "model");
+    if (v == NULL || yyjson_is_null(v))
+        *model = default_model(c, body);
+    else if (yyjson_get_len(v) > ROUTE_MAX_MODEL_BYTES || !yyjson_is_str(v))
+        *model = NO_MODEL;
+    else
+        *model = arena_copy(net_arena(c->x), json_str(v));
     yyjson_doc_free(doc);
     return doc != NULL;
 }

@@ -15,6 +15,7 @@ struct run {
     struct llm_request request;
     struct llm_call *llm;
     struct inputs *inputs; /* its files; NULL: none */
+    unsigned pool;         /* whose slot it will want */
     struct faults faults;
     struct openai_fault openai_fault; /* instead of faults, in OpenAI's dialect */
     struct llm_error refusal;         /* of llm_start */
@@ -268,6 +269,8 @@ static bool run_begin(struct run *r, const struct queue_job *job) {
         r->llm = llm_start(r->api->llm, &r->request, &sink, r, &r->refusal);
         return r->llm != NULL;
     }
+    r->pool = llm_pool(r->api->llm, r->request.model, r->request.keeps_nothing,
+                       r->request.no_fallback);
     r->inputs = inputs_start(r->api, &asker, &r->request, inputs_ready, r);
     if (r->inputs == NULL)
         r->refusal = (struct llm_error){
@@ -325,16 +328,32 @@ static struct store_usage runner_spent(void *user, uint64_t id) {
     return r != NULL ? usage_so_far(r, true) : (struct store_usage){0};
 }
 
+_Static_assert(LLM_POOLS == QUEUE_POOLS, "a pool of the queue is one of the models'");
+
+/* The model that the run will ask for: see endpoint_read. A caller who names none is asked about by its endpoint alone; the
+ * submit has named the one for pictures. */
+static unsigned runner_pool(void *user, const struct queue_place *where) {
+    struct api *a = user;
+    struct slice rest, model = where->model;
+    const struct endpoint *e = endpoint_resolve(where->endpoint, a->config->aliases,
+                                                a->config->naliases, &rest);
+    if (e == NULL) return llm_pool(a->llm, SLICE(""), false, false); /* fails at once */
+    if (model.len == 0 && e->dialect == ENDPOINT_FAL)
+        model = endpoint_default_model(a->catalogue, e->sees);
+    return llm_pool(a->llm, model, e->keeps_nothing, where->no_fallback);
+}
+
 static size_t runner_capacity(void *user, unsigned pool) {
     const struct api *a = user;
-    size_t capacity = llm_capacity(a->llm), reading = 0;
+    size_t capacity = llm_pool_capacity(a->llm, pool), reading = 0;
     for (const struct run *r = inputs_running(a) > 0 ? a->runs : NULL; r != NULL; r = r->next)
-        reading += inputs_pending(r->inputs); /* they will want a slot */
+        reading += r->pool == pool && inputs_pending(r->inputs); /* they will want a slot */
     return capacity > reading ? capacity - reading : 0;
 }
 
 struct queue_runner api_runner(struct api *a) {
-    return (struct queue_runner){.capacity = runner_capacity,
+    return (struct queue_runner){.pool = runner_pool,
+                                 .capacity = runner_capacity,
                                  .start = runner_start,
                                  .cancel = runner_cancel,
                                  .begun = runner_begun,

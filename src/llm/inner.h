@@ -56,6 +56,8 @@ struct llm {
     const char **tls_ca;
     struct answer_reader reader;
     struct hints hints;
+    unsigned npools; /* known sets of upstreams … */
+    bool *pools;     /* … each a row of nupstreams + 1; one more row to make the next in */
     struct llm_call *free;
     size_t nfree;
     struct net_defer capacity;
@@ -139,6 +141,11 @@ bool upstream_able(const struct upstream *up);
 void upstream_judge(struct upstream *up,
                     enum llm_fault f); /* after each call, LLM_OK for a good one */
 void llm_tell_capacity(struct llm *m);
+size_t upstream_room(const struct upstream *up); /* free slots, none while nothing may be sent */
+
+/* --- pools.c */
+bool upstream_sets_init(struct llm *m, size_t nupstreams);
+void upstream_sets_free(struct llm *m);
 
 /* --- call.c */
 void call_begin(struct llm_call *c);

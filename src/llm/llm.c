@@ -35,13 +35,16 @@ void llm_tell_capacity(struct llm *m) {
     if (m->o.on_capacity != NULL) net_defer(m->o.loop, &m->capacity);
 }
 
+size_t upstream_room(const struct upstream *up) {
+    if (up->cfg->concurrency <= up->in_flight || breaker_blocks(up)) return 0;
+    return up->cfg->concurrency - up->in_flight;
+}
+
 size_t llm_capacity(const struct llm *m) {
     size_t room = 0, waiting = 0;
     for (size_t i = 0; i < m->nupstreams; i++) {
-        const struct upstream *up = &m->upstreams[i];
-        if (up->cfg->concurrency > up->in_flight && !breaker_blocks(up))
-            room += up->cfg->concurrency - up->in_flight;
-        waiting += up->waiting.n;
+        room += upstream_room(&m->upstreams[i]);
+        waiting += m->upstreams[i].waiting.n;
     }
     return room > waiting ? room - waiting : 0;
 }
@@ -261,6 +264,7 @@ static void free_all(struct llm *m) {
     }
     net_defer_cancel(m->o.loop, &m->capacity);
     answer_free(&m->reader);
+    upstream_sets_free(m);
     free(m->tls);
     free(m->tls_ca);
     free(m->upstreams);
@@ -278,7 +282,8 @@ struct llm *llm_new(const struct llm_options *o, struct config_error *err) {
         m->upstreams = calloc(n + 1, sizeof *m->upstreams);
         m->tls = calloc(n + 1, sizeof *m->tls);
         m->tls_ca = calloc(n + 1, sizeof *m->tls_ca);
-        ok = answer_init(&m->reader) && m->upstreams != NULL && m->tls != NULL && m->tls_ca != NULL;
+        ok = answer_init(&m->reader) && upstream_sets_init(m, n) && m->upstreams != NULL &&
+             m->tls != NULL && m->tls_ca != NULL;
     }
     if (!ok) *err = (struct config_error){78, "out of memory"};
     for (size_t i = 0; ok && i < n; i++) ok = make_upstream(m, i, err);

@@ -161,6 +161,13 @@ void llm_start_engines(struct llm *m);
 bool llm_ready(const struct llm *m);
 /* Free slots over all upstreams, less the calls that wait for one. */
 size_t llm_capacity(const struct llm *m);
+/* Calls of one pool compete for the same upstreams, those of other pools need not wait for them. The pool of a call: the same for
+ * the same set of upstreams; sets that do not fit among the others share the last number. Below LLM_POOLS. */
+#define LLM_POOLS 32U
+unsigned llm_pool(struct llm *m, struct slice model, bool keeps_nothing, bool no_fallback);
+/* Free slots of its upstreams, less the calls that wait for one of them. An upstream whose breaker is open has none; where
+ * nobody answers there is always some room, so that such a call starts and fails. */
+size_t llm_pool_capacity(const struct llm *m, unsigned pool);
 /* Is there any way to answer this id? (unknown ids are the caller's 422) */
 bool llm_knows(const struct llm *m, struct slice model);
 /* Whether every upstream of the model's route (fallback_model's not counted) fetches addresses of pictures and films, with

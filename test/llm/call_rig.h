@@ -9,7 +9,7 @@
 
 #include <sys/types.h>
 
-#define RIG_UPSTREAMS 4
+#define RIG_UPSTREAMS 6
 #define RIG_KEY "CANARY-upstream-key-77"
 #define RIG_MODEL "openai/gpt-oss-120b"
 #define RIG_NOBODY "refused" /* a path that means: nobody listens there */

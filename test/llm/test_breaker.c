@@ -49,7 +49,9 @@ static void u27_nothing_is_sent_to_an_upstream_that_is_gone(void **state) {
         fail_calls(&r, 4, faults[i]);
         assert_int_equal(llm_capacity(r.m), 64);
         fail_calls(&r, 1, faults[i]);
+        unsigned pool = llm_pool(r.m, SLICE(RIG_MODEL), false, false);
         until_capacity(&r, 0);
+        assert_int_equal(llm_pool_capacity(r.m, pool), 0);
         assert_false(stats(&r, 0).able);
         expect_refused(&r, "direct", faults[i]);
         expect_refused(&r, "queue", faults[i]);

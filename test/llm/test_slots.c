@@ -1,6 +1,7 @@
 /* Slots, order, failover, back-pressure, cancel. */
 #include "call_rig.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct got a, b, c;
@@ -311,6 +312,118 @@ static void unknown_model_is_refused_at_once(void **state) {
     end(&r);
 }
 
+/* --- pools */
+
+static const char *const three[] = {"/delay/50/v1", "/v1", "/v1"};
+
+/* Upstream 0 has a/…, 1 has b/…, both have both/…; 2 answers what no other has. */
+static void open_pools(struct rig *r, struct config_route routes[4], size_t to[4][2]) {
+    rig_open(r, three, 3);
+    to[0][0] = 0, to[1][0] = 1, to[2][0] = 0, to[2][1] = 1, to[3][0] = 2;
+    routes[0] = (struct config_route){SLICE("a/*"), 1, to[0]};
+    routes[1] = (struct config_route){SLICE("b/*"), 1, to[1]};
+    routes[2] = (struct config_route){SLICE("both/*"), 2, to[2]};
+    routes[3] = (struct config_route){SLICE("spare/x"), 1, to[3]};
+    r->config.routes = routes;
+    r->config.nroutes = 4;
+    r->config.fallback_model = SLICE("spare/x");
+    r->upstreams[0].concurrency = 2;
+}
+
+static unsigned pool(struct rig *r, const char *model) {
+    return llm_pool(r->m, slice_of(model), false, false);
+}
+
+static void the_same_upstreams_are_one_pool(void **state) {
+    struct rig r;
+    struct config_route routes[4];
+    size_t to[4][2];
+    open_pools(&r, routes, to);
+    unsigned a_ = pool(&r, "a/one"), b_ = pool(&r, "b/one"), both = pool(&r, "both/one");
+    assert_true(a_ != b_ && a_ != both && b_ != both);
+    assert_int_equal(pool(&r, "a/two"), a_);
+    assert_int_equal(pool(&r, "spare/x"), pool(&r, "spare/x"));
+    assert_int_equal(llm_pool(r.m, SLICE("both/one"), false, true), a_); /* the first one only */
+    r.upstreams[1].keeps_nothing = true;
+    assert_int_equal(llm_pool(r.m, SLICE("both/one"), true, false), b_);
+    end(&r);
+}
+
+static void a_pool_has_the_room_of_its_upstreams(void **state) {
+    struct rig r;
+    struct config_route routes[4];
+    size_t to[4][2];
+    struct llm_error err;
+    open_pools(&r, routes, to);
+    unsigned a_ = pool(&r, "a/one"), b_ = pool(&r, "b/one"), both = pool(&r, "both/one");
+    assert_int_equal(llm_pool_capacity(r.m, a_), 2);
+    assert_int_equal(llm_pool_capacity(r.m, b_), 64);
+    assert_int_equal(llm_pool_capacity(r.m, both), 66);
+    struct got *all[] = {&a, &b, &c};
+    for (unsigned k = 0; k < 3; k++) { /* the third waits */
+        struct llm_request q = rig_request("queue");
+        q.model = SLICE("a/one");
+        got_init(all[k], &r);
+        all[k]->call = llm_start(r.m, &q, &rig_queue, all[k], &err);
+        assert_non_null(all[k]->call);
+        assert_int_equal(llm_pool_capacity(r.m, a_), k == 0 ? 1 : 0);
+    }
+    assert_int_equal(llm_pool_capacity(r.m, b_), 64);
+    assert_int_equal(llm_pool_capacity(r.m, both), 63);
+    for (unsigned k = 0; k < 3; k++) rig_wait(all[k]);
+    assert_int_equal(llm_pool_capacity(r.m, a_), 2);
+    end(&r);
+}
+
+static void what_nobody_answers_may_always_begin(void **state) {
+    struct rig r;
+    struct config_route routes[4];
+    size_t to[4][2];
+    open_pools(&r, routes, to);
+    r.config.fallback_model = SLICE("");
+    unsigned nobody = pool(&r, "no/such-model");
+    assert_true(llm_pool_capacity(r.m, nobody) > 0);
+    assert_int_equal(pool(&r, ""), nobody);
+    assert_int_equal(llm_pool(r.m, SLICE("a/one"), true, false), nobody); /* all keep something */
+    char model[64];
+    for (unsigned k = 0; k < 100000; k++) { /* names cost nothing */
+        snprintf(model, sizeof model, "invented/%u", k);
+        assert_int_equal(pool(&r, model), nobody);
+    }
+    end(&r);
+}
+
+/* Sixty-three sets of six upstreams: the first have pools of their own, the others one together. */
+static void sets_beyond_the_pools_share_the_last(void **state) {
+    enum { SETS = 63 };
+    static const char *const paths[] = {"/v1", "/v1", "/v1", "/v1", "/v1", "/v1"};
+    static struct config_route routes[SETS];
+    static size_t to[SETS][6];
+    static char names[SETS][16];
+    struct rig r;
+    rig_open(&r, paths, 6);
+    for (size_t k = 0; k < SETS; k++) {
+        size_t n = 0;
+        for (size_t i = 0; i < 6; i++)
+            if (((k + 1) >> i & 1) != 0) to[k][n++] = i;
+        snprintf(names[k], sizeof names[k], "m/%zu", k);
+        routes[k] = (struct config_route){slice_of(names[k]), n, to[k]};
+    }
+    r.config.routes = routes;
+    r.config.nroutes = SETS;
+    unsigned pools[SETS];
+    for (size_t k = 0; k < SETS; k++) {
+        pools[k] = pool(&r, names[k]);
+        assert_in_range(pools[k], 1, LLM_POOLS - 1);
+        for (size_t j = 0; j < k && k + 1 < LLM_POOLS - 1; j++)
+            assert_int_not_equal(pools[j], pools[k]);
+    }
+    for (size_t k = 0; k < SETS; k++) assert_int_equal(pool(&r, names[k]), pools[k]);
+    assert_int_equal(pools[SETS - 1], LLM_POOLS - 1);
+    assert_int_equal(llm_pool_capacity(r.m, LLM_POOLS - 1), 6 * 64);
+    end(&r);
+}
+
 /* --- cancel and back-pressure */
 
 static void no_hook_after_cancel(void **state) {
@@ -418,6 +531,10 @@ int main(void) {
         cmocka_unit_test(fallback_answers_what_the_upstream_does_not_know),
         cmocka_unit_test(failing_upstream_becomes_the_last_choice),
         cmocka_unit_test(unknown_model_is_refused_at_once),
+        cmocka_unit_test(the_same_upstreams_are_one_pool),
+        cmocka_unit_test(a_pool_has_the_room_of_its_upstreams),
+        cmocka_unit_test(what_nobody_answers_may_always_begin),
+        cmocka_unit_test(sets_beyond_the_pools_share_the_last),
         cmocka_unit_test(no_hook_after_cancel),
         cmocka_unit_test(cancel_in_a_delta_is_the_last_of_it),
         cmocka_unit_test(paused_call_takes_nothing_and_goes_on_when_resumed),
