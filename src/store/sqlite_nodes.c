@@ -20,13 +20,13 @@ int sqlite_life(struct sqlite_store *s, const char *boot, int64_t *life) {
 
 static int remember(struct sqlite_store *s, const char *boot) {
     s->boot[0] = '\0';
-    if (strlen(boot) >= sizeof s->boot) return SQLITE_OK;
     int rc = ask_life(s, boot, &s->life);
     if (rc == SQLITE_OK) memcpy(s->boot, boot, strlen(boot) + 1);
     return rc;
 }
 
 int sqlite_join(struct sqlite_store *s, struct op *op) {
+    if (strlen(op->in.node.boot) >= STORE_ID_BYTES) return not_there(op);
     struct binder b = start(s, ST_JOIN_ALONE);
     put_int(&b, op->in.node.alone);
     put_text(&b, op->in.node.node);

@@ -123,7 +123,8 @@ static int read_get(struct sqlite_store *s, struct op *op) {
 static struct slice take_again(struct op *op, sqlite3_stmt *st, int column, struct slice before) {
     const char *text = (const char *)sqlite3_column_text(st, column);
     size_t len = (size_t)sqlite3_column_bytes(st, column);
-    if (len == before.len && before.ptr != NULL && memcmp(text, before.ptr, len) == 0) return before;
+    if (len == before.len && before.ptr != NULL && memcmp(text, before.ptr, len) == 0)
+        return before;
     return arena_copy(&op->mem, slice_make(text, len));
 }
 

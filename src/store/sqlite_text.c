@@ -9,13 +9,12 @@
 #define ROW_TEXT                                                                               \
     "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook," \
     " created_ms, started_ms, completed_ms, http_status, error, error_type, inference_ms,"     \
-    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id, model"                    \
+    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id, model"             \
     " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
 
 /* Not held by a boot that lives. What was never claimed, or was given back, does not look (in a WHERE: as a value both
  * sides of OR are worked out). */
-#define NOT_HELD \
-    "(life = 0 OR NOT EXISTS(SELECT 1 FROM node WHERE node.life = request.life))"
+#define NOT_HELD "(life = 0 OR NOT EXISTS(SELECT 1 FROM node WHERE node.life = request.life))"
 
 /* In the order of put_usage and take_charge. */
 #define CHARGE                                                                                 \

@@ -675,5 +675,6 @@ int store_suite_run(const struct suite_backend *backend) {
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tests[i].initial_state = (void *)(uintptr_t)backend;
     return cmocka_run_group_tests_name(backend->name, tests, NULL, NULL) +
+           store_suite_leases(backend) + store_suite_idempotency(backend) +
            store_suite_ledger(backend) + store_suite_files(backend) + store_suite_webhooks(backend);
 }
