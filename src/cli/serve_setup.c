@@ -57,19 +57,45 @@ void serve_prepare_process(void) {
 
 /* --- the data folder */
 
+static int sync_folder(const char *path) {
+    int dir = open_folder(path, O_RDONLY), e = 0;
+    if (dir < 0) return dir;
+    if (fsync(dir) != 0) e = -errno;
+    close(dir);
+    return e;
+}
+
+/* `part` ends where its own name begins at `name`. A name that is not on disk takes with it, at a power cut, all that was
+ * synced below it. */
+static int make_folder(char *part, size_t name, bool last) {
+    bool made = mkdir(part, 0700) == 0;
+    if (!made && errno != EEXIST) return -errno;
+    if (!made && !last) return 0;
+    char was = part[name];
+    part[name] = '\0';
+    int e = sync_folder(name > 0 ? part : ".");
+    part[name] = was;
+    /* Somebody else's folder, which may be closed to us; or a start that was cut short here. */
+    return made ? e : 0;
+}
+
 int serve_make_folders(const char *path) {
     char part[4096];
-    size_t n = strlen(path);
+    size_t n = strlen(path), name = 0;
+    int e = 0;
     if (n >= sizeof part) return -ENAMETOOLONG;
     memcpy(part, path, n + 1);
-    for (size_t i = 1; i <= n; i++) {
-        if (part[i] != '/' && part[i] != '\0') continue;
+    for (size_t i = 1; i <= n && e == 0; i++) {
+        if (part[i] != '/' && part[i] != '\0') {
+            if (part[i - 1] == '/') name = i;
+            continue;
+        }
         char was = part[i];
         part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST) return -errno;
+        e = make_folder(part, name, was == '\0');
         part[i] = was;
     }
-    return 0;
+    return e;
 }
 
 static int read_node(int dir, char node[UUID_BYTES]) {
@@ -78,7 +104,7 @@ static int read_node(int dir, char node[UUID_BYTES]) {
     if (read(fd, node, UUID_BYTES - 1) != UUID_BYTES - 1) {
         random_uuid(&random_system, node);
         if (ftruncate(fd, 0) != 0 || pwrite(fd, node, UUID_BYTES - 1, 0) != UUID_BYTES - 1 ||
-            fsync(fd) != 0)
+            fsync(fd) != 0 || fsync(dir) != 0)
             e = -errno;
     }
     node[UUID_BYTES - 1] = '\0';
