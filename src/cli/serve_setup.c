@@ -57,6 +57,11 @@ void serve_prepare_process(void) {
 
 /* --- the data folder */
 
+static int open_folder(const char *path, int flags) {
+    int dir = open(path, flags | O_DIRECTORY | O_CLOEXEC);
+    return dir >= 0 ? dir : -errno;
+}
+
 static int sync_folder(const char *path) {
     int dir = open_folder(path, O_RDONLY), e = 0;
     if (dir < 0) return dir;
@@ -110,11 +115,6 @@ static int read_node(int dir, char node[UUID_BYTES]) {
     node[UUID_BYTES - 1] = '\0';
     close(fd);
     return e;
-}
-
-static int open_folder(const char *path, int flags) {
-    int dir = open(path, flags | O_DIRECTORY | O_CLOEXEC);
-    return dir >= 0 ? dir : -errno;
 }
 
 /* The lock is a file of its own: closing any descriptor of the database would drop SQLite's locks. */
