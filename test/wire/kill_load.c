@@ -20,20 +20,24 @@ static const struct {
     [FLAKY] = {"test/flaky", ""},
     [PICTURE] = {"test/quick", ""},
     [KEYED] = {"test/quick", ""},
+    [LATER] = {"test/later", ""},
 };
 
 char *load_config(const struct mock *m) {
     struct text t = {0};
     text_puts(&t, "upstreams:\n");
-    static const char *const upstreams[][2] = {
-        {"quick", "delay/5/"}, {"slow", "delay/250/"}, {"flaky", "flaky/1/status/429/"}};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const upstreams[][2] = {{"quick", "delay/5/"},
+                                               {"slow", "delay/250/"},
+                                               {"flaky", "flaky/1/status/429/"},
+                                               {"later", "flaky/1/status/429/retry-after/1/"}};
+    const size_t n = sizeof upstreams / sizeof *upstreams;
+    for (size_t i = 0; i < n; i++)
         text_printf(&t,
                     "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%stokens/3/v1\", "
                     "concurrency: 48, key: %s }\n",
                     upstreams[i][0], m->port, upstreams[i][1], CANARY_UPSTREAM);
     text_puts(&t, "routes:\n");
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < n; i++)
         text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", upstreams[i][0],
                     upstreams[i][0]);
     text_puts(&t, "webhook_allow: [127.0.0.0/8]\nwebhook_timeout: 5s\nwebhook_retries: 5\n"
@@ -80,8 +84,7 @@ static void expect_refusal(struct load *l, const struct line *at) {
 
 /* --- those that say nothing twice */
 
-static void cancel(struct load *l, struct line *at, struct accepted *a, unsigned wait_ms) {
-    sleep_ms(wait_ms);
+void load_cancel(struct load *l, struct line *at, struct accepted *a) {
     if (!line_about(at, wait_port(l), "PUT", a->id, "/cancel")) return;
     a->cancel = at->status;
     if (at->status != 202 && at->status != 400 && at->status != 503)
@@ -97,38 +100,44 @@ static enum kind draw_kind(const struct load *l, uint64_t *seed) {
     return (enum kind)at;
 }
 
-static void submit(struct load *l, struct line *at, struct text *t, uint64_t *seed) {
-    enum kind kind = draw_kind(l, seed);
+struct accepted *load_submit(struct load *l, struct line *at, enum kind kind) {
     unsigned n = atomic_fetch_add(&l->prompts, 1);
+    struct accepted *a = NULL;
+    struct text t = {0};
     char id[ID_BYTES];
     l->kind_of[n] = kind;
-    write_submit(t, l, kind, n, "");
-    if (!line_ask(at, wait_port(l), t->p, t->len)) {
+    write_submit(&t, l, kind, n, "");
+    if (!line_ask(at, wait_port(l), t.p, t.len))
         atomic_fetch_add(&l->unanswered, 1);
-        return;
-    }
-    if (at->status != 200 || !line_id(at, id)) {
+    else if (at->status != 200 || !line_id(at, id))
         expect_refusal(l, at);
-        return;
-    }
-    struct accepted *a = keep(l, id, n, kind);
-    if (kind == CANCELLED) cancel(l, at, a, (unsigned)draw(seed, 20));
-    if (kind == FLAKY && draw(seed, 4) == 0) cancel(l, at, a, (unsigned)draw(seed, 400));
+    else
+        a = keep(l, id, n, kind);
+    text_free(&t);
+    return a;
+}
+
+static void submit_one(struct load *l, struct line *at, uint64_t *seed) {
+    enum kind kind = draw_kind(l, seed);
+    struct accepted *a = load_submit(l, at, kind);
+    if (a == NULL) return;
+    bool soon = kind == CANCELLED, later = kind == FLAKY && draw(seed, 4) == 0;
+    if (!soon && !later) return;
+    sleep_ms((unsigned)draw(seed, soon ? 20 : 400));
+    load_cancel(l, at, a);
 }
 
 static void *client(void *load) {
     struct load *l = load;
     struct line at = LINE_CLOSED;
-    struct text t = {0};
     pthread_mutex_lock(&l->lock);
     uint64_t seed = draw(&l->seed, UINT64_MAX);
     pthread_mutex_unlock(&l->lock);
     while (!atomic_load(&l->over) && atomic_load(&l->prompts) + CLIENTS < l->most) {
-        submit(l, &at, &t, &seed);
+        submit_one(l, &at, &seed);
         sleep_ms((unsigned)draw(&seed, l->pause_ms + 1));
     }
     line_close(&at);
-    text_free(&t);
     return NULL;
 }
 
@@ -198,12 +207,16 @@ static void *copies(void *load) {
 
 /* --- all of them */
 
-void load_start(struct load *l) {
+void load_init(struct load *l) {
     pthread_mutex_init(&l->lock, NULL);
     pthread_barrier_init(&l->together, NULL, COPIES);
     l->accepted = calloc(MAX_PROMPTS, sizeof *l->accepted);
     l->key_ids = calloc(l->keys + 1, sizeof *l->key_ids);
     l->key_prompts = calloc(l->keys + 1, sizeof *l->key_prompts);
+}
+
+void load_start(struct load *l) {
+    load_init(l);
     for (size_t i = 0; i < CLIENTS; i++)
         assert_int_equal(pthread_create(&l->clients[i], NULL, client, l), 0);
     for (size_t i = 0; i < COPIES && l->keys > 0; i++)

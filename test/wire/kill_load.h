@@ -9,7 +9,7 @@
 #define COPIES 20U
 #define MAX_PROMPTS 60000U /* the mock counts them apart */
 
-enum kind { PLAIN, SLOW, HOOK, NO_RETRY, CANCELLED, FLAKY, PICTURE, KEYED, KINDS };
+enum kind { PLAIN, SLOW, HOOK, NO_RETRY, CANCELLED, FLAKY, PICTURE, KEYED, LATER, KINDS };
 
 /* A submit that was answered with an id. */
 struct accepted {
@@ -26,7 +26,7 @@ struct load {
     struct killed *server;
     struct findings *findings;
     unsigned hook_port;
-    unsigned weight[KINDS]; /* shares of the kinds, KEYED not counted */
+    unsigned weight[KINDS]; /* shares of the kinds before KEYED */
     unsigned pause_ms;      /* at most, between two submits of a client */
     unsigned most;          /* submits in all, below MAX_PROMPTS */
     unsigned keys;          /* for KEYED: each of them from COPIES clients at the same time */
@@ -46,9 +46,14 @@ struct load {
     pthread_mutex_t lock;
 };
 
-/* The configuration of the server: upstreams test/quick, test/slow, test/flaky at the mock, webhooks to this machine. */
+/* The configuration of the server: upstreams test/quick, test/slow, test/flaky, test/later at the mock, webhooks to this
+ * machine. */
 char *load_config(const struct mock *m);
+void load_init(struct load *l);
 void load_start(struct load *l);
+/* A submit by the main thread, of the next prompt; NULL: it was not answered with an id. */
+struct accepted *load_submit(struct load *l, struct line *at, enum kind kind);
+void load_cancel(struct load *l, struct line *at, struct accepted *a);
 /* They stop submitting; the server must run. */
 void load_stop(struct load *l);
 void load_free(struct load *l);

@@ -42,39 +42,75 @@ static struct load *load_new(const struct plan *p, struct killed *k, struct find
     return l;
 }
 
-static void run(const struct plan *p, struct findings *f) {
-    static struct killed k; /* threads outlive a failure */
-    char *config = load_config(&mock);
-    uint64_t seed = seed_of(p->break_env != NULL ? p->break_env : "kills");
+static struct killed server; /* threads outlive a failure */
+
+static struct load *begin(const struct plan *p, char *config, struct findings *f, uint64_t seed) {
     mock_reset(&mock);
     receiver_start(&receiver);
-    killed_init(&k, config);
-    k.program = p->program;
-    k.break_env = p->break_env;
+    killed_init(&server, config);
+    server.program = p->program;
+    server.break_env = p->break_env;
     findings_init(f);
-    killed_start(&k);
-    struct load *l = load_new(p, &k, f, seed);
-    load_start(l);
-    kills(&k, p, f, &seed);
-    load_stop(l);
-    if (!killed_idle(&k)) found(f, FOUND_STUCK, "not idle 60 s after the last start");
-    killed_stop(&k);
-    killed_check(&k, f);
+    killed_start(&server);
+    return load_new(p, &server, f, seed);
+}
+
+static void end(struct load *l, struct findings *f) {
+    if (!killed_idle(&server)) found(f, FOUND_STUCK, "not idle 60 s after the last start");
+    killed_stop(&server);
+    killed_check(&server, f);
     struct books *b = calloc(1, sizeof *b);
-    books_read(b, k.data);
+    books_read(b, server.data);
     books_read_calls(b, &mock);
     books_read_deliveries(b, &receiver);
     receiver_stop(&receiver);
-    books_check(b, l, &k, f);
-    books_print(b, l, &k);
-    print_message("# restarts: listening %s; ", spread(k.listening_ms, k.kills));
-    print_message("ready %s\n", spread(k.ready_ms, k.readies));
+    books_check(b, l, &server, f);
+    books_print(b, l, &server);
     books_free(b);
     load_free(l);
-    if (findings_all(f) == 0 || getenv("KEEP") == NULL)
-        killed_free(&k);
-    else
-        print_message("# kept: %s\n", k.data);
+    killed_free(&server);
+}
+
+static void run(const struct plan *p, struct findings *f) {
+    char *config = load_config(&mock);
+    uint64_t seed = seed_of(p->break_env != NULL ? p->break_env : "kills");
+    struct load *l = begin(p, config, f, seed);
+    load_start(l);
+    kills(&server, p, f, &seed);
+    load_stop(l);
+    print_message("# restarts: listening %s; ", spread(server.listening_ms, server.kills));
+    print_message("ready %s\n", spread(server.ready_ms, server.readies));
+    end(l, f);
+    free(config);
+}
+
+/* The second attempt of each begins a second after the first has failed; the cancel comes about then. */
+#define AT_ONCE 40U
+
+static void cancel_retries(struct load *l, struct line *at, uint64_t *seed) {
+    struct accepted *a[AT_ONCE];
+    uint64_t due[AT_ONCE];
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        a[i] = load_submit(l, at, LATER);
+        due[i] = now_ms() + 1000;
+    }
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        if (a[i] == NULL) continue;
+        for (uint64_t until = due[i] + draw(seed, 8), now; (now = now_ms()) < until;)
+            sleep_ms((unsigned)(until - now));
+        load_cancel(l, at, a[i]);
+    }
+}
+
+static void run_retries(const struct plan *p, unsigned rounds, struct findings *f) {
+    char *config = load_config(&mock);
+    uint64_t seed = seed_of(p->break_env != NULL ? p->break_env : "retries");
+    struct load *l = begin(p, config, f, seed);
+    struct line at = LINE_CLOSED;
+    load_init(l);
+    for (unsigned i = 0; i < rounds; i++) cancel_retries(l, &at, &seed);
+    line_close(&at);
+    end(l, f);
     free(config);
 }
 
@@ -95,6 +131,13 @@ static void T1_T2_T15_kills_lose_nothing_and_double_nothing(void **state) {
                                       [PICTURE] = 7}};
     struct findings f;
     run(&p, &f);
+    findings_expect_none(&f);
+}
+
+static void T2_a_retry_that_is_cancelled_is_charged_once(void **state) {
+    const struct plan p = {.program = anyllm_path};
+    struct findings f;
+    run_retries(&p, long_or(60, 3), &f);
     findings_expect_none(&f);
 }
 
@@ -123,8 +166,9 @@ static void answers_before_the_commit_are_found(void **state) {
 }
 
 static void second_charges_are_found(void **state) {
+    const struct plan p = {.program = breakable_path, .break_env = "BREAK=two-charges"};
     struct findings f;
-    with_fault("BREAK=two-charges", (unsigned[KINDS]){[FLAKY] = 1}, &f);
+    run_retries(&p, 4, &f);
     if (f.count[FOUND_CHARGE] == 0) fail_msg("the planted fault was not found");
 }
 
@@ -141,6 +185,7 @@ static int stop(void **state) {
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(T1_T2_T15_kills_lose_nothing_and_double_nothing),
+        cmocka_unit_test(T2_a_retry_that_is_cancelled_is_charged_once),
         cmocka_unit_test(the_program_without_its_faults_passes),
         cmocka_unit_test(answers_before_the_commit_are_found),
         cmocka_unit_test(second_charges_are_found),
