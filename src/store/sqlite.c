@@ -13,25 +13,7 @@
 #define BATCH_BYTES (32U << 20)
 #define PROBE_EVERY_NS 500000000ULL
 
-/* --- lists and delivery */
-
-static void list_init(struct op_list *l) {
-    l->first = NULL;
-    l->last = &l->first;
-}
-
-static void list_add(struct op_list *l, struct op *op) {
-    op->next = NULL;
-    *l->last = op;
-    l->last = &op->next;
-}
-
-static void list_join(struct op_list *l, struct op_list *tail) {
-    if (tail->first == NULL) return;
-    *l->last = tail->first;
-    l->last = tail->last;
-    list_init(tail);
-}
+/* --- delivery */
 
 static void free_op(struct sqlite_store *s, struct op *op) {
     arena_free(&op->mem);
@@ -43,15 +25,25 @@ static void free_op(struct sqlite_store *s, struct op *op) {
     s->reserve = op;
 }
 
-static void closed(struct sqlite_store *s);
+/* What damage has ended does not begin again. */
+static void tell_health(struct sqlite_store *s, const struct op *op) {
+    char quoted[LOG_QUOTE_BYTES];
+    if (op->in.health.damaged)
+        log_line(LOG_ERROR, "database_damaged",
+                 "found=%s todo=\"stop the server, restore a backup (docs/operations.md)\"",
+                 log_quote(quoted, slice_of(op->in.health.reason)));
+    if (s->hooks.on_health == NULL || (s->damaged && op->in.health.can_write)) return;
+    s->hooks.on_health(s->user, op->in.health.can_write, op->in.health.reason);
+}
 
 static void deliver_one(struct sqlite_store *s, struct op *op) {
-    if (op->kind == OP_HEALTH) {
-        if (s->hooks.on_health != NULL)
-            s->hooks.on_health(s->user, op->in.health.can_write, op->in.health.reason);
-    } else {
-        s->hooks.on_done(s->user, op->ticket, &op->reply);
-        net_loop_release(s->loop);
+    switch (op->kind) {
+    case OP_HEALTH: tell_health(s, op); break;
+    case OP_BROKEN:
+        if (s->hooks.on_broken != NULL) s->hooks.on_broken(s->user, op->in.health.reason);
+        break;
+    default: s->hooks.on_done(s->user, op->ticket, &op->reply); /* fall through */
+    case OP_UNANSWERED: net_loop_release(s->loop); break;
     }
     free_op(s, op);
 }
@@ -66,7 +58,7 @@ static void deliver(void *arg) {
     for (; op != NULL; op = next) {
         next = op->next;
         if (op->kind == OP_CLOSED) {
-            closed(s);
+            sqlite_closed(s);
             return;
         }
         deliver_one(s, op);
@@ -84,11 +76,18 @@ static void hand_back(struct sqlite_store *s, struct op_list *ops) {
         usleep(1000); /* out of memory: it must come */
 }
 
+void sqlite_hand_back(struct sqlite_store *s, struct op *op) {
+    struct op_list one;
+    list_init(&one);
+    list_add(&one, op);
+    hand_back(s, &one);
+}
+
 /* --- giving */
 
 /* One lock and one wake-up for all that a turn of the loop gives: the batch is larger and the loop is not preempted
  * at the first operation. */
-static void hand_over(struct net_defer *d) {
+void sqlite_hand_over(struct net_defer *d) {
     struct sqlite_worker *w = (struct sqlite_worker *)((char *)d -
                                                        offsetof(struct sqlite_worker, hand));
     uv_mutex_lock(&w->lock);
@@ -103,6 +102,10 @@ void sqlite_give(struct sqlite_store *s, struct op *op) {
                               : op->kind < OP_READS ? &s->reader
                                                     : &s->scanner;
     net_loop_hold(s->loop);
+    if (op->kind == OP_BACKUP) {
+        sqlite_backup(s, op);
+        return;
+    }
     list_add(&w->fresh, op);
     net_defer(s->loop, &w->hand);
 }
@@ -120,11 +123,8 @@ void sqlite_give_failed(struct sqlite_store *s, uint64_t ticket) {
     op->reserved = true;
     op->ticket = ticket;
     op->reply.status = STORE_MEMORY;
-    struct op_list one;
-    list_init(&one);
-    list_add(&one, op);
     net_loop_hold(s->loop);
-    hand_back(s, &one);
+    sqlite_hand_back(s, op);
 }
 
 /* --- transactions */
@@ -143,6 +143,12 @@ static bool of_one_op(int rc) {
     return base == SQLITE_NOMEM || base == SQLITE_CONSTRAINT || base == SQLITE_TOOBIG;
 }
 
+/* fsync has failed: the kernel may have dropped what it could not write and says so once (fsyncgate). Trying again would
+ * succeed and be a lie. */
+static bool is_lost(int rc) {
+    return rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC;
+}
+
 static int step(struct sqlite_store *s, enum statement n) {
     sqlite3_step(s->statements[n]);
     return sqlite3_reset(s->statements[n]);
@@ -154,15 +160,32 @@ static void clear_reply(struct op *op) {
     op->row = (struct store_row){.inference_ms = -1};
 }
 
+/* A damaged database takes no new request; those it has go on. */
+static int apply(struct sqlite_store *s, struct op *op) {
+    clear_reply(op);
+    if (op->kind != OP_SUBMIT || !s->damaged) return sqlite_apply(s, op);
+    op->reply.status = STORE_UNAVAILABLE;
+    return SQLITE_OK;
+}
+
+static int commit(struct sqlite_store *s, size_t n) {
+    uint64_t began = uv_hrtime();
+    int rc = step(s, ST_COMMIT);
+    if (rc != SQLITE_OK) return rc;
+    sqlite_note(s, &s->stats.commit_us, (uv_hrtime() - began) / 1000);
+    sqlite_note(s, &s->stats.batch, n);
+    s->marked = true;
+    return rc;
+}
+
 static int run_transaction(struct sqlite_store *s, struct op **ops, size_t n) {
     int rc = step(s, ST_BEGIN);
     sqlite_hours_forget(s);
-    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
-        clear_reply(ops[i]);
-        rc = sqlite_apply(s, ops[i]);
-    }
+    if (rc == SQLITE_OK && !s->marked) rc = sqlite_mark(s, true);
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) rc = apply(s, ops[i]);
     if (rc == SQLITE_OK) rc = sqlite_hours_write(s);
-    if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
+    if (rc == SQLITE_OK) rc = sqlite_measure(s);
+    if (rc == SQLITE_OK) rc = commit(s, n);
     if (rc == SQLITE_OK) {
         sqlite_hours_committed(s);
         return rc;
@@ -185,14 +208,25 @@ static int run_batch(struct sqlite_store *s, struct op **ops, size_t n) {
     int rc = run_transaction(s, ops, n);
     if (rc == SQLITE_OK) return rc;
     if (n > 1 && (of_one_op(rc) || (rc & 0xff) == SQLITE_FULL)) {
-        run_batch(s, ops, n / 2);
-        return run_batch(s, ops + n / 2, n - n / 2);
+        rc = run_batch(s, ops, n / 2);
+        return is_lost(rc) ? rc : run_batch(s, ops + n / 2, n - n / 2);
     }
     fail_all(ops, n, rc);
     return rc;
 }
 
 /* --- health */
+
+/* Nothing that was synced can be relied on: whatever waits for an answer is on disk or not, the next start will see. */
+static void break_down(struct sqlite_store *s) {
+    struct op *op = s->broken_news;
+    s->broken = true;
+    s->broken_news = NULL;
+    sqlite3_db_config(s->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    snprintf(op->in.health.reason, sizeof op->in.health.reason, "fsync failed: %s",
+             sqlite3_errmsg(s->writer.db));
+    sqlite_hand_back(s, op);
+}
 
 static int probe(struct sqlite_store *s) {
     int rc = step(s, ST_BEGIN);
@@ -205,6 +239,10 @@ static int probe(struct sqlite_store *s) {
 /* A full disk lets a small write through now and then: only the probe's 64 KiB say that writing works again. */
 static void judge_health(struct sqlite_store *s, int rc, struct op_list *out) {
     if (!s->can_write && rc == SQLITE_OK) rc = probe(s);
+    if (is_lost(rc)) {
+        break_down(s);
+        return;
+    }
     bool can_write = rc == SQLITE_OK || of_one_op(rc);
     if (can_write == s->can_write) return;
     struct op *op = calloc(1, sizeof *op);
@@ -231,13 +269,14 @@ static size_t take_batch(struct op_list *given, struct op **batch) {
     return n;
 }
 
-/* Waits for work. False when ending and nothing is left. While writing fails it returns with *n == 0 to probe. */
-static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n) {
+/* Waits for work, if told to. False when ending and nothing is left. While writing fails it returns with *n == 0 to
+ * probe. */
+static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n, bool wait) {
     struct sqlite_worker *w = &s->writer;
-    int timed_out = 0;
+    int timed_out = wait ? 0 : UV_ETIMEDOUT;
     uv_mutex_lock(&w->lock);
     while (w->given.first == NULL && !w->ending && timed_out == 0) {
-        if (s->can_write)
+        if (s->can_write || s->broken)
             uv_cond_wait(&w->more, &w->lock);
         else
             timed_out = uv_cond_timedwait(&w->more, &w->lock, PROBE_EVERY_NS);
@@ -249,58 +288,74 @@ static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n) {
 }
 
 static int on_wal(void *user, sqlite3 *db, const char *name, int frames) {
-    ((struct sqlite_store *)user)->wal_frames = frames;
+    struct sqlite_store *s = user;
+    if (frames < s->wal_frames) s->wal_copied = 0; /* it begins anew */
+    s->wal_frames = frames;
     return SQLITE_OK;
 }
 
-/* After the replies are out: nobody waits for a checkpoint but the next batch. What a reader holds back is tried again
- * one piece later. */
-static void checkpoint(struct sqlite_store *s) {
-    int in_wal = 0, copied = 0;
-    if (s->wal_frames < s->checkpoint_pages) s->checkpoint_at = s->checkpoint_pages;
-    if (s->wal_frames < s->checkpoint_at) return;
-    int rc = sqlite3_wal_checkpoint_v2(s->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal,
-                                       &copied);
-    bool all = rc == SQLITE_OK && in_wal == copied;
-    s->checkpoint_at = all ? s->checkpoint_pages : s->wal_frames + s->checkpoint_pages;
-}
-
-static void close_connections(struct sqlite_store *s) {
+void sqlite_close_connections(struct sqlite_store *s) {
+    sqlite_leash_free(s);
     sqlite_close_connection(s, &s->scanner.db);
     sqlite_close_connection(s, &s->reader.db);
     sqlite_close_connection(s, &s->writer.db);
 }
 
+/* The last transaction says that it was; not when the file is damaged or was not looked at to the end. */
+static void end_well(struct sqlite_store *s) {
+    struct store_stats now;
+    sqlite_stats(&s->base, &now);
+    bool looked = !s->unclean || now.check == STORE_SOUND;
+    if (!s->marked || s->broken || s->damaged || !looked) return;
+    int rc = step(s, ST_BEGIN);
+    if (rc == SQLITE_OK) rc = sqlite_mark(s, false);
+    if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
+    if (!sqlite3_get_autocommit(s->writer.db)) step(s, ST_ROLLBACK);
+}
+
 static void end_writer(struct sqlite_store *s) {
     uv_thread_join(&s->reader.thread);
     uv_thread_join(&s->scanner.thread);
-    close_connections(s);
-    struct op_list last;
-    list_init(&last);
-    list_add(&last, s->closed);
-    hand_back(s, &last);
+    sqlite_join_aside(&s->check);
+    sqlite_join_aside(&s->backup);
+    end_well(s);
+    sqlite_close_connections(s);
+    list_add(&s->unanswered, s->closed);
+    hand_back(s, &s->unanswered);
 }
 
-static void write_all(void *arg) {
+/* Replies in `out`; none when the disk has lost what it synced. */
+static void write_batch(struct sqlite_store *s, struct op **batch, size_t n, struct op_list *out) {
+    int rc = n > 0 && !s->broken ? run_batch(s, batch, n) : SQLITE_OK;
+    if (is_lost(rc)) break_down(s);
+    for (size_t i = 0; i < n; i++) {
+        if (s->broken) batch[i]->kind = OP_UNANSWERED;
+        list_add(s->broken ? &s->unanswered : out, batch[i]);
+    }
+    if (!s->broken) judge_health(s, rc, out);
+}
+
+void sqlite_write_all(void *arg) {
     struct sqlite_store *s = arg;
     struct op *batch[BATCH_OPS];
     size_t n;
+    bool more = false; /* of the log waits to be written back, and nothing holds it */
     sqlite3_wal_hook(s->writer.db, on_wal, s);
-    while (next_batch(s, batch, &n)) {
+    while (next_batch(s, batch, &n, !more)) {
         struct op_list out;
         list_init(&out);
-        int rc = n > 0 ? run_batch(s, batch, n) : SQLITE_OK;
-        for (size_t i = 0; i < n; i++) list_add(&out, batch[i]);
-        judge_health(s, rc, &out);
+        if (n > 0 || !s->can_write) write_batch(s, batch, n, &out);
         if (out.first != NULL) hand_back(s, &out);
-        checkpoint(s);
+        /* After the replies are out: nobody waits for it but the next batch. */
+        if (!s->broken && is_lost(sqlite_checkpoint(s, &more))) break_down(s);
+        if (s->broken) more = false;
     }
     end_writer(s);
 }
 
 /* --- the reader and the scanner */
 
-static void read_all(void *arg) {
+void sqlite_read_all(void *arg) {
     struct sqlite_worker *w = arg;
     struct sqlite_store *s = w->store;
     struct op *batch[BATCH_OPS];
@@ -319,133 +374,4 @@ static void read_all(void *arg) {
         }
         hand_back(s, &out);
     }
-}
-
-/* --- life */
-
-static void end(struct sqlite_worker *w) {
-    net_defer_cancel(w->store->loop, &w->hand);
-    uv_mutex_lock(&w->lock);
-    list_join(&w->given, &w->fresh);
-    w->ending = true;
-    uv_mutex_unlock(&w->lock);
-    uv_cond_signal(&w->more);
-}
-
-void sqlite_close(struct store *base, void (*on_closed)(void *user), void *user) {
-    struct sqlite_store *s = sqlite_of(base);
-    s->on_closed = on_closed;
-    s->on_closed_user = user;
-    net_loop_hold(s->loop);
-    end(&s->reader);
-    end(&s->scanner);
-    end(&s->writer);
-}
-
-/* w->store says that it has been initialised. */
-static int init_worker(struct sqlite_store *s, struct sqlite_worker *w) {
-    list_init(&w->given);
-    list_init(&w->fresh);
-    w->hand.run = hand_over;
-    if (uv_mutex_init(&w->lock) != 0) return -1;
-    if (uv_cond_init(&w->more) != 0) {
-        uv_mutex_destroy(&w->lock);
-        return -1;
-    }
-    w->store = s;
-    return 0;
-}
-
-static void free_worker(struct sqlite_worker *w) {
-    if (w->store == NULL) return;
-    uv_cond_destroy(&w->more);
-    uv_mutex_destroy(&w->lock);
-}
-
-static void free_store(struct sqlite_store *s) {
-    close_connections(s);
-    sqlite_hours_free(s);
-    free_worker(&s->scanner);
-    free_worker(&s->reader);
-    free_worker(&s->writer);
-    uv_mutex_destroy(&s->done_lock);
-    for (struct op *op = s->reserve, *next; op != NULL; op = next) {
-        next = op->next;
-        free(op);
-    }
-    free(s->closed);
-    free(s);
-}
-
-static void closed(struct sqlite_store *s) {
-    void (*on_closed)(void *user) = s->on_closed;
-    void *user = s->on_closed_user;
-    uv_thread_join(&s->writer.thread);
-    net_loop_release(s->loop);
-    free_store(s);
-    on_closed(user);
-}
-
-static bool fill_reserve(struct sqlite_store *s) {
-    for (unsigned i = 0; i < OP_RESERVE; i++) {
-        struct op *op = calloc(1, sizeof *op);
-        if (op == NULL) return false;
-        op->next = s->reserve;
-        s->reserve = op;
-    }
-    s->closed = calloc(1, sizeof *s->closed);
-    if (s->closed != NULL) s->closed->kind = OP_CLOSED;
-    return s->closed != NULL;
-}
-
-static struct sqlite_store *new_store(const struct store_options *o) {
-    struct sqlite_store *s = calloc(1, sizeof *s);
-    if (s == NULL) return NULL;
-    s->base.backend = &sqlite_backend;
-    s->loop = o->loop;
-    s->hooks = o->hooks;
-    s->user = o->user;
-    s->can_write = true;
-    s->checkpoint_pages = o->wal_checkpoint_pages > 0 ? (int)o->wal_checkpoint_pages : 1000;
-    s->checkpoint_at = s->checkpoint_pages;
-    list_init(&s->done);
-    if (uv_mutex_init(&s->done_lock) != 0) {
-        free(s);
-        return NULL;
-    }
-    if (fill_reserve(s) && init_worker(s, &s->reader) == 0 && init_worker(s, &s->scanner) == 0 &&
-        init_worker(s, &s->writer) == 0)
-        return s;
-    free_store(s);
-    return NULL;
-}
-
-static void join(struct sqlite_worker *w) {
-    end(w);
-    uv_thread_join(&w->thread);
-}
-
-/* The writer joins the others, so it starts last. */
-static int start_threads(struct sqlite_store *s) {
-    if (uv_thread_create(&s->reader.thread, read_all, &s->reader) != 0) return -1;
-    if (uv_thread_create(&s->scanner.thread, read_all, &s->scanner) == 0) {
-        if (uv_thread_create(&s->writer.thread, write_all, s) == 0) return 0;
-        join(&s->scanner);
-    }
-    join(&s->reader);
-    return -1;
-}
-
-struct store *sqlite_store_open(const struct store_options *o, const char *path,
-                                enum store_fault *fault, char *reason, size_t size) {
-    struct sqlite_store *s = new_store(o);
-    if (s != NULL && sqlite_open_connections(s, path, fault, reason, size) != 0) {
-        free_store(s);
-        return NULL;
-    }
-    if (s != NULL && start_threads(s) == 0) return &s->base;
-    if (s != NULL) free_store(s);
-    *fault = STORE_FAULT_SYSTEM;
-    snprintf(reason, size, "store: no memory or no thread to be had");
-    return NULL;
 }

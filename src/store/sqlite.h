@@ -6,12 +6,15 @@
  *        └─ scans ────────────────────────────────────────────────────────────▶ many rows each
  *   deliver ◀── done list, one post per batch ──────────────┴───────────────────┘
  *
+ *   aside, each with a connection of its own: a backup, a check (they come and go)
+ *
  * 1. One connection writes and checkpoints, the writer's. SQLite before 3.51.3 can lose commits when a second one does
- *    (the WAL-reset bug), so the others are read-only, never checkpoint and are closed before the writer. They are two so
- *    that a month's sums do not stand before a caller's status.
+ *    (the WAL-reset bug), so the others are read-only, never checkpoint and are closed before the writer. They are several
+ *    so that a month's sums do not stand before a caller's status. What retention frees is given back by the writer, too.
  * 2. A write is delivered only after its COMMIT has returned; a read sees every COMMIT that returned before it.
  * 3. A struct op belongs to one thread at a time: the giver's, then the worker's, then the loop's.
- * 4. Nothing of a batch that failed stays: it is rolled back before anything is delivered. */
+ * 4. Nothing of a batch that failed stays: it is rolled back before anything is delivered.
+ * 5. After a failed sync no write is answered: what was given may be on disk or not, and the next start will see. */
 #ifndef ANYLLM_STORE_SQLITE_H
 #define ANYLLM_STORE_SQLITE_H
 
@@ -46,6 +49,7 @@ enum op_kind {
     OP_WEBHOOK_REPLAY,
     OP_KEY_ADD,
     OP_KEY_REVOKE,
+    OP_RETAIN,
     OP_WRITES, /* those below read a few rows */
     OP_GET = OP_WRITES,
     OP_LOGS,
@@ -62,8 +66,12 @@ enum op_kind {
     OP_FILES,
     OP_FILE_SUMS,
     OP_WEBHOOKS,
-    OP_SCANS, /* those below come from a worker */
-    OP_HEALTH = OP_SCANS,
+    OP_SCANS, /* of a thread of its own */
+    OP_BACKUP = OP_SCANS,
+    OP_NEWS, /* those below come from a worker */
+    OP_HEALTH = OP_NEWS,
+    OP_BROKEN,
+    OP_UNANSWERED, /* a write that nothing true can be said of */
     OP_CLOSED
 };
 
@@ -87,6 +95,7 @@ union op_in {
         unsigned max;
         struct slice text; /* owner, acl, id of a key */
         bool all;
+        struct sqlite_store *store; /* for the thread of a backup */
     } one; /* what names one thing or none */
     struct {
         struct slice node;
@@ -114,8 +123,10 @@ union op_in {
     struct store_webhook_note note;
     struct store_webhook_query webhooks;
     struct store_key key;
+    struct store_retention retain;
     struct {
-        bool can_write;
+        struct sqlite_store *store; /* for the thread of a check */
+        bool can_write, damaged;
         char reason[HEALTH_REASON_BYTES];
     } health;
 };
@@ -197,6 +208,16 @@ enum statement {
     ST_WEBHOOK_REPLAY_DEAD,
     ST_KEY_ADD,
     ST_KEY_REVOKE,
+    ST_MARK,
+    ST_OLD_REQUEST,
+    ST_OLD_LEDGER,
+    ST_OLD_DIRECT,
+    ST_OLD_WEBHOOK,
+    ST_DROP_LEDGER,
+    ST_DROP_DIRECT,
+    ST_PAGES,
+    ST_FREE_PAGES,
+    ST_VACUUM,
     ST_WRITER, /* count of the writer's */
     ST_READ_ROW = ST_WRITER,
     ST_READ_LOGS,
@@ -260,6 +281,22 @@ struct sqlite_worker {
     sqlite3 *db;
 };
 
+/* A thread that comes and goes: a backup, a check. Its connection is its own. */
+struct sqlite_aside {
+    uv_thread_t thread;
+    bool started;      /* to be joined: by the next one's start, or by the end */
+    _Atomic bool busy; /* until the last of its work, false before its answer is handed back */
+};
+
+/* Holds a checkpoint back: sqlite_leash.c. The writer's alone. */
+struct sqlite_leash {
+    sqlite3 *db;
+    sqlite3_file *file;
+    volatile uint32_t *index; /* the head of SQLite's wal-index */
+    bool unusable;
+    int slot; /* the read mark that is held, 0: none */
+};
+
 /* When malloc fails for an operation, one of these carries its STORE_MEMORY. */
 #define OP_RESERVE 32U
 
@@ -274,12 +311,19 @@ struct sqlite_store {
     uv_mutex_t done_lock;
     struct op_list done; /* under done_lock */
     bool posted;         /* under done_lock: a post that will deliver is under way */
-    struct op *closed;   /* allocated at the start: closing cannot fail */
+    struct op *closed, *broken_news; /* allocated at the start: telling these cannot fail */
+
+    uv_mutex_t stats_lock;
+    struct store_stats stats; /* under stats_lock */
+    _Atomic bool ending;      /* what takes long ends early */
+    _Atomic bool damaged;     /* found by the check, for good */
+    struct sqlite_aside check; /* begun at the opening */
 
     /* The loop's alone. */
     struct op *reserve;
     void (*on_closed)(void *user);
     void *on_closed_user;
+    struct sqlite_aside backup;
 
     /* The writer's alone. */
     uint64_t next_seq;
@@ -288,8 +332,15 @@ struct sqlite_store {
     uint32_t next_charge; /* tells apart rows of the ledger of one millisecond */
     struct hours hours;
     int wal_frames; /* as the last COMMIT left the WAL */
+    int wal_copied; /* of them, into the database */
     int checkpoint_pages, checkpoint_at;
-    bool can_write;
+    struct sqlite_leash leash;
+    int64_t retain_from;   /* the place after which the next piece of a look begins */
+    uint64_t measured_ns;  /* when the file was last measured */
+    int64_t page_bytes;
+    bool marked, unclean;  /* this process has noted that it writes; the one before did and did not end well */
+    bool can_write, broken;
+    struct op_list unanswered;
 };
 
 /* sqlite_open.c: opens the connections and brings the schema to this version. The path is absolute or relative to
@@ -320,6 +371,9 @@ int sqlite_hours_add(struct sqlite_store *s, const struct store_charge *c);
 int sqlite_hours_write(struct sqlite_store *s);
 void sqlite_hours_committed(struct sqlite_store *s);
 void sqlite_hours_forget(struct sqlite_store *s);
+/* Hours before this one are over: their sums are written with this transaction. Those before the end then are. */
+void sqlite_hours_over(struct sqlite_store *s, int64_t hour);
+int64_t sqlite_hours_end(const struct sqlite_store *s);
 int sqlite_hours_load(struct sqlite_store *s); /* at the start. SQLITE_OK or the error */
 void sqlite_hours_free(struct sqlite_store *s);
 /* Under what number this boot holds rows, 0: it does not live. SQLITE_OK or the error. */
@@ -350,15 +404,71 @@ int sqlite_key_add(struct sqlite_store *s, struct op *op);
 int sqlite_key_revoke(struct sqlite_store *s, struct op *op);
 int sqlite_keys(struct sqlite_store *s, struct op *op);
 
+/* sqlite_stats.c */
+void sqlite_stats(struct store *s, struct store_stats *out);
+void sqlite_note(struct sqlite_store *s, struct store_histogram *h, uint64_t value);
+int sqlite_measure(struct sqlite_store *s); /* inside a transaction. SQLITE_OK or the error */
+int sqlite_pages(struct sqlite_store *s, enum statement n, int64_t *out);
+
+/* sqlite_retain.c: as sqlite_apply. */
+int sqlite_retain(struct sqlite_store *s, struct op *op);
+int sqlite_forget(struct sqlite_store *s, int64_t seq); /* sqlite_write.c: all of one request */
+
+/* sqlite_checkpoint.c: what is due after a batch, one piece at most. SQLITE_OK or the error; *more: another one is due. */
+int sqlite_checkpoint(struct sqlite_store *s, bool *more);
+/* sqlite_leash.c: no checkpoint copies more frames than these until it is let go. False: it cannot be held. */
+bool sqlite_leash_hold(struct sqlite_store *s, uint32_t piece);
+int sqlite_leash_let_go(struct sqlite_store *s); /* syncs what was copied. SQLITE_OK or the error */
+void sqlite_leash_free(struct sqlite_store *s);
+
+/* sqlite_check.c: notes that this process writes; whether the one before ended well; a look at all of the file. */
+int sqlite_mark(struct sqlite_store *s, bool unclean); /* inside a transaction */
+int sqlite_begin_check(struct sqlite_store *s);        /* 0 or -1: no thread */
+/* sqlite_backup.c: on the loop's thread; the answer comes from another. */
+void sqlite_backup(struct sqlite_store *s, struct op *op);
+
+/* sqlite_open.c: a connection that only reads the store's file, for a thread of its own. SQLITE_OK or the error; the
+ * connection is to be closed in both cases, before the writer's. */
+int sqlite_open_aside(struct sqlite_store *s, sqlite3 **db);
+
 /* sqlite_give.c: the face. */
 extern const struct store_backend sqlite_backend;
 
 /* sqlite.c: the threads. */
+void sqlite_write_all(void *store);
+void sqlite_read_all(void *worker);
+void sqlite_hand_over(struct net_defer *d); /* a worker's */
+void sqlite_close_connections(struct sqlite_store *s);
+
+/* sqlite_life.c */
 struct store *sqlite_store_open(const struct store_options *o, const char *path,
                                 enum store_fault *fault, char *reason, size_t size);
+void sqlite_closed(struct sqlite_store *s); /* the writer has ended */
+int sqlite_start_aside(struct sqlite_aside *a, void (*run)(void *arg), void *arg); /* 0 or -1 */
+void sqlite_join_aside(struct sqlite_aside *a);
 void sqlite_give(struct sqlite_store *s, struct op *op);
 void sqlite_give_failed(struct sqlite_store *s, uint64_t ticket);
+/* Any thread: to the loop's. */
+void sqlite_hand_back(struct sqlite_store *s, struct op *op);
 void sqlite_close(struct store *s, void (*on_closed)(void *user), void *user);
+
+static inline void list_init(struct op_list *l) {
+    l->first = NULL;
+    l->last = &l->first;
+}
+
+static inline void list_add(struct op_list *l, struct op *op) {
+    op->next = NULL;
+    *l->last = op;
+    l->last = &op->next;
+}
+
+static inline void list_join(struct op_list *l, struct op_list *tail) {
+    if (tail->first == NULL) return;
+    *l->last = tail->first;
+    l->last = tail->last;
+    list_init(tail);
+}
 
 static inline struct sqlite_store *sqlite_of(struct store *s) {
     return (struct sqlite_store *)s; /* base is its first member */

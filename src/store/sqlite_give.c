@@ -149,7 +149,8 @@ static void take_all(struct copier *c, enum op_kind kind, union op_in *in) {
     case OP_BEAT:
     case OP_BURY:
     case OP_LEAVE: take_one(c, &in->node.boot, &in->node.node); break;
-    case OP_PENDING: break;
+    case OP_PENDING:
+    case OP_RETAIN: break;
     case OP_SUBMIT: take_submit(c, &in->submit); break;
     case OP_CLAIM:
     case OP_RETRY:
@@ -368,6 +369,14 @@ static void give_keys(struct store *s, uint64_t ticket) {
     give(s, ticket, OP_KEYS, &(union op_in){.one = {.id = NULL}});
 }
 
+static void give_retain(struct store *s, uint64_t ticket, const struct store_retention *r) {
+    give(s, ticket, OP_RETAIN, &(union op_in){.retain = *r});
+}
+
+static void give_backup(struct store *s, uint64_t ticket, const char *path) {
+    give(s, ticket, OP_BACKUP, &(union op_in){.one = {.id = path}});
+}
+
 const struct store_backend sqlite_backend = {
     .name = "sqlite",
     .join = give_join,
@@ -408,5 +417,8 @@ const struct store_backend sqlite_backend = {
     .key_add = give_key_add,
     .key_revoke = give_key_revoke,
     .keys = give_keys,
+    .retain = give_retain,
+    .backup = give_backup,
+    .stats = sqlite_stats,
     .close = sqlite_close,
 };

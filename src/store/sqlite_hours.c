@@ -173,14 +173,22 @@ static int make_room(struct sqlite_store *s, int64_t end) {
     return SQLITE_OK;
 }
 
+void sqlite_hours_over(struct sqlite_store *s, int64_t hour) {
+    if (s->hours.kept.newest != NULL && hour > s->hours.newest) s->hours.newest = hour;
+}
+
 /* The end that this transaction brings: that of the hours which are over. */
 static int64_t next_end(const struct sqlite_store *s) {
     return s->hours.newest > s->hours.end ? s->hours.newest : s->hours.end;
 }
 
+int64_t sqlite_hours_end(const struct sqlite_store *s) {
+    return next_end(s);
+}
+
 int sqlite_hours_write(struct sqlite_store *s) {
     int64_t end = next_end(s);
-    if (s->hours.fresh.newest == NULL) return SQLITE_OK;
+    if (s->hours.fresh.newest == NULL && end == s->hours.end) return SQLITE_OK;
     int rc = make_room(s, end);
     if (rc == SQLITE_OK) rc = write_before(s, &s->hours.fresh, end);
     if (rc != SQLITE_OK || end == s->hours.end) return rc;
@@ -193,7 +201,7 @@ int sqlite_hours_write(struct sqlite_store *s) {
 
 void sqlite_hours_committed(struct sqlite_store *s) {
     int64_t end = next_end(s);
-    if (s->hours.fresh.newest == NULL) return;
+    if (s->hours.fresh.newest == NULL && end == s->hours.end) return;
     if (end != s->hours.end) drop_before(&s->hours.kept, end);
     s->hours.end = end;
     for (const struct hour_sum *h = s->hours.fresh.newest; h != NULL; h = h->older)

@@ -1,6 +1,8 @@
 /* Opening: whose file it is, the connections and their settings, the migration. */
 #include "store/sqlite_packed.h"
 
+#include "base/broken.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -114,6 +116,17 @@ static int open_one(struct opening *o, sqlite3 **db, int flags) {
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, *db, rc);
 }
 
+int sqlite_open_aside(struct sqlite_store *s, sqlite3 **db) {
+    int rc = sqlite3_open_v2(sqlite3_db_filename(s->writer.db, "main"), db,
+                             SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+                             NULL);
+    if (rc != SQLITE_OK) return rc;
+    sqlite3_busy_timeout(*db, BUSY_MS);
+    sqlite3_extended_result_codes(*db, 1);
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    return sqlite3_exec(*db, reader_settings, NULL, NULL, NULL);
+}
+
 static int set(struct opening *o, sqlite3 *db, const char *settings) {
     int rc = sqlite3_exec(db, settings, NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
@@ -161,15 +174,23 @@ static int take_numbers(struct opening *o, sqlite3 *db) {
     return 0;
 }
 
+static int look_around(struct opening *o, sqlite3 *db) {
+    int64_t unclean = 0;
+    int rc = read_int(db, "SELECT max(value) FROM meta WHERE key = 'unclean'", &unclean);
+    if (rc == SQLITE_OK) rc = read_int(db, "PRAGMA page_size", &o->store->page_bytes);
+    if (rc == SQLITE_OK) rc = sqlite_hours_load(o->store);
+    o->store->unclean = unclean != 0;
+    return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
+}
+
 static int open_writer(struct opening *o) {
     sqlite3 **db = &o->store->writer.db;
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
     if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
-    if (prepare(o, *db, 0, ST_WRITER) != 0) return -1;
-    int rc = sqlite_hours_load(o->store);
-    return rc == SQLITE_OK ? 0 : fail_sqlite(o, *db, rc);
+    if (broken(BROKEN_SYNC_OFF) && set(o, *db, "PRAGMA synchronous = OFF") != 0) return -1;
+    return prepare(o, *db, 0, ST_WRITER) == 0 ? look_around(o, *db) : -1;
 }
 
 static int open_reader(struct opening *o, sqlite3 **db, enum statement from, enum statement to) {

@@ -91,6 +91,10 @@ int sqlite_drop_payload(struct sqlite_store *s, struct op *op) {
     put_int(&b, seq);
     rc = run(&b);
     if (rc != SQLITE_OK) return rc;
+    b = start(s, ST_SWEEP_LOG);
+    put_int(&b, seq);
+    rc = run(&b);
+    if (rc != SQLITE_OK) return rc;
     b = start(s, ST_DROP_RESULT);
     put_int(&b, seq);
     return run(&b);

@@ -234,6 +234,22 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_KEY_ADD] = "INSERT INTO api_key(" KEY_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     [ST_KEY_REVOKE] = "UPDATE api_key SET revoked_ms = iif(revoked_ms = 0, ?2, revoked_ms)"
                       " WHERE id = ?1",
+    [ST_MARK] = "REPLACE INTO meta VALUES('unclean', ?1)",
+    [ST_OLD_REQUEST] =
+        "SELECT seq, " PLACE ", EXISTS(SELECT 1 FROM webhook_outbox w WHERE w.seq = request.seq"
+        " AND w.state = 0) FROM request INDEXED BY request_end WHERE state = 2 AND " PLACE
+        " > ?1 ORDER BY " PLACE,
+    [ST_OLD_LEDGER] = "SELECT n, n >> 20 FROM ledger ORDER BY n LIMIT 1",
+    [ST_OLD_DIRECT] = "SELECT n, n >> 20 FROM ledger_direct ORDER BY n LIMIT 1",
+    /* Its request went with version 2, which left it behind. */
+    [ST_OLD_WEBHOOK] = "SELECT seq, ended_ms FROM webhook_outbox WHERE state <> 0"
+                       " AND seq < (SELECT ifnull(min(seq), 9223372036854775807) FROM request)"
+                       " ORDER BY seq LIMIT 1",
+    [ST_DROP_LEDGER] = "DELETE FROM ledger WHERE n = ?1",
+    [ST_DROP_DIRECT] = "DELETE FROM ledger_direct WHERE n = ?1",
+    [ST_PAGES] = "PRAGMA page_count",
+    [ST_FREE_PAGES] = "PRAGMA freelist_count",
+    [ST_VACUUM] = "PRAGMA incremental_vacuum(4096)", /* a row for each page: sqlite_retain.c */
     [ST_READ_ROW] = ROW_TEXT,
     [ST_READ_LOGS] = "SELECT at_ms, level, message FROM log"
                      " WHERE seq = (SELECT seq FROM request WHERE id = ?1) ORDER BY n",

@@ -342,7 +342,7 @@ static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
     return rc == SQLITE_OK && changed(s) ? run_with(s, ST_CANCEL_MARK, f.seq) : rc;
 }
 
-static int sweep_one(struct sqlite_store *s, int64_t seq) {
+int sqlite_forget(struct sqlite_store *s, int64_t seq) {
     static const enum statement parts[] = {ST_SWEEP_LOG, ST_SWEEP_RESULT, ST_DROP_INPUT,
                                            ST_SWEEP_WEBHOOK, ST_SWEEP_REQUEST};
     int rc = SQLITE_OK;
@@ -365,7 +365,7 @@ static int apply_sweep(struct sqlite_store *s, struct op *op) {
     int64_t seq;
     int rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
     while (rc == SQLITE_OK && seq != 0 && op->reply.swept < op->in.one.max) {
-        rc = sweep_one(s, seq);
+        rc = sqlite_forget(s, seq);
         op->reply.swept++;
         if (rc == SQLITE_OK) rc = ask_int(s, ST_SWEEP_NEXT, op->in.one.at_ms, &seq);
     }
@@ -405,6 +405,7 @@ int sqlite_apply(struct sqlite_store *s, struct op *op) {
         [OP_WEBHOOK_REPLAY] = sqlite_webhook_replay,
         [OP_KEY_ADD] = sqlite_key_add,
         [OP_KEY_REVOKE] = sqlite_key_revoke,
+        [OP_RETAIN] = sqlite_retain,
     };
     return apply[op->kind](s, op);
 }

@@ -421,7 +421,7 @@ struct store_backend {
                    const struct store_ledger_query *q); /* newest first */
     void (*ledger_sums)(struct store *s, uint64_t ticket, const struct store_ledger_query *q);
     void (*requests)(struct store *s, uint64_t ticket, const struct store_request_query *q);
-    /* Input and result body of a COMPLETED request of this owner (empty: anybody's) are removed; the row stays. STALE: it is
+    /* Input, log lines and result body of a COMPLETED request of this owner (empty: anybody's) are removed; the row stays. STALE: it is
      * not COMPLETED. */
     void (*drop_payload)(struct store *s, uint64_t ticket, const char *id, struct slice owner);
     /* --- files */

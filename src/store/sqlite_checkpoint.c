@@ -1,0 +1,36 @@
+/* The log is written back in pieces, by the writer and between its batches. */
+#include "store/sqlite.h"
+
+/* A piece of a log that has grown long is a part of it: each call looks at all frames that are not yet copied, which
+ * for many small pieces would cost more than the copying. */
+#define PARTS 16
+
+static int piece_of(const struct sqlite_store *s) {
+    int left = s->wal_frames - s->wal_copied;
+    return left / PARTS > s->checkpoint_pages ? left / PARTS : s->checkpoint_pages;
+}
+
+int sqlite_checkpoint(struct sqlite_store *s, bool *more) {
+    int in_wal = 0, copied = 0, piece = piece_of(s);
+    *more = false;
+    if (s->wal_frames < s->checkpoint_pages) s->checkpoint_at = s->checkpoint_pages;
+    if (s->wal_frames < s->checkpoint_at) return SQLITE_OK;
+    uint64_t began = uv_hrtime();
+    bool held = s->wal_frames - s->wal_copied > 2 * piece &&
+                sqlite_leash_hold(s, (uint32_t)piece);
+    int rc = sqlite3_wal_checkpoint_v2(s->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal,
+                                       &copied);
+    if (held) {
+        int synced = sqlite_leash_let_go(s);
+        if (rc == SQLITE_OK) rc = synced;
+    }
+    sqlite_note(s, &s->stats.checkpoint_us, (uv_hrtime() - began) / 1000);
+    *more = rc == SQLITE_OK && held && copied > s->wal_copied;
+    if (rc == SQLITE_OK) s->wal_copied = copied;
+    bool all = rc == SQLITE_OK && in_wal == copied;
+    if (all)
+        s->checkpoint_at = s->checkpoint_pages;
+    else if (!*more) /* a reader holds the rest back: again one piece later */
+        s->checkpoint_at = s->wal_frames + s->checkpoint_pages;
+    return rc;
+}
