@@ -84,6 +84,10 @@ static void openai_fault(struct call *c, const struct faults *f) {
 }
 
 void call_faults(struct call *c, const struct faults *f) {
+    if (faults_of_memory(f)) {
+        call_error(c, 503, "internal_error", SLICE("out of memory"));
+        return;
+    }
     net_header(c->x, SLICE("x-fal-billable-units"), SLICE("0"));
     if (c->openai) {
         openai_fault(c, f);

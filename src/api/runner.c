@@ -86,8 +86,27 @@ static struct slice add_invalid(const struct run *r, struct buf *body) {
     return slice_of(f->message);
 }
 
+/* It was accepted, so it can be read: later. */
+static void finish_unread(struct run *r) {
+    const struct queue_outcome o = {
+        .http_status = 503,
+        .body = SLICE("{\"detail\":\"out of memory\",\"error_type\":\"internal_error\"}"),
+        .headers = SLICE("x-fal-error-type: internal_error\r\nx-fal-billable-units: 0\r\n"),
+        .error = SLICE("out of memory"),
+        .error_type = SLICE("internal_error"),
+        .retryable = true,
+        .max_attempts = QUEUE_MAX_ATTEMPTS,
+        .retry_after_ms = -1};
+    run_finish(r, &o);
+}
+
 static void finish_invalid(struct run *r) {
     struct buf body;
+    if (r->openai_fault.status != 0 ? r->openai_fault.status == 503
+                                    : faults_of_memory(&r->faults)) {
+        finish_unread(r);
+        return;
+    }
     buf_init(&body, INVALID_MAX_BYTES);
     struct queue_outcome o = {
         .http_status = r->openai_fault.status != 0 ? r->openai_fault.status : 422,

@@ -375,6 +375,7 @@ static void parse_fault(struct faults *f, const struct json_error *err) {
                                         [JSON_DUPLICATE] = "json_invalid",
                                         [JSON_MEMORY] = "internal_server_error"};
     char loc[48];
+    f->memory = err->fault == JSON_MEMORY;
     if (err->fault == JSON_DUPLICATE)
         snprintf(loc, sizeof loc, "[\"body\"]");
     else

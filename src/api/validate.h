@@ -9,9 +9,14 @@ struct faults {
     struct buf json; /* "[{…},{…}" without the closing bracket */
     size_t count;
     struct buf text; /* the first one for people: "body.prompt: Field required" */
+    bool memory;     /* it was not looked at to the end */
 };
 void faults_init(struct faults *f);
 void faults_free(struct faults *f);
+/* Whether it was the server's fault and not the input's: 503, and another try may help. */
+static inline bool faults_of_memory(const struct faults *f) {
+    return f->memory || f->count == 0 || f->json.failed;
+}
 /* {"detail":[…],"message":…}; b fails when there are none: what failed then was memory. */
 void faults_json(struct buf *b, const struct faults *f);
 /* loc: ready JSON array, `ctx` ready JSON object or NULL; `input` may be NULL. */

@@ -403,7 +403,8 @@ static void start_signals(struct server *s) {
  * one still does. */
 static int start(struct server *s) {
     const struct config *c = s->config;
-    int code = c->wait_for_lock_s > 0 ? open_models(s) : 0;
+    int code = serve_check_threads();
+    if (code == 0 && c->wait_for_lock_s > 0) code = open_models(s);
     if (code == 0) code = serve_open_data(c->data_dir, c->wait_for_lock_s, &s->lock_fd, s->node);
     if (code == 0) start_signals(s);
     if (code == 0 && s->llm == NULL) code = open_models(s);

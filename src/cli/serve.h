@@ -22,6 +22,9 @@ int serve_refuse(int code, const char *fmt, ...) __attribute__((format(printf, 2
 
 /* Before anything is opened or read. */
 void serve_prepare_process(void);
+/* Whether as many threads can be started as will be: libuv ends the process without a word when one of its cannot. 0, or an
+ * exit code after serve_refuse. */
+int serve_check_threads(void);
 
 /* Makes the folder if it is missing, locks it, reads (or draws) the id of this node. While another server has the lock it is
  * waited for, at most so long; signals end the process meanwhile. 0, or an exit code after serve_refuse. *lock_fd holds the

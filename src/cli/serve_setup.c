@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,8 +44,24 @@ static void raise_descriptor_limit(void) {
 }
 
 /* Disk and names share libuv's threads, of which names get half: with its 4, two slow name servers of webhooks' hosts would
- * hold up the names of upstreams. */
-#define POOL_THREADS "16"
+ * hold up the names of upstreams. Each takes 8 MiB of address space, which only a limit of that makes dear. */
+#define POOL_THREADS 16U
+#define POOL_THREADS_LEAST 4U
+#define ADDRESSES_PER_THREAD (64U << 20)
+
+static void size_thread_pool(void) {
+    struct rlimit r;
+    char text[16];
+    rlim_t n = POOL_THREADS;
+    if (getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur / ADDRESSES_PER_THREAD < n)
+        n = r.rlim_cur / ADDRESSES_PER_THREAD;
+    if (n < POOL_THREADS_LEAST) n = POOL_THREADS_LEAST;
+    snprintf(text, sizeof text, "%u", (unsigned)n);
+    setenv("UV_THREADPOOL_SIZE", text, 0);
+}
+
+/* One for the loop and one for all other threads: each more is 64 MiB of addresses and, a little used, pages of its own. */
+#define MALLOC_ARENAS 2
 
 /* Keys will be in this memory: no core files, no reading by others of the same user. */
 void serve_prepare_process(void) {
@@ -51,8 +69,35 @@ void serve_prepare_process(void) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
     prctl(PR_SET_DUMPABLE, 0);
-    setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+    size_thread_pool();
     raise_descriptor_limit();
+}
+
+#define STORE_THREADS 4U
+
+static void *wait_for_end(void *lock) {
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+int serve_check_threads(void) {
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t threads[POOL_THREADS + STORE_THREADS];
+    const char *pool = getenv("UV_THREADPOOL_SIZE");
+    size_t want = STORE_THREADS + (pool != NULL ? strtoul(pool, NULL, 10) : 0), n = 0;
+    int e = 0;
+    if (want > POOL_THREADS + STORE_THREADS) want = POOL_THREADS + STORE_THREADS;
+    pthread_mutex_lock(&lock);
+    while (n < want && (e = pthread_create(&threads[n], NULL, wait_for_end, &lock)) == 0) n++;
+    pthread_mutex_unlock(&lock);
+    for (size_t i = 0; i < n; i++) pthread_join(threads[i], NULL);
+    if (e == 0) return 0;
+    return serve_refuse(EXIT_SYSTEM,
+                        "only %zu of %zu threads can be started: %s; raise the limit of processes "
+                        "(ulimit -u) or of addresses (ulimit -v)",
+                        n, want, strerror(e));
 }
 
 /* --- the data folder */

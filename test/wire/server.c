@@ -109,7 +109,7 @@ static void become(const char *program, const char *const *argv, const char *con
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (descriptors > 0) setrlimit(RLIMIT_NOFILE, &r);
     if (dup2(out, 1) < 0 || dup2(out, 2) < 0) _exit(126);
-    execve(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)env);
+    execvpe(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)env);
     _exit(127);
 }
 
@@ -161,11 +161,14 @@ static unsigned wait_port(pid_t pid, const char *path, const char *mark) {
 
 static pid_t begin(const struct server *s, const struct server_options *o) {
     char config[MAX_PATH + 16];
-    const char *argv[20];
+    const char *argv[32];
     size_t n = 0;
     struct environment env;
-    argv[n++] = "anyllm";
-    argv[n++] = "serve";
+    for (; n < 8 && o->through[n] != NULL; n++) argv[n] = o->through[n];
+    const char *program = n > 0 ? argv[0] : anyllm_path;
+    argv[n] = n > 0 ? anyllm_path : "anyllm";
+    argv[++n] = "serve";
+    n++;
     if (o->config != NULL) {
         snprintf(config, sizeof config, "%s/anyllm.yaml", s->dir);
         file_write(config, o->config, strlen(o->config));
@@ -179,7 +182,7 @@ static pid_t begin(const struct server *s, const struct server_options *o) {
     for (size_t i = 0; i < 8 && o->args[i] != NULL; i++) argv[n++] = o->args[i];
     argv[n] = NULL;
     fill_environment(&env, s->dir, o->env);
-    return spawn(anyllm_path, argv, env.list, s->err, o->descriptors);
+    return spawn(program, argv, env.list, s->err, o->descriptors);
 }
 
 static void prepare(struct server *s, const struct server_options *o) {

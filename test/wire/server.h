@@ -35,6 +35,8 @@ struct server_options {
     const char *args[8];  /* more arguments */
     const char *env[8];   /* NAME=value, besides PATH, HOME and XDG_… of its own */
     unsigned descriptors; /* limit of descriptors; 0: the test's own */
+    /* Programs that become the server, each by exec: {"prlimit", "--as=268435456"}. */
+    const char *through[8];
 };
 
 /* Returns when it listens. */
