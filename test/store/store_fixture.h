@@ -18,7 +18,7 @@ struct fixture;
 struct suite_backend {
     const char *name;
     const char *url;
-    /* Rows of `table` ("ledger", "outbox", "result") that belong to the request, read past the store. "all ledger", "all
+    /* "all marks" counts what is kept of cancels that are not over. Rows of `table` ("ledger", "outbox", "result") that belong to the request, read past the store. "all ledger", "all
      * outbox", "all large" (inputs, results, log lines) and "money" (of the ledger, that is known) ask for no request. */
     int64_t (*count)(struct fixture *f, const char *table, const char *id);
 };

@@ -3,6 +3,8 @@
 
 #include "store/store_fixture.h"
 
+extern const struct suite_backend store_suite_sqlite;
+
 /* Runs the store's contract against one backend; cmocka's count of failures. */
 int store_suite_run(const struct suite_backend *backend);
 /* Its parts. */

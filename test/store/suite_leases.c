@@ -386,6 +386,12 @@ static void a_beat_tells_what_of_its_own_was_cancelled(void **state) {
     TELLS(f, "boot-1", id_of(4));
     give_release(f, id_of(4), 1, 5, NULL);
     beat_tells(f, "boot-1", 0, NULL);
+    assert_int_equal(f->backend->count(f, "all marks", ""), 3);
+    give_finish(f, id_of(4), 1, "boot-1");
+    give_finish(f, id_of(5), 0, "boot-1");
+    c = completion(id_of(2), 1, 3);
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
+    assert_int_equal(f->backend->count(f, "all marks", ""), 0);
 }
 
 /* Its holder changes; or it was asked for before anybody held it. */
@@ -464,7 +470,7 @@ static void pending_comes_in_pieces(void **state) {
 
 static void the_model_and_texts_of_each_row_come_back(void **state) {
     struct fixture *f = *state;
-    static const char *const texts[] = {"a", "a", "", "ab", "b", "b"};
+    static const char *const texts[] = {"a", "b", "b", "", "ab", "b"};
     for (unsigned i = 0; i < 6; i++) {
         struct slice s = slice_of(texts[i]);
         struct store_submit in = {.id = id_of(i), .endpoint = s, .owner = s, .model = s};
@@ -476,7 +482,7 @@ static void the_model_and_texts_of_each_row_come_back(void **state) {
         assert_true(slice_is(p->model, texts[i]) && slice_is(p->owner, texts[i]) &&
                     slice_is(p->endpoint, texts[i]));
     }
-    assert_int_equal(status_of(f, give_claim(f, id_of(3), 0, "boot-1", 7)), STORE_OK);
+    assert_int_equal(status_of(f, give_claim(f, id_of(4), 0, "boot-1", 7)), STORE_OK);
     assert_true(slice_is(f->row.model, "ab"));
     assert_int_equal(READ(f, ask_row(f, id_of(5), 0)), STORE_OK);
     assert_true(slice_is(f->row.model, "b"));
