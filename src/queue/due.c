@@ -1,4 +1,5 @@
-/* What time alone brings about: the deadline of a start, and the sweep of what was not to be kept. */
+/* What time alone brings about: the deadline of a start, the sweep of what was not to be kept, and the end of what is too
+ * old or too much. */
 #include "queue/inside.h"
 
 /* --- the start timeout */
@@ -96,4 +97,53 @@ void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply 
     } else if (r->status != STORE_OK || r->forget_ms != 0) {
         sweep_later(q);
     }
+}
+
+/* --- retention */
+
+/* A clock that is wrong when the server starts is put right soon after; nothing goes by its age until then. A jump
+ * later on is no matter of age at all: steady_ms. */
+#define RETAIN_TRUST_MS 3600000
+#define RETAIN_TRUST_SHARE 24 /* or this part of the age, when that is less */
+
+void retain_begin(struct queue *q) {
+    int64_t age = q->o.retention_age_ms, trust = age / RETAIN_TRUST_SHARE;
+    if (age <= 0 && q->o.retention_bytes == 0) return;
+    if (trust > RETAIN_TRUST_MS) trust = RETAIN_TRUST_MS;
+    q->retain_by_age_ms = now_ms(q) + (uint64_t)trust;
+    q->retain_due_ms = now_ms(q);
+}
+
+static void retain_in(struct queue *q, uint64_t in_ms) {
+    q->retain_due_ms = now_ms(q) + in_ms;
+    at_latest(q, q->retain_due_ms);
+}
+
+static int64_t too_old_ms(struct queue *q, uint64_t now) {
+    int64_t at = steady_ms(q) - q->o.retention_age_ms; /* it is told the time in any case */
+    return q->o.retention_age_ms > 0 && now >= q->retain_by_age_ms && at > 0 ? at : 0;
+}
+
+void retain_if_due(struct queue *q, uint64_t now) {
+    if (!q->started || q->draining || q->retain_due_ms == UINT64_MAX) return;
+    if (now < q->retain_due_ms) {
+        at_latest(q, q->retain_due_ms);
+        return;
+    }
+    struct store_retention r = {.older_than_ms = too_old_ms(q, now),
+                                .max_bytes = q->o.retention_bytes,
+                                .max = QUEUE_RETAIN_ROWS};
+    uint64_t ticket = ask(q, ASKED_RETAIN, NULL, NULL);
+    if (ticket == 0) {
+        retain_in(q, QUEUE_RETAIN_MS);
+        return;
+    }
+    q->retain_due_ms = UINT64_MAX;
+    q->o.store->backend->retain(q->o.store, ticket, &r);
+}
+
+void retain_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
+    (void)t;
+    if (r->status == STORE_OK) q->stats.retained += r->swept;
+    retain_in(q, r->status == STORE_OK && r->more ? QUEUE_RETAIN_PAUSE_MS : QUEUE_RETAIN_MS);
 }

@@ -111,6 +111,7 @@ enum asked {
     ASKED_CANCEL,
     ASKED_GET,
     ASKED_SWEEP,
+    ASKED_RETAIN,
     ASKED_JOIN,
     ASKED_BEAT,
     ASKED_LEAVE,
@@ -245,6 +246,8 @@ struct queue {
     uint64_t stuck_due_ms;
     uint64_t
         sweep_due_ms; /* mono; UINT64_MAX: nothing is to be forgotten, or a sweep is under way */
+    uint64_t retain_due_ms;    /* mono; UINT64_MAX: all is kept, or the store is looking */
+    uint64_t retain_by_age_ms; /* mono; nothing goes by its age before */
     struct net_defer defer;
     struct net_timer timer;
     uint64_t timer_due_ms; /* UINT64_MAX: not armed */
@@ -339,6 +342,9 @@ void deadline_check(struct queue *q, struct item *i);
 void sweep_later(struct queue *q);
 void sweep_if_due(struct queue *q, uint64_t now);
 void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+void retain_begin(struct queue *q);
+void retain_if_due(struct queue *q, uint64_t now);
+void retain_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 
 /* watch.c */
 void watch_news(struct queue *q, struct item *i); /* its state or its log lines have changed */

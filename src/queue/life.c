@@ -68,6 +68,7 @@ uint64_t queue_tick(struct queue *q) {
     earlier(&due, loads_tick(q, now));
     earlier(&due, deadlines_run(q, now)); /* before anything starts */
     sweep_if_due(q, now);
+    retain_if_due(q, now);
     start_what_may(q);
     watch_tick(q, now);
     if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
@@ -106,7 +107,7 @@ struct queue *queue_new(const struct queue_options *o) {
     }
     q->o = *o;
     pools_init(q);
-    q->sweep_due_ms = UINT64_MAX;
+    q->sweep_due_ms = q->retain_due_ms = UINT64_MAX;
     leases_init(q);
     q->calls_tail = &q->calls;
     q->defer.run = on_defer;

@@ -167,6 +167,7 @@ static void pass_over(struct queue *q) {
     if (!l->whole) {
         l->whole = true;
         q->sweep_due_ms = now_ms(q);
+        retain_begin(q);
     }
     calls_unpark(q);
     watch_found(q);

@@ -410,6 +410,7 @@ void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r)
         [ASKED_CANCEL] = cancel_answered,
         [ASKED_GET] = get_answered,
         [ASKED_SWEEP] = sweep_answered,
+        [ASKED_RETAIN] = retain_answered,
         [ASKED_JOIN] = join_answered,
         [ASKED_BEAT] = beat_answered,
         [ASKED_LEAVE] = leave_answered,
