@@ -116,7 +116,7 @@ static void Q6_a_repeat_is_answered_with_the_first_request_however_it_stands(voi
     wait_for(id, "COMPLETED");
     mock_reset(&mock);
     expect_taken(id, QUEUE, ONE, "done", OK_BODY, true);
-    assert_int_equal(mock_count(&mock, "requests"), 0);
+    assert_int_equal(mock_count(&mock, "calls"), 0);
     free(id);
 }
 

@@ -584,7 +584,13 @@ static void wrong_usage_is_2(void **state) {
                                            {"usage", "--since", "yesterday"},
                                            {"usage", "--until", "2026-13-01"},
                                            {"webhooks", "replay"},
-                                           {"webhooks", "replay", "x", "--all"}};
+                                           {"webhooks", "replay", "x", "--all"},
+                                           {"queue", "x"},
+                                           {"queue", "--owner", "x"},
+                                           {"backup"},
+                                           {"backup", "a", "b"},
+                                           {"backup", "caf\xe9"},
+                                           {"backup", "--once", "a"}};
     serve();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char *argv[6] = {(char[]){"anyllm"}};
@@ -598,8 +604,8 @@ static void wrong_usage_is_2(void **state) {
 }
 
 static void every_command_says_how_it_is_used(void **state) {
-    static const char *const names[] = {"keys", "usage", "webhooks"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"keys", "usage", "webhooks", "queue", "backup"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct program p;
         command(&p, ARGV((char *)(uintptr_t)names[i], "--help"));
         program_end(&p);
