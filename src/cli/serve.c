@@ -42,6 +42,7 @@ struct server {
     struct net_server *http;    /* NULL: not yet, or no more */
     struct net_tls_server *tls; /* NULL: no listener wants it */
     uv_signal_t term, interrupt, hangup;
+    uv_work_t first_work;
     struct net_timer deadline, look;
     enum ending ending;
     bool queue_loaded, queue_idle, serving;
@@ -399,11 +400,21 @@ static void start_signals(struct server *s) {
     uv_signal_start(&s->hangup, on_hangup, SIGHUP);
 }
 
+static void do_nothing(uv_work_t *w) {
+}
+
+/* libuv makes its pool at the first use, and ends the process when it cannot: so now, not when memory is short. */
+static int start_threads(struct server *s) {
+    int code = serve_check_threads();
+    if (code == 0) uv_queue_work(&s->loop->uv, &s->first_work, do_nothing, NULL);
+    return code;
+}
+
 /* What can be wrong is looked at before the lock is waited for: then a new version that cannot serve says so while the old
  * one still does. */
 static int start(struct server *s) {
     const struct config *c = s->config;
-    int code = serve_check_threads();
+    int code = start_threads(s);
     if (code == 0 && c->wait_for_lock_s > 0) code = open_models(s);
     if (code == 0) code = serve_open_data(c->data_dir, c->wait_for_lock_s, &s->lock_fd, s->node);
     if (code == 0) start_signals(s);
