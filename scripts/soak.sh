@@ -1,21 +1,43 @@
 #!/bin/sh
-# The long forms of the tests that kill: a hundred kills each.
+# The long forms of the suites that kill, cut and simulate. Each says what it has found as it goes; the last lines are the
+# figures of each promise, for docs/reliability.md.
 #
 #   scripts/soak.sh BUILD
-set -eu
+set -u
 BUILD=$1
+LOG=$BUILD/soak.log
+WIRE="$BUILD/anyllm $BUILD/test/mock/mockllm"
+KILLS="$WIRE $BUILD/test/anyllm-breakable"
+failed=0
+: >"$LOG"
 
-# once NAME PROGRAM ARGUMENT…: the one test function of that name
+# once NAME PROGRAM ARGUMENT…: the test functions whose names begin so
 once() {
     name=$1
+    began=$(date +%s)
     shift
-    printf '%s\n' "soak: $name" >&2
-    TEST_FILTER="*$name*" "$@"
+    if TEST_FILTER="$name*" "$@" >"$LOG.one" 2>&1; then end=ok; else end=FAILED; failed=1; fi
+    grep '^# [A-Z][0-9]' "$LOG.one" >>"$LOG"
+    [ "$end" = ok ] || cat "$LOG.one"
+    printf 'soak: %s: %s after %s s\n' "$name" "$end" "$(($(date +%s) - began))"
 }
 
-ANYLLM_LONG=1 once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"
-ANYLLM_KILLS=100 once F12_kills_in_uploads_leave_no_half_file "$BUILD/test/wire/test_bad_parts" \
-    "$BUILD/anyllm" "$BUILD/test/mock/mockllm"
-for _ in $(seq 20); do # five kills each
-    once W20_no_delivery_is_lost_to_kills "$BUILD/test/wire/test_webhook_ends" "$BUILD/anyllm" "$BUILD/test/mock/mockllm"
-done
+export ANYLLM_LONG=1
+# shellcheck disable=SC2086
+{
+    once T1_T2_T15_kills "$BUILD/test/wire/test_kill_loop" $KILLS
+    once T2_a_retry "$BUILD/test/wire/test_kill_loop" $KILLS
+    once T14_ "$BUILD/test/wire/test_kill_status" $KILLS
+    once T4_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once T12_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once Q4_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once Q14_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"
+    ANYLLM_KILLS=100 once F12_kills_in_uploads_leave_no_half_file "$BUILD/test/wire/test_bad_parts" $WIRE
+    for _ in $(seq 20); do # five kills each
+        once W20_no_delivery_is_lost_to_kills "$BUILD/test/wire/test_webhook_ends" $WIRE
+    done
+}
+rm -f "$LOG.one"
+sed 's/^# //' "$LOG"
+exit "$failed"

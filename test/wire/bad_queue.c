@@ -1,4 +1,5 @@
-/* docs/bad-input.md, queue: what is asked of it too early, too late, twice, or of nobody. */
+/* docs/bad-input.md, queue: what is asked of it too early, too late, twice, of nobody, or for too much. What comes while it
+ * is killed or stands still is in kill_*.c. */
 #include "peer.h"
 
 #include <stdio.h>
@@ -141,23 +142,22 @@ static void Q5_cancel_twice_and_by_other_methods(void **state) {
     free(id);
 }
 
-/* Whoever wins, the answer and the end agree, and the end never changes. */
-static void Q4_cancel_against_completion_has_one_winner(void **state) {
-    for (unsigned n = 0; n < 200; n++) {
-        char *id = submit("ok");
-        sleep_ms(n % 8);
-        struct answer a = ask_about("PUT", id, "/cancel");
-        bool late = a.status == 400;
-        assert_true(late || a.status == 202);
-        answer_free(&a);
+/* Nothing is cut: the whole result, or none. */
+static void Q19_a_result_over_10_MiB_fails_and_one_below_comes_whole(void **state) {
+    static const struct {
+        const char *model;
+        unsigned status;
+    } cases[] = {{"below", 200}, {"over", 500}};
+    for (size_t i = 0; i < 2; i++) {
+        char *id = submit(cases[i].model);
         wait_for(id, NULL);
-        struct answer first = ask_about("GET", id, ""), again = ask_about("GET", id, "");
-        if (late) expect_status("it had ended before", &first, 200);
-        assert_true(first.status == 200 || first.status == 499);
-        assert_int_equal(first.status, again.status);
-        assert_string_equal(first.body.p, again.body.p);
-        answer_free(&first);
-        answer_free(&again);
+        struct answer a = ask_about("GET", id, "");
+        expect_status(cases[i].model, &a, cases[i].status);
+        if (a.status == 200)
+            assert_true(a.body.len > 200000 * 50);
+        else
+            expect_says(cases[i].model, &a, "\"error_type\":\"result_too_large\"");
+        answer_free(&a);
         free(id);
     }
 }
@@ -184,9 +184,12 @@ static int start(void **state) {
         "upstreams:\n"
         "  ok:     { kind: openai, base_url: \"http://127.0.0.1:%u/ok/v1\", key: %s }\n"
         "  silent: { kind: openai, base_url: \"http://127.0.0.1:%u/silent/v1\", concurrency: 1 }\n"
+        "  below:  { kind: openai, base_url: \"http://127.0.0.1:%u/tokens/200000/wide/50/v1\" }\n"
+        "  over:   { kind: openai, base_url: \"http://127.0.0.1:%u/tokens/220000/wide/50/v1\" }\n"
         "routes:\n  - { model: \"*\", to: [ok] }\n  - { model: \"test/ok\", to: [ok] }\n"
-        "  - { model: \"test/silent\", to: [silent] }\n",
-        mock.port, CANARY_UPSTREAM, mock.port);
+        "  - { model: \"test/silent\", to: [silent] }\n"
+        "  - { model: \"test/below\", to: [below] }\n  - { model: \"test/over\", to: [over] }\n",
+        mock.port, CANARY_UPSTREAM, mock.port, mock.port, mock.port);
     server_start_with(&server, config.p);
     text_free(&config);
     return 0;
@@ -203,8 +206,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(Q1_unknown_apps_and_paths_are_404), /* before anything was submitted */
         cmocka_unit_test(Q2_the_result_of_what_still_runs_is_400),
         cmocka_unit_test(Q3_cancel_of_what_runs_of_what_waits_and_of_what_is_over),
-        cmocka_unit_test(Q4_cancel_against_completion_has_one_winner),
         cmocka_unit_test(Q5_cancel_twice_and_by_other_methods),
+        cmocka_unit_test(Q19_a_result_over_10_MiB_fails_and_one_below_comes_whole),
         cmocka_unit_test(wrong_headers_of_a_submit_are_400),
     };
     return suite_main(argc, argv, "bad_queue", tests, sizeof tests / sizeof *tests, start, stop);

@@ -227,31 +227,55 @@ void books_check(const struct books *b, const struct load *l, const struct kille
     if (b->wrong_ids > 0) found(f, FOUND_WEBHOOK, "%u deliveries of another id", b->wrong_ids);
 }
 
-void books_print(const struct books *b, const struct load *l, const struct killed *k) {
-    unsigned kinds[KINDS] = {0}, calls = 0, most = 0, charges = 0, again = 0, poison = 0,
-             crashes = 0, deliveries = 0, ended = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        const struct book_row *r = &b->rows[i];
-        if (r->n >= MAX_PROMPTS) continue;
-        kinds[l->kind_of[r->n]]++;
-        calls += b->calls[r->n];
-        most = b->calls[r->n] > most ? b->calls[r->n] : most;
-        charges += r->charges;
-        crashes += r->crashes;
-        poison += crashed(r, POISON_CRASHES);
-        ended += crashed(r, 0);
-        deliveries += b->deliveries[r->n];
-        again += b->deliveries[r->n] > 1 ? b->deliveries[r->n] - 1 : 0;
-    }
-    print_message("# %u kills; %u submits answered with an id, %u without an answer, %u refused; "
-                  "%zu requests\n",
+struct sums {
+    unsigned kinds[KINDS], calls, most_calls, most_no_retry, charges, crashes, ended, poison;
+    unsigned deliveries, again;
+};
+
+static void add_row(struct sums *s, const struct books *b, const struct book_row *r,
+                    enum kind kind) {
+    unsigned calls = b->calls[r->n], *most = &s->most_calls;
+    if (kind == NO_RETRY) most = &s->most_no_retry;
+    if (calls > *most) *most = calls;
+    s->kinds[kind]++;
+    s->calls += calls;
+    s->charges += r->charges;
+    s->crashes += r->crashes + crashed(r, 0);
+    s->ended += crashed(r, 0);
+    s->poison += kind != NO_RETRY && crashed(r, POISON_CRASHES);
+    s->deliveries += b->deliveries[r->n];
+    if (b->deliveries[r->n] > 1) s->again += b->deliveries[r->n] - 1;
+}
+
+static void print_sums(const struct sums *s, const struct load *l, const struct findings *f) {
+    print_message("# T2: %u upstream calls, at most %u for one request and %u with no-retry "
+                  "(%u such), %u too many; %u charges, %u wrong; %u attempts ended by kills, %u "
+                  "requests by one with no-retry, %u by three\n",
+                  s->calls, s->most_calls, s->most_no_retry, s->kinds[NO_RETRY],
+                  f->count[FOUND_CALLS], s->charges, f->count[FOUND_CHARGE], s->crashes,
+                  s->ended - s->poison, s->poison);
+    if (s->kinds[HOOK] > 0)
+        print_message("# T2: %u webhooks, %u deliveries, %u of them a second time, %u wrong\n",
+                      s->kinds[HOOK], s->deliveries, s->again, f->count[FOUND_WEBHOOK]);
+    if (l->keys > 0)
+        print_message("# T15: %u idempotency keys, each from %u clients at once: %u requests, %u "
+                      "twice; another body refused %u of %u\n",
+                      l->keys, COPIES, s->kinds[KEYED], f->count[FOUND_TWICE],
+                      atomic_load(&l->other_bodies), l->keys);
+}
+
+void books_print(const struct books *b, const struct load *l, struct killed *k,
+                 const struct findings *f) {
+    struct sums s = {0};
+    for (size_t i = 0; i < b->n; i++)
+        if (b->rows[i].n < MAX_PROMPTS) add_row(&s, b, &b->rows[i], l->kind_of[b->rows[i].n]);
+    print_message("# T1: %u kills, %u accepted (%u without an answer, %u refused): %u lost, %u "
+                  "stuck, %u wrong results, %u steps backwards; database damaged %u times\n",
                   k->kills, atomic_load(&l->naccepted), atomic_load(&l->unanswered),
-                  atomic_load(&l->refused), b->n);
-    print_message("# upstream calls %u, at most %u of one request; charges %u; attempts ended by "
-                  "kills %u, requests ended by them %u (%u of them after three)\n",
-                  calls, most, charges, crashes + ended, ended, poison);
-    print_message("# no-retry %u; webhooks %u, deliveries %u, %u of them again; keys %u, each "
-                  "submitted by %u clients at once, other bodies refused %u\n",
-                  kinds[NO_RETRY], kinds[HOOK], deliveries, again, kinds[KEYED], COPIES,
-                  atomic_load(&l->other_bodies));
+                  atomic_load(&l->refused), f->count[FOUND_LOST], f->count[FOUND_STUCK],
+                  f->count[FOUND_RESULT], f->count[FOUND_BACK], f->count[FOUND_DATABASE]);
+    if (k->readies > 0)
+        print_message("# T1: listening again %s; ready %s\n", spread(k->listening_ms, k->kills),
+                      spread(k->ready_ms, k->readies));
+    print_sums(&s, l, f);
 }

@@ -38,7 +38,8 @@ uint64_t hash_of(const char *bytes, size_t len);
 /* Every promise of T1, T2 and T15 for each row and each accepted submit. */
 void books_check(const struct books *b, const struct load *l, const struct killed *k,
                  struct findings *f);
-/* One line of figures for each. */
-void books_print(const struct books *b, const struct load *l, const struct killed *k);
+/* The figures: a line for each promise. */
+void books_print(const struct books *b, const struct load *l, struct killed *k,
+                 const struct findings *f);
 
 #endif

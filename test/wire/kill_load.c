@@ -29,7 +29,7 @@ char *load_config(const struct mock *m) {
     static const char *const upstreams[][2] = {{"quick", "delay/5/"},
                                                {"slow", "delay/250/"},
                                                {"flaky", "flaky/1/status/429/"},
-                                               {"later", "flaky/1/status/429/retry-after/1/"}};
+                                               {"later", "delay/100/flaky/1/status/429/retry-after/1/"}};
     const size_t n = sizeof upstreams / sizeof *upstreams;
     for (size_t i = 0; i < n; i++)
         text_printf(&t,

@@ -200,7 +200,7 @@ static void run(const struct plan *p, struct findings *f) {
     look_once_more();
     killed_stop(&w.server);
     killed_free(&w.server);
-    print_message("# %u ids, %u pollers, %lu polls, %u kills: %u steps backwards\n",
+    print_message("# T14: %u ids, %u pollers, %lu polls, %u kills: %u steps backwards\n",
                   atomic_load(&w.n), POLLERS, atomic_load(&w.polls), p->kills,
                   f->count[FOUND_BACK]);
     free(config);
