@@ -172,8 +172,7 @@ static int commit(struct sqlite_store *s, size_t n) {
     uint64_t began = uv_hrtime();
     int rc = step(s, ST_COMMIT);
     if (rc != SQLITE_OK) return rc;
-    sqlite_note(s, &s->stats.commit_us, (uv_hrtime() - began) / 1000);
-    sqlite_note(s, &s->stats.batch, n);
+    sqlite_note_commit(s, n, (uv_hrtime() - began) / 1000);
     s->marked = true;
     return rc;
 }
@@ -328,10 +327,13 @@ static void end_writer(struct sqlite_store *s) {
 static void write_batch(struct sqlite_store *s, struct op **batch, size_t n, struct op_list *out) {
     int rc = n > 0 && !s->broken ? run_batch(s, batch, n) : SQLITE_OK;
     if (is_lost(rc)) break_down(s);
+    uint64_t stale = 0;
     for (size_t i = 0; i < n; i++) {
+        stale += batch[i]->reply.status == STORE_STALE;
         if (s->broken) batch[i]->kind = OP_UNANSWERED;
         list_add(s->broken ? &s->unanswered : out, batch[i]);
     }
+    if (stale > 0) sqlite_note_stale(s, stale);
     if (!s->broken) judge_health(s, rc, out);
 }
 

@@ -96,7 +96,7 @@ union op_in {
         struct slice text; /* owner, acl, id of a key */
         bool all;
         struct sqlite_store *store; /* for the thread of a backup */
-    } one; /* what names one thing or none */
+    } one;                          /* what names one thing or none */
     struct {
         struct slice node;
         const char *boot;
@@ -309,14 +309,14 @@ struct sqlite_store {
     sqlite3_stmt *statements[ST_COUNT];
 
     uv_mutex_t done_lock;
-    struct op_list done; /* under done_lock */
-    bool posted;         /* under done_lock: a post that will deliver is under way */
+    struct op_list done;             /* under done_lock */
+    bool posted;                     /* under done_lock: a post that will deliver is under way */
     struct op *closed, *broken_news; /* allocated at the start: telling these cannot fail */
 
     uv_mutex_t stats_lock;
-    struct store_stats stats; /* under stats_lock */
-    _Atomic bool ending;      /* what takes long ends early */
-    _Atomic bool damaged;     /* found by the check, for good */
+    struct store_stats stats;  /* under stats_lock */
+    _Atomic bool ending;       /* what takes long ends early */
+    _Atomic bool damaged;      /* found by the check, for good */
     struct sqlite_aside check; /* begun at the opening */
 
     /* The loop's alone. */
@@ -335,10 +335,11 @@ struct sqlite_store {
     int wal_copied; /* of them, into the database */
     int checkpoint_pages, checkpoint_at;
     struct sqlite_leash leash;
-    int64_t retain_from;   /* the place after which the next piece of a look begins */
-    uint64_t measured_ns;  /* when the file was last measured */
+    int64_t retain_from;  /* the place after which the next piece of a look begins */
+    uint64_t measured_ns; /* when the file was last measured */
     int64_t page_bytes;
-    bool marked, unclean;  /* this process has noted that it writes; the one before did and did not end well */
+    bool marked,
+        unclean; /* this process has noted that it writes; the one before did and did not end well */
     bool can_write, broken;
     struct op_list unanswered;
 };
@@ -406,7 +407,9 @@ int sqlite_keys(struct sqlite_store *s, struct op *op);
 
 /* sqlite_stats.c */
 void sqlite_stats(struct store *s, struct store_stats *out);
-void sqlite_note(struct sqlite_store *s, struct store_histogram *h, uint64_t value);
+void sqlite_note_commit(struct sqlite_store *s, size_t ops, uint64_t us);
+void sqlite_note_checkpoint(struct sqlite_store *s, uint64_t us);
+void sqlite_note_stale(struct sqlite_store *s, uint64_t n);
 int sqlite_measure(struct sqlite_store *s); /* inside a transaction. SQLITE_OK or the error */
 int sqlite_pages(struct sqlite_store *s, enum statement n, int64_t *out);
 

@@ -16,15 +16,14 @@ int sqlite_checkpoint(struct sqlite_store *s, bool *more) {
     if (s->wal_frames < s->checkpoint_pages) s->checkpoint_at = s->checkpoint_pages;
     if (s->wal_frames < s->checkpoint_at) return SQLITE_OK;
     uint64_t began = uv_hrtime();
-    bool held = s->wal_frames - s->wal_copied > 2 * piece &&
-                sqlite_leash_hold(s, (uint32_t)piece);
+    bool held = s->wal_frames - s->wal_copied > 2 * piece && sqlite_leash_hold(s, (uint32_t)piece);
     int rc = sqlite3_wal_checkpoint_v2(s->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal,
                                        &copied);
     if (held) {
         int synced = sqlite_leash_let_go(s);
         if (rc == SQLITE_OK) rc = synced;
     }
-    sqlite_note(s, &s->stats.checkpoint_us, (uv_hrtime() - began) / 1000);
+    sqlite_note_checkpoint(s, (uv_hrtime() - began) / 1000);
     *more = rc == SQLITE_OK && held && copied > s->wal_copied;
     if (rc == SQLITE_OK) s->wal_copied = copied;
     bool all = rc == SQLITE_OK && in_wal == copied;

@@ -10,7 +10,7 @@
 
 #define INDEX_VERSION 3007000U
 #define AT_VERSION 0
-#define AT_FRAMES 4  /* as 32-bit words */
+#define AT_FRAMES 4 /* as 32-bit words */
 #define AT_COPIED 24
 #define AT_MARKS 25
 #define MARKS 5

@@ -12,13 +12,32 @@ void sqlite_stats(struct store *base, struct store_stats *out) {
     uv_mutex_unlock(&s->stats_lock);
 }
 
-void sqlite_note(struct sqlite_store *s, struct store_histogram *h, uint64_t value) {
+static void add(struct store_histogram *h, uint64_t value) {
     unsigned k = 0;
     for (uint64_t v = value >> 1; v > 0 && k < STORE_BUCKETS - 1; v >>= 1) k++;
-    uv_mutex_lock(&s->stats_lock);
     h->count++;
     h->sum += value;
     h->buckets[k]++;
+}
+
+void sqlite_note_commit(struct sqlite_store *s, size_t ops, uint64_t us) {
+    uint64_t frame = (uint64_t)s->page_bytes + FRAME_HEAD_BYTES;
+    uv_mutex_lock(&s->stats_lock);
+    add(&s->stats.batch, ops);
+    add(&s->stats.commit_us, us);
+    s->stats.wal_bytes = LOG_HEAD_BYTES + (uint64_t)s->wal_frames * frame;
+    uv_mutex_unlock(&s->stats_lock);
+}
+
+void sqlite_note_checkpoint(struct sqlite_store *s, uint64_t us) {
+    uv_mutex_lock(&s->stats_lock);
+    add(&s->stats.checkpoint_us, us);
+    uv_mutex_unlock(&s->stats_lock);
+}
+
+void sqlite_note_stale(struct sqlite_store *s, uint64_t n) {
+    uv_mutex_lock(&s->stats_lock);
+    s->stats.stale += n;
     uv_mutex_unlock(&s->stats_lock);
 }
 
@@ -39,12 +58,9 @@ int sqlite_measure(struct sqlite_store *s) {
     if (rc == SQLITE_OK) rc = sqlite_pages(s, ST_FREE_PAGES, &free_pages);
     if (rc != SQLITE_OK) return rc;
     s->measured_ns = now;
-    uint64_t frame = (uint64_t)s->page_bytes + FRAME_HEAD_BYTES;
     uv_mutex_lock(&s->stats_lock);
     s->stats.bytes = (uint64_t)(pages * s->page_bytes);
     s->stats.free_bytes = (uint64_t)(free_pages * s->page_bytes);
-    s->stats.wal_bytes =
-        s->wal_frames > 0 ? LOG_HEAD_BYTES + (uint64_t)s->wal_frames * frame : 0;
     uv_mutex_unlock(&s->stats_lock);
     return SQLITE_OK;
 }

@@ -69,8 +69,12 @@ static void retain(struct store *s, uint64_t ticket, const struct store_retentio
     w->asked = *r;
 }
 
-static const struct store_backend backend = {
-    .name = "empty", .join = join, .leave = leave, .pending = pending, .sweep = sweep, .retain = retain};
+static const struct store_backend backend = {.name = "empty",
+                                             .join = join,
+                                             .leave = leave,
+                                             .pending = pending,
+                                             .sweep = sweep,
+                                             .retain = retain};
 
 static void answer_all(struct world *w) {
     for (size_t i = 0; i < w->ntickets; i++) {

@@ -13,7 +13,7 @@ struct file {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
-    uint64_t changes, failed, fail_at;
+    uint64_t changes, failed, fail_at, syncs_left;
     int code;
     bool sticky, limited, kill;
     int64_t room;
@@ -27,6 +27,13 @@ void fault_at(uint64_t k, int code, bool sticky) {
     plan.fail_at = k;
     plan.code = code;
     plan.sticky = sticky;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_sync(uint64_t k) {
+    fault_clear();
+    pthread_mutex_lock(&lock);
+    plan.syncs_left = k;
     pthread_mutex_unlock(&lock);
 }
 
@@ -110,8 +117,19 @@ static int on_truncate(sqlite3_file *f, sqlite3_int64 size) {
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xTruncate(real(f), size);
 }
 
-static int on_sync(sqlite3_file *f, int flags) {
+static int sync_change(void) {
     int rc = change(0);
+    pthread_mutex_lock(&lock);
+    if (plan.syncs_left > 0 && --plan.syncs_left == 0) {
+        rc = SQLITE_IOERR_FSYNC;
+        plan.failed++;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+static int on_sync(sqlite3_file *f, int flags) {
+    int rc = sync_change();
     maybe_kill(rc);
     return rc != SQLITE_OK ? rc : real(f)->pMethods->xSync(real(f), flags);
 }

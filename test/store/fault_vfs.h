@@ -10,6 +10,8 @@ void fault_vfs_install(void);
 /* From now on the k-th write, truncate or sync (counted from 1) fails with this SQLite code, and all after it until
  * fault_clear when `sticky`. */
 void fault_at(uint64_t k, int code, bool sticky);
+/* The k-th sync from now on fails. */
+void fault_sync(uint64_t k);
 /* Files may grow by this much in all; then SQLITE_FULL. */
 void fault_room(int64_t bytes);
 /* The process is killed in the k-th change: nothing of it is done, or (k even) the first half of a write. */

@@ -70,6 +70,7 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
     a->same_body = r->same_body;
     a->npending = r->npending;
     f->order[f->nanswers++] = ticket;
+    if (r->reason != NULL) snprintf(f->refused, sizeof f->refused, "%s", r->reason);
     if (r->row != NULL) keep_row(f, r->row);
     if (r->logs != NULL) keep_logs(f, r);
     if (r->pending != NULL) keep_pending(f, r);
@@ -83,7 +84,15 @@ static void on_health(void *user, bool can_write, const char *reason) {
     f->health_changes++;
     f->can_write = can_write;
     assert_true(can_write == (reason[0] == '\0'));
+    snprintf(f->why, sizeof f->why, "%s", reason);
     if (f->on_health != NULL) f->on_health(f, can_write);
+}
+
+static void on_broken(void *user, const char *reason) {
+    struct fixture *f = user;
+    f->breaks++;
+    snprintf(f->why, sizeof f->why, "%s", reason);
+    net_loop_stop(&f->loop);
 }
 
 void fixture_open(struct fixture *f) {
@@ -91,7 +100,8 @@ void fixture_open(struct fixture *f) {
     struct store_options o = {.url = f->backend->url,
                               .dir = f->dir,
                               .loop = &f->loop,
-                              .hooks = {on_done, on_health},
+                              .hooks = {on_done, on_health, on_broken},
+                              .wal_checkpoint_pages = f->wal_checkpoint_pages,
                               .user = f};
     f->can_write = true;
     f->store = store_open(&o, reason, sizeof reason);
@@ -129,7 +139,7 @@ void fixture_fresh(struct fixture *f) {
     fixture_close(f);
     nftw(f->dir, remove_inside, 8, FTW_DEPTH | FTW_PHYS);
     memset(f->answers, 0, sizeof f->answers);
-    f->nanswers = f->tickets = f->health_changes = 0;
+    f->nanswers = f->tickets = f->health_changes = f->breaks = 0;
     arena_reset(&f->mem);
     fixture_open(f);
 }

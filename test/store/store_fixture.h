@@ -73,8 +73,10 @@ struct fixture {
     size_t nkeys;
     bool has_row; /* of the last answer with webhooks */
     /* health */
-    unsigned health_changes;
+    unsigned health_changes, breaks;
     bool can_write;
+    char why[160], refused[256];   /* of the last of these; of the last answer that had a reason */
+    unsigned wal_checkpoint_pages; /* 0: as the store likes */
     /* optional: called on each answer */
     void (*on_answer)(struct fixture *f, uint64_t ticket);
     void (*on_health)(void *f, bool can_write);
