@@ -71,10 +71,18 @@ static size_t queued_calls(const struct call *c) {
     return queue_owner_running(c->api->queue, identity_owner(&c->who));
 }
 
+void admit_tell_queue(const struct call *c) {
+    const struct api *a = c->api;
+    if (c->who.limits->concurrent_calls != 0 && a->queue != NULL)
+        queue_owner_calls(a->queue, identity_owner(&c->who),
+                          limits_calls(a->limits, c->who.account));
+}
+
 static enum limit call_begin(struct call *c) {
     enum limit over = limits_call_begin(c->api->limits, c->who.account,
                                         c->who.limits->concurrent_calls, queued_calls(c));
     c->counted = over == LIMIT_NONE;
+    if (c->counted) admit_tell_queue(c);
     return over;
 }
 
@@ -100,8 +108,10 @@ void admit_refusal(enum limit kind, const char **type, const char **detail) {
 }
 
 void admit_gone(struct call *c) {
-    if (c->counted) limits_call_end(c->api->limits, c->who.account);
+    if (!c->counted) return;
+    limits_call_end(c->api->limits, c->who.account);
     c->counted = false;
+    admit_tell_queue(c);
 }
 
 /* --- keys */

@@ -13,6 +13,9 @@ void admit_gone(struct call *c);
 /* One input of a WebSocket counts as a request and as a call at once, until admit_gone. Nothing is answered; *wait_ms: when there
  * is room again, 0: not known. */
 enum limit admit_input(struct call *c, uint64_t *wait_ms);
+/* The queue lets no more of the owner's requests run than its direct calls leave room for. It forgets an owner of whom it holds
+ * nothing: to be told again after a submit. */
+void admit_tell_queue(const struct call *c);
 /* fal's type and the text of a refusal by this limit. */
 void admit_refusal(enum limit kind, const char **type, const char **detail);
 /* A key was brought that opens nothing, where a route is open and looks for itself: it counts as a guess of this address. False:

@@ -1,5 +1,5 @@
 /* fal's queue: submit, status, result, cancel. */
-#include "api/call.h"
+#include "api/admit.h"
 #include "api/webhook.h"
 #include "llm/route.h"
 
@@ -259,8 +259,10 @@ void handle_submit(struct call *c) {
         !number_query(c, &f, "fal_max_queue_length", &in.max_queue_length) ||
         !read_body(c, &f, &in.model))
         call_faults(c, &f);
-    else if (read_idempotency(c, &in))
+    else if (read_idempotency(c, &in)) {
         queue_submit(c->api->queue, &in, call_done(c, submitted));
+        admit_tell_queue(c);
+    }
     faults_free(&f);
 }
 

@@ -282,6 +282,7 @@ static inline bool may_start(const struct queue *q) {
 
 /* queue.c: the transitions, and what they need. */
 void set_step(struct queue *q, struct item *i, enum step step);
+const char *step_name(enum step step);
 /* It is the first of its pool, and there is room. False when memory is short. */
 bool start_one(struct queue *q, struct item *i);
 void pause_claims(struct queue *q); /* for QUEUE_STORE_RETRY_MS */
@@ -320,6 +321,8 @@ bool order_waits(const struct queue *q); /* something would start if there were 
 /* Its first so many are eligible. */
 void line_fit(struct queue *q, struct line *l, uint32_t eligible);
 void start_what_may(struct queue *q);
+/* In the order in which they would start, NULL when there are not that many. */
+struct item *order_eligible_at(const struct queue *q, unsigned pool, size_t rank);
 uint32_t position_of(struct queue *q, struct item *i); /* of what callers see in the queue */
 
 /* owners.c */

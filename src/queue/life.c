@@ -209,11 +209,3 @@ void queue_get_stats(const struct queue *q, struct queue_stats *out) {
     out->owners = q->owners.count;
     out->loading = !q->loads.whole;
 }
-
-size_t queue_list(struct queue *q, size_t limit,
-                  void (*each)(void *user, const struct queue_entry *e), void *user) {
-    (void)limit;
-    (void)each;
-    (void)user;
-    return q->items.count;
-}

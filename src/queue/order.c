@@ -8,7 +8,7 @@
  *    line of b   requests  b1                 tags 4                   b:4  a:5  a:7  a:9  a:11 …
  *
  * `turn` is the tag that was claimed last in its priority. A line that comes gets turn + 1, each further slot of a line
- * LINE_STEP more than the one before: so who was not served in this round goes before who was, and among equal tags, the line
+ * LINE_STEP more than the one before: so who was not served in this round goes before who was; among equal tags, the line
  * that came first. Whatever request leaves a line takes a slot with it: a claimed one, which is the first, the first slot, any
  * other the last. So the tags of a line have no gaps, a request's is known from its rank, and its position is the rank
  * of its tag in the pool. Everything is O(log n).
@@ -57,11 +57,12 @@ static struct pool *pool_of(struct queue *q, const struct line *l) {
     return &q->pools[l->pool];
 }
 
-/* Who has only just been served comes after those who wait; an empty line has no claim to what it has not used. */
+/* A line has no claim to turns that it had no use for, and one that was served in this round none to another in it. Of those
+ * that wait for their owner's others to end, the next is no newcomer. */
 static uint64_t next_tag(struct queue *q, const struct line *l) {
-    uint64_t turn = pool_of(q, l)->turn[l->priority];
+    uint64_t turn = pool_of(q, l)->turn[l->priority] + (l->over_at != NULL ? LINE_STEP : 1);
     if (l->slots > 0) return l->first + (uint64_t)LINE_STEP * l->slots;
-    return turn + 1 > l->served + LINE_STEP ? turn + 1 : l->served + LINE_STEP;
+    return turn > l->served + LINE_STEP ? turn : l->served + LINE_STEP;
 }
 
 static void carry(struct queue *q, struct item *i, uint64_t tag) {
@@ -183,9 +184,12 @@ static struct item *stands_for(const struct item *i) {
 }
 
 static struct item *first_of(const struct pool *p) {
-    struct item *i = order_first(&p->begun), *carrier;
-    if (i != NULL) return i;
-    carrier = order_first(&p->slots);
+    struct item *i = order_first(&p->begun), *carrier = order_first(&p->slots);
+    return i != NULL || carrier == NULL ? i : stands_for(carrier);
+}
+
+struct item *order_eligible_at(const struct queue *q, unsigned pool, size_t rank) {
+    const struct item *carrier = order_at(&q->pools[pool].slots, rank);
     return carrier != NULL ? stands_for(carrier) : NULL;
 }
 

@@ -48,10 +48,14 @@
 
 /* --- steps */
 
-void set_step(struct queue *q, struct item *i, enum step step) {
+const char *step_name(enum step step) {
     static const char *const names[STEP_COUNT] = {"new",      "waiting",  "lost",    "claiming",
                                                   "held",     "running",  "backoff", "ready",
                                                   "retrying", "settling", "ending",  "giving_back"};
+    return names[step];
+}
+
+void set_step(struct queue *q, struct item *i, enum step step) {
     q->at[i->step]--;
     q->at[step]++;
     if (i->step == STEP_CLAIMING || (i->step == STEP_WAITING && step != STEP_CLAIMING))
@@ -59,7 +63,7 @@ void set_step(struct queue *q, struct item *i, enum step step) {
     i->step = (uint8_t)step;
     owner_counts(q, i);
     age_counts(q, i);
-    log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", names[step], i->attempt);
+    log_request(LOG_DEBUG, i->id, "queue_step", "step=%s attempt=%u", step_name(step), i->attempt);
     soon(q);
 }
 

@@ -312,6 +312,45 @@ static void submits_under_way_count_for_the_length(void **state) {
     assert_int_equal(w->answers[third].code, QUEUE_FULL);
 }
 
+static void direct_calls_leave_the_queued_ones_less_room(void **state) {
+    struct world *w = *state;
+    limit(w, "a", 3);
+    w->capacity = 100;
+    char first[STORE_ID_BYTES];
+    memcpy(first, submitted_of(w, "a", 3), sizeof first);
+    queue_owner_calls(w->queue, SLICE("a"), 2);
+    for (unsigned k = 0; k < 4; k++) submitted_of(w, "a", 3);
+    assert_int_equal(runs_of(w, "a"), 1);
+    queue_owner_calls(w->queue, SLICE("a"), 5); /* what runs goes on */
+    settle_world(w);
+    assert_int_equal(runs_of(w, "a"), 1);
+    finish(w, first, good());
+    assert_int_equal(runs_of(w, "a"), 0);
+    queue_owner_calls(w->queue, SLICE("a"), 1);
+    settle_world(w); /* woken by it */
+    assert_int_equal(runs_of(w, "a"), 2);
+    queue_owner_calls(w->queue, SLICE("a"), 0);
+    settle_world(w);
+    assert_int_equal(runs_of(w, "a"), 3);
+    assert_int_equal(queue_owner_running(w->queue, SLICE("a")), 3);
+}
+
+static void direct_calls_of_an_owner_without_limit_are_nobodys_concern(void **state) {
+    struct world *w = *state;
+    w->capacity = 10;
+    submitted_of(w, "a", 0);
+    queue_owner_calls(w->queue, SLICE("a"), 1000);
+    queue_owner_calls(w->queue, SLICE("b"), SIZE_MAX); /* of which nothing is here */
+    submitted_of(w, "a", 0);
+    submitted_of(w, "b", 1);
+    assert_int_equal(w->nruns, 3);
+    submitted_of(w, "a", 1001); /* the latest submit's limit: these two and the calls are over it */
+    assert_int_equal(runs_of(w, "a"), 2);
+    queue_owner_calls(w->queue, SLICE("a"), 998);
+    settle_world(w);
+    assert_int_equal(runs_of(w, "a"), 3);
+}
+
 static void many_owners_come_and_go(void **state) {
     struct world *w = *state;
     w->capacity = 500;
@@ -348,6 +387,8 @@ int main(void) {
         T(a_lost_one_keeps_its_place_until_its_end_is_durable),
         T(an_owners_queue_has_a_length_of_its_own),
         T(submits_under_way_count_for_the_length),
+        T(direct_calls_leave_the_queued_ones_less_room),
+        T(direct_calls_of_an_owner_without_limit_are_nobodys_concern),
         T(many_owners_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

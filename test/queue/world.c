@@ -98,6 +98,7 @@ static void give_submit(struct store *s, uint64_t ticket, const struct store_sub
     op->row.wishes = in->wishes;
     COPY(op->row.hint, in->hint);
     COPY(op->row.tags, in->tags);
+    COPY(op->row.model, in->model);
 }
 
 static void give_claim(struct store *s, uint64_t ticket, const char *id, uint32_t attempt,
@@ -449,6 +450,7 @@ static struct store_pending *real_pending(struct world *w, const struct fake_op 
             .has_webhook = row->webhook[0] != '\0',
             .released = row->state == STORE_IN_PROGRESS && row->boot[0] == '\0',
             .endpoint = slice_of(row->endpoint),
+            .model = slice_of(row->model),
             .owner = slice_of(row->owner),
             .created_ms = row->created_ms,
             .started_ms = row->started_ms,
@@ -552,9 +554,17 @@ size_t store_waiting(const struct world *w) {
 
 /* --- the runner */
 
+static unsigned pool_of(void *user, const struct queue_place *where) {
+    const struct world *w = user;
+    return w->pooled && where->model.len > 0 ? (unsigned)(where->model.ptr[0] - '0') : 0;
+}
+
 static size_t capacity(void *user, unsigned pool) {
     struct world *w = user;
-    return w->capacity > w->nruns ? w->capacity - w->nruns : 0;
+    size_t all = w->capacity > w->nruns ? w->capacity - w->nruns : 0, room = w->rooms[pool];
+    if (!w->pooled) return all;
+    for (size_t k = 0; k < w->nruns && room > 0; k++) room -= w->runs[k].pool == pool;
+    return room < all ? room : all;
 }
 
 static void start(void *user, const struct queue_job *job) {
@@ -568,6 +578,9 @@ static void start(void *user, const struct queue_job *job) {
     COPY(r->hint, job->hint);
     COPY(r->id, slice_of(job->request_id));
     COPY(r->input, job->input);
+    r->pool = w->pooled && row_of(w, r->id)->model[0] != '\0'
+                  ? (unsigned)(row_of(w, r->id)->model[0] - '0')
+                  : 0;
     w->started++;
     const struct fake_row *row = row_of(w, r->id);
     assert_int_equal(row->state, STORE_IN_PROGRESS);
@@ -831,7 +844,8 @@ void world_start(struct world *w) {
         .clock = &w->clock,
         .random = &w->random,
         .store = &w->store,
-        .runner = {.capacity = capacity,
+        .runner = {.pool = pool_of,
+                   .capacity = capacity,
                    .start = start,
                    .cancel = stop,
                    .begun = begun,

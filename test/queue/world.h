@@ -12,7 +12,7 @@
 
 #include "queue/queue.h"
 
-#define MAX_ROWS 6000U
+#define MAX_ROWS 12000U
 #define MAX_CALLS 60000U
 #define MAX_RUNS 512U
 
@@ -23,7 +23,7 @@ struct fake_log {
 /* A row as the store keeps it. */
 struct fake_row {
     char id[STORE_ID_BYTES];
-    char endpoint[48], owner[24], input[64], webhook[32], hint[32], tags[32];
+    char endpoint[48], owner[24], input[64], webhook[32], hint[32], tags[32], model[8];
     struct store_wishes wishes; /* their texts: see above */
     int64_t forget_ms;
     bool swept;
@@ -56,6 +56,7 @@ struct fake_node {
 struct run_seen {
     uint64_t run;
     char id[STORE_ID_BYTES], input[64], owner[24], hint[32];
+    unsigned pool;
     uint32_t attempt;
     bool cancelled, no_fallback;
     bool slow; /* has not begun, as a start timeout understands it */
@@ -105,6 +106,8 @@ struct world {
     bool can_write;
     /* runner */
     size_t capacity;
+    bool pooled; /* a model names its pool: "0", "1" …; each has room for so many too */
+    size_t rooms[QUEUE_POOLS];
     bool slow;              /* runs that start are slow */
     const char *limited[4]; /* owners no more than limits[] of whose requests may be in progress */
     unsigned limits[4];
