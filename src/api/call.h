@@ -33,6 +33,8 @@ enum served {
 };
 #define SERVED_KINDS 17
 
+#define RUNNER_UNBEGUN 32U
+
 struct api {
     struct net_loop *loop;
     const struct clock *clock;
@@ -46,8 +48,11 @@ struct api {
     struct limits *limits;
     struct forwarder *forwarder; /* NULL: the proxy dispatches inside */
     struct run *runs;            /* jobs of the queue that run now */
-    struct follower *followers;  /* status streams */
-    struct socket *sockets;      /* realtime connections */
+    struct net_defer end_unbegun;
+    size_t nunbegun; /* jobs that there was no memory for: their ends are to come */
+    uint64_t unbegun[RUNNER_UNBEGUN];
+    struct follower *followers; /* status streams */
+    struct socket *sockets;     /* realtime connections */
     struct buf scratch;  /* for an answer being built; nothing lives in it between two calls */
     struct store *store; /* with the desk NULL until api_open */
     struct desk *desk;

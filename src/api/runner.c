@@ -7,6 +7,7 @@
 
 struct run {
     struct run *next, **link;
+    struct net_defer end; /* of one that never began, or is given up */
     struct api *api;
     uint64_t id;
     struct arena arena;
@@ -27,6 +28,7 @@ struct run {
 #define INVALID_MAX_BYTES (1U << 20)
 
 static void run_free(struct run *r) {
+    net_defer_cancel(r->api->loop, &r->end);
     *r->link = r->next;
     if (r->next != NULL) r->next->link = r->link;
     inputs_free(r->inputs);
@@ -86,25 +88,24 @@ static struct slice add_invalid(const struct run *r, struct buf *body) {
     return slice_of(f->message);
 }
 
-/* It was accepted, so it can be read: later. */
-static void finish_unread(struct run *r) {
-    const struct queue_outcome o = {
-        .http_status = 503,
-        .body = SLICE("{\"detail\":\"out of memory\",\"error_type\":\"internal_error\"}"),
-        .headers = SLICE("x-fal-error-type: internal_error\r\nx-fal-billable-units: 0\r\n"),
-        .error = SLICE("out of memory"),
-        .error_type = SLICE("internal_error"),
-        .retryable = true,
-        .max_attempts = QUEUE_MAX_ATTEMPTS,
-        .retry_after_ms = -1};
-    run_finish(r, &o);
-}
+#define TEXT(lit) {(lit), sizeof(lit) - 1}
+
+/* It was accepted, so it can be read and run: later. */
+static const struct queue_outcome no_memory = {
+    .http_status = 503,
+    .body = TEXT("{\"detail\":\"out of memory\",\"error_type\":\"internal_error\"}"),
+    .headers = TEXT("x-fal-error-type: internal_error\r\nx-fal-billable-units: 0\r\n"),
+    .error = TEXT("out of memory"),
+    .error_type = TEXT("internal_error"),
+    .retryable = true,
+    .max_attempts = QUEUE_MAX_ATTEMPTS,
+    .retry_after_ms = -1};
 
 static void finish_invalid(struct run *r) {
     struct buf body;
     if (r->openai_fault.status != 0 ? r->openai_fault.status == 503
                                     : faults_of_memory(&r->faults)) {
-        finish_unread(r);
+        run_finish(r, &no_memory);
         return;
     }
     buf_init(&body, INVALID_MAX_BYTES);
@@ -225,10 +226,10 @@ static void run_log(void *user, const char *level, struct slice line) {
 
 /* --- beginning */
 
-/* The end of a run that never began; posted, because a start never ends its own run. */
-static void finish_unstarted(void *arg) {
+/* The end of a run that never began; later, because a start never ends its own run. */
+static void finish_unstarted(struct net_defer *d) {
     static const struct llm_result nothing = {.output = {"", 0}};
-    struct run *r = arg;
+    struct run *r = (struct run *)(void *)((char *)d - offsetof(struct run, end));
     if (r->cancelled)
         finish_cancelled(r);
     else if (r->refused)
@@ -297,11 +298,27 @@ static bool run_begin(struct run *r, const struct queue_job *job) {
     return r->inputs != NULL;
 }
 
+static void finish_unbegun(struct net_defer *d) {
+    struct api *a = (struct api *)(void *)((char *)d - offsetof(struct api, end_unbegun));
+    while (a->nunbegun > 0) queue_run_done(a->queue, a->unbegun[--a->nunbegun], &no_memory);
+}
+
+/* No memory for a run: its end needs none. */
+static void keep_unbegun(struct api *a, const struct queue_job *job) {
+    a->unbegun[a->nunbegun++] = job->run;
+    a->end_unbegun.run = finish_unbegun;
+    net_defer(a->loop, &a->end_unbegun);
+}
+
 static void runner_start(void *user, const struct queue_job *job) {
     struct api *a = user;
     struct run *r = calloc(1, sizeof *r);
-    if (r == NULL) abort(); /* a job without a run would never end; a restart claims it again */
+    if (r == NULL) {
+        keep_unbegun(a, job);
+        return;
+    }
     r->api = a;
+    r->end.run = finish_unstarted;
     r->id = job->run;
     arena_init(&r->arena, RUN_ARENA_BYTES);
     r->next = a->runs;
@@ -312,7 +329,7 @@ static void runner_start(void *user, const struct queue_job *job) {
         if (run_begin(r, job)) return;
         r->refused = true;
     }
-    if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
+    net_defer(a->loop, &r->end);
 }
 
 static struct run *find(struct api *a, uint64_t id) {
@@ -333,7 +350,7 @@ static void runner_cancel(void *user, uint64_t id) {
     r->llm = NULL;
     inputs_free(r->inputs);
     r->inputs = NULL;
-    if (net_loop_post(a->loop, finish_unstarted, r) != 0) abort();
+    net_defer(a->loop, &r->end);
 }
 
 static bool runner_begun(void *user, uint64_t id) {
@@ -364,6 +381,7 @@ static unsigned runner_pool(void *user, const struct queue_place *where) {
 
 static size_t runner_capacity(void *user, unsigned pool) {
     const struct api *a = user;
+    if (a->nunbegun == RUNNER_UNBEGUN) return 0;
     size_t capacity = llm_pool_capacity(a->llm, pool), reading = 0;
     for (const struct run *r = inputs_running(a) > 0 ? a->runs : NULL; r != NULL; r = r->next)
         reading += r->pool == pool && inputs_pending(r->inputs); /* they will want a slot */
