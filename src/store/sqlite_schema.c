@@ -237,14 +237,14 @@ static const char schema_4[] =
     "CREATE TABLE cancelled(seq INTEGER PRIMARY KEY) STRICT;"
     "INSERT INTO cancelled SELECT seq FROM request WHERE state <> 2 AND cancel_ms <> 0;"
     "CREATE TABLE idempotency("
+    "  key TEXT NOT NULL," /* first: all others are the same for many */
     "  owner TEXT NOT NULL,"
     "  key_id TEXT NOT NULL,"
     "  endpoint TEXT NOT NULL,"
-    "  key TEXT NOT NULL,"
     "  id TEXT NOT NULL,"
     "  hash BLOB NOT NULL,"
     "  until_ms INTEGER NOT NULL,"
-    "  PRIMARY KEY(owner, key_id, endpoint, key)) STRICT, WITHOUT ROWID;"
+    "  PRIMARY KEY(key, owner, key_id, endpoint)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX idempotency_until ON idempotency(until_ms);"
     /* As request_ended, of all owners: what goes first (sqlite_retain.c), and what an operator lists. */
     "CREATE INDEX request_end ON request((completed_ms << 20 | (seq & 1048575))) WHERE state = 2;";

@@ -145,8 +145,8 @@ const char *const sqlite_texts[ST_COUNT] = {
                  " AND endpoint = ?3 AND key = ?4 AND until_ms > ?5",
     [ST_KNOW] = "REPLACE INTO idempotency(owner, key_id, endpoint, key, id, hash, until_ms)"
                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    [ST_KNOWN_OLD] = "DELETE FROM idempotency WHERE (owner, key_id, endpoint, key) IN"
-                     " (SELECT owner, key_id, endpoint, key FROM idempotency"
+    [ST_KNOWN_OLD] = "DELETE FROM idempotency WHERE (key, owner, key_id, endpoint) IN"
+                     " (SELECT key, owner, key_id, endpoint FROM idempotency"
                      " INDEXED BY idempotency_until WHERE until_ms <= ?1"
                      " ORDER BY until_ms LIMIT ?2)",
     [ST_CLAIM] = "UPDATE request SET state = 1, attempt = attempt + 1,"

@@ -73,6 +73,11 @@ static void put_key(struct binder *b, const struct store_submit *in) {
     put_text(b, in->idempotency_key);
 }
 
+/* Or it may be forgotten from now on: who asks for it is told that it is not there. */
+static bool is_forgotten(const struct store_row *row, int64_t now_ms) {
+    return row->forget_ms != 0 && row->forget_ms <= now_ms;
+}
+
 /* SQLITE_ROW: its key has a request, which is replied. SQLITE_DONE: it has none, or that one is forgotten. */
 static int find_known(struct sqlite_store *s, struct op *op) {
     const struct store_submit *in = &op->in.submit;
@@ -88,6 +93,7 @@ static int find_known(struct sqlite_store *s, struct op *op) {
     }
     finish(&b);
     if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_ROW], op, id, 0);
+    if (rc == SQLITE_ROW && is_forgotten(&op->row, in->created_ms)) rc = SQLITE_DONE;
     op->reply.status = rc == SQLITE_ROW ? STORE_KNOWN : STORE_OK;
     if (rc != SQLITE_ROW) return rc;
     op->reply.row = &op->row;

@@ -267,6 +267,26 @@ static void a_forgotten_request_frees_its_key(void **state) {
     is_known(f, &in, 3);
 }
 
+/* It waits for the sweep, or for its webhook: whoever asks for it is told that it is not there. */
+static void a_request_whose_time_is_over_frees_its_key(void **state) {
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct store_submit in = keyed(10 * i), again = keyed(10 * i + 1);
+        in.key_id = again.key_id = slice_of(id_of(i));
+        if (i == 1) in.webhook = SLICE("http://h/");
+        assert_int_equal(submitted(f, &in), STORE_OK);
+        struct store_complete c = completion(in.id, 0, 0);
+        c.boot = "boot-1";
+        c.forget_ms = 3000;
+        assert_int_equal(status_of(f, give_end(f, &c)), STORE_OK);
+        again.created_ms = 2999;
+        is_known(f, &again, 10 * i);
+        again.created_ms = 3000;
+        assert_int_equal(submitted(f, &again), STORE_OK);
+        is_known(f, &again, 10 * i + 1);
+    }
+}
+
 /* --- what is not taken */
 
 static void a_submit_that_fails_leaves_its_key_free(void **state) {
@@ -323,6 +343,7 @@ int store_suite_idempotency(const struct suite_backend *backend) {
         T(sweep_removes_keys_that_are_over_in_small_numbers),
         T(sweep_takes_requests_and_keys_together_no_more_than_it_may),
         T(a_forgotten_request_frees_its_key),
+        T(a_request_whose_time_is_over_frees_its_key),
         T(a_submit_that_fails_leaves_its_key_free),
         T(only_known_takes_nothing_new),
         T(a_key_is_copied),

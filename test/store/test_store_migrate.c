@@ -1,5 +1,6 @@
 /* From each older schema to this version's: nothing is lost, and killed in it the file is old or new. */
 #include "store/fault_vfs.h"
+#include "store/old_schemas.h"
 #include "store/store_fixture.h"
 
 #include <signal.h>
@@ -11,122 +12,6 @@
 
 #define NEWEST 4
 static const unsigned columns[] = {0, 18, 28, 30, 32}; /* of request, by version */
-
-/* The schema as version 1 wrote it. Never to be changed: such files are out there. */
-static const char schema_1[] =
-    "CREATE TABLE meta(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE request("
-    "  seq INTEGER PRIMARY KEY,"
-    "  id TEXT NOT NULL UNIQUE,"
-    "  state INTEGER NOT NULL DEFAULT 0,"
-    "  attempt INTEGER NOT NULL DEFAULT 0,"
-    "  crashes INTEGER NOT NULL DEFAULT 0,"
-    "  priority INTEGER NOT NULL,"
-    "  no_retry INTEGER NOT NULL,"
-    "  cancel_ms INTEGER NOT NULL DEFAULT 0,"
-    "  endpoint TEXT NOT NULL,"
-    "  owner TEXT NOT NULL,"
-    "  webhook TEXT NOT NULL,"
-    "  created_ms INTEGER NOT NULL,"
-    "  started_ms INTEGER NOT NULL DEFAULT 0,"
-    "  completed_ms INTEGER NOT NULL DEFAULT 0,"
-    "  node TEXT NOT NULL DEFAULT '',"
-    "  boot TEXT NOT NULL DEFAULT '',"
-    "  token INTEGER NOT NULL DEFAULT 0,"
-    "  lease_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
-    "CREATE INDEX request_open ON request(seq) WHERE state <> 2;"
-    "CREATE TABLE payload(seq INTEGER PRIMARY KEY, input BLOB NOT NULL) STRICT;"
-    "CREATE TABLE result("
-    "  seq INTEGER PRIMARY KEY,"
-    "  http_status INTEGER NOT NULL,"
-    "  error TEXT NOT NULL,"
-    "  error_type TEXT NOT NULL,"
-    "  inference_ms INTEGER NOT NULL,"
-    "  headers BLOB NOT NULL,"
-    "  body BLOB NOT NULL) STRICT;"
-    "CREATE TABLE usage("
-    "  seq INTEGER NOT NULL,"
-    "  attempt INTEGER NOT NULL,"
-    "  id TEXT NOT NULL,"
-    "  owner TEXT NOT NULL,"
-    "  endpoint TEXT NOT NULL,"
-    "  upstream TEXT NOT NULL,"
-    "  model TEXT NOT NULL,"
-    "  raw BLOB NOT NULL,"
-    "  cost_microusd INTEGER,"
-    "  at_ms INTEGER NOT NULL,"
-    "  PRIMARY KEY(seq, attempt)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE webhook_outbox("
-    "  seq INTEGER PRIMARY KEY,"
-    "  url TEXT NOT NULL,"
-    "  attempt INTEGER NOT NULL DEFAULT 0,"
-    "  created_ms INTEGER NOT NULL,"
-    "  due_ms INTEGER NOT NULL,"
-    "  delivered_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
-    "CREATE TABLE log("
-    "  seq INTEGER NOT NULL,"
-    "  n INTEGER NOT NULL,"
-    "  at_ms INTEGER NOT NULL,"
-    "  level TEXT NOT NULL,"
-    "  message TEXT NOT NULL,"
-    "  PRIMARY KEY(seq, n)) STRICT, WITHOUT ROWID;"
-    "INSERT INTO meta VALUES('ping', 0);"
-    "PRAGMA application_id = 1634495597;";
-
-/* One of each kind: waiting, with a webhook, running when its server ended, given back, cancelled, completed. */
-static const char rows_1[] =
-    "INSERT INTO request(seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, endpoint,"
-    "  owner, webhook, created_ms, started_ms, completed_ms, node, boot, token, lease_ms) VALUES"
-    "  (1, '00000000-0000-4000-8000-000000000001', 2, 2, 1, 0, 0, 0, 'fal-ai/any-llm', 'app1',"
-    "   'http://h/', 1000, 2000, 3000, 'node', 'boot-0', 17, 32000),"
-    "  (2, '00000000-0000-4000-8000-000000000002', 2, 0, 0, 1, 0, 2700, 'a/b', '', '', 1001, 0, 2701,"
-    "   '', '', 0, 0),"
-    "  (4, '00000000-0000-4000-8000-000000000004', 1, 3, 2, 0, 1, 0, 'fal-ai/any-llm/vision', 'app2',"
-    "   '', 1002, 2001, 0, 'node', 'boot-0', -5, 32000),"
-    "  (5, '00000000-0000-4000-8000-000000000005', 1, 1, 0, 0, 0, 9, 'a/b', 'app1', '', 1003, 2002, 0,"
-    "   'node', '', 0, 0),"
-    "  (7, '00000000-0000-4000-8000-000000000007', 0, 0, 0, 1, 0, 0, 'a/b', 'app1', 'http://h/2', 1004,"
-    "   0, 0, '', '', 0, 0);"
-    "INSERT INTO payload VALUES(1, CAST('{\"prompt\":\"one\"}' AS BLOB)), (2, x'7b7d'),"
-    "  (4, x'7b22ff00227d'), (5, x'7b7d'), (7, zeroblob(300000));"
-    "INSERT INTO result VALUES"
-    "  (1, 200, '', '', 40, CAST('x-anyllm-model: m' || char(13, 10) AS BLOB), CAST('{\"output\":\"hi\"}' AS BLOB)),"
-    "  (2, 499, 'Request cancelled by the client.', 'client_cancelled', -1, x'', CAST('{}' AS BLOB));"
-    "INSERT INTO usage VALUES(1, 1, 'i', 'app1', 'e', 'up', 'm', x'', NULL, 2500),"
-    "  (1, 2, 'i', 'app1', 'e', 'up', 'm', x'7b7d', 12, 3000);"
-    "INSERT INTO webhook_outbox VALUES(1, 'http://h/', 0, 3000, 3000, 0);"
-    "INSERT INTO log VALUES(1, 1, 2100, 'INFO', 'a line'), (4, 1, 2200, 'WARN', 'two'),"
-    "  (4, 2, 2300, 'INFO', 'three');"
-    "PRAGMA user_version = 1;";
-
-/* What version 2 added to it. Never to be changed either. */
-static const char schema_2[] =
-    "ALTER TABLE request ADD COLUMN start_timeout_ms INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE request ADD COLUMN no_store INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE request ADD COLUMN no_fallback INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE request ADD COLUMN retries_server_error INTEGER NOT NULL DEFAULT -1;"
-    "ALTER TABLE request ADD COLUMN retries_timeout INTEGER NOT NULL DEFAULT -1;"
-    "ALTER TABLE request ADD COLUMN retries_connection_error INTEGER NOT NULL DEFAULT -1;"
-    "ALTER TABLE request ADD COLUMN owner_concurrency INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE request ADD COLUMN hint TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE request ADD COLUMN tags TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE request ADD COLUMN forget_ms INTEGER NOT NULL DEFAULT 0;"
-    "CREATE INDEX request_forget ON request(forget_ms) WHERE forget_ms > 0;"
-    "PRAGMA user_version = 2;";
-
-/* Of version 2: one to be forgotten whose webhook waits (3), and what is left of one that was forgotten (6). */
-static const char rows_2[] =
-    "INSERT INTO request(seq, id, state, attempt, crashes, priority, no_retry, cancel_ms, endpoint,"
-    "  owner, webhook, created_ms, started_ms, completed_ms, node, boot, token, lease_ms, no_store,"
-    "  forget_ms) VALUES"
-    "  (3, '00000000-0000-4000-8000-000000000003', 2, 1, 0, 0, 0, 0, 'fal-ai/any-llm', 'app3',"
-    "   'http://h/3', 1000, 2000, 2900, 'node', 'boot-0', 17, 32000, 1, 5);"
-    "INSERT INTO result VALUES(3, 500, 'it failed', 'server_error', 40, x'', x'7b7d');"
-    "INSERT INTO usage VALUES(3, 1, '00000000-0000-4000-8000-000000000003', 'app3', 'e', 'up', 'm',"
-    "  x'', 0, 2900),"
-    "  (6, 1, '00000000-0000-4000-8000-000000000006', 'app3', 'e', 'up', 'm', x'', 7, 2900);"
-    "INSERT INTO webhook_outbox VALUES(3, 'http://h/3', 0, 2900, 2900, 0),"
-    "  (6, 'http://h/6', 0, 2900, 2900, 0);";
 
 static void run_sql(sqlite3 *db, const char *text) {
     char *why = NULL;
@@ -142,11 +27,8 @@ static sqlite3 *open_file(struct fixture *f) {
 }
 
 static void write_rows(sqlite3 *db, int64_t version) {
-    run_sql(db, schema_1);
-    run_sql(db, rows_1);
-    if (version < 2) return;
-    run_sql(db, schema_2);
-    run_sql(db, rows_2);
+    for (int64_t v = 0; v < version; v++)
+        for (unsigned part = 0; part < 2; part++) run_sql(db, old_schemas[v][part]);
 }
 
 static void write_closed(struct fixture *f, int64_t version) {
@@ -198,8 +80,11 @@ static void is_whole(struct fixture *f, int64_t origin, int64_t version) {
                      version > 1);
     assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name = 'usage'"),
                      version < 3);
-    assert_int_equal(number(f, "SELECT count(*) FROM request"), origin == 1 ? 5 : 6);
-    assert_int_equal(number(f, "SELECT sum(length(input)) FROM payload"), 300026);
+    assert_int_equal(number(f, "SELECT count(*) FROM sqlite_schema WHERE name = 'node'"),
+                     version > 3);
+    assert_int_equal(number(f, "SELECT count(*) FROM request"), 4 + origin);
+    assert_int_equal(number(f, "SELECT sum(length(input)) FROM payload"),
+                     origin == 3 ? 300028 : 300026);
     assert_int_equal(
         number(f, version < 3 ? "SELECT count(*) FROM usage" : "SELECT count(*) FROM ledger"),
         origin == 1 ? 2 : 4);
@@ -213,10 +98,12 @@ static void wishes_nothing(const struct store_wishes *w) {
     assert_int_equal(w->owner_concurrency, 0);
 }
 
-static void answers_as_before(struct fixture *f) {
+static void answers_as_before(struct fixture *f, int64_t origin) {
     assert_int_equal(status_of(f, ask_pending(f)), STORE_OK);
-    assert_int_equal(f->npending, 3);
+    assert_int_equal(f->npending, origin == 3 ? 4 : 3);
     const struct store_pending *p = f->pending;
+    for (size_t n = 0; n < f->npending; n++) assert_true(!p[n].held && p[n].model.len == 0);
+    assert_string_equal(p[0].boot, "boot-0");
     assert_true(p[0].seq == 4 && p[0].attempt == 3 && p[0].crashes == 2 && p[0].no_retry &&
                 !p[0].released);
     assert_true(p[1].seq == 5 && p[1].cancel_requested && p[1].released);
@@ -290,6 +177,22 @@ static void webhooks_wait(struct fixture *f, int64_t origin) {
     assert_true(f->has_row && f->row.forget_ms == 5);
 }
 
+/* What only version 3 could have, and what it ran: its boot does not live here. */
+static void what_version_3_had_goes_on(struct fixture *f) {
+    assert_int_equal(status_of(f, ask_file(f, "f")), STORE_OK);
+    assert_int_equal(f->files[0].bytes, 5);
+    assert_int_equal(status_of(f, ask_keys(f)), STORE_OK);
+    assert_int_equal(f->nkeys, 1);
+    assert_int_equal(status_of(f, give_claim(f, id_of(9), 1, "boot-1", 55)), STORE_OK);
+    assert_true(slice_is(f->row.key_id, "key-4"));
+    uint64_t t = give_beat(f, "boot-1");
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].npending, 1);
+    assert_string_equal(f->pending[0].id, id_of(9));
+    struct store_complete c = completion(id_of(9), 1, 23);
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_STALE);
+}
+
 static void sweeps(struct fixture *f, size_t n) {
     uint64_t t = give_sweep(f, 10, 10);
     assert_int_equal(status_of(f, t), STORE_OK);
@@ -299,6 +202,7 @@ static void sweeps(struct fixture *f, size_t n) {
 /* What was begun goes on: the lost one is claimed, its old token is worth nothing; what was to be forgotten is, once
  * its webhook has ended. */
 static void goes_on(struct fixture *f, int64_t origin) {
+    assert_int_equal(status_of(f, give_join(f, "boot-1")), STORE_OK);
     assert_int_equal(status_of(f, give_claim(f, id_of(4), 3, "boot-1", 99)), STORE_OK);
     assert_int_equal(f->row.attempt, 4);
     struct store_complete c = completion(id_of(4), 3, (uint64_t)-5);
@@ -308,8 +212,9 @@ static void goes_on(struct fixture *f, int64_t origin) {
     assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
     uint64_t t = give_id(f, id_of(8));
     assert_int_equal(status_of(f, t), STORE_OK);
-    assert_int_equal(f->answers[t].seq, 8);
+    assert_int_equal(f->answers[t].seq, origin == 3 ? 10 : 8);
     sweeps(f, 1);
+    if (origin == 3) what_version_3_had_goes_on(f);
     if (origin == 1) return;
     struct store_webhook_note n = {.id = id_of(3), .state = STORE_WEBHOOK_GONE};
     assert_int_equal(status_of(f, give_note(f, &n)), STORE_OK);
@@ -336,7 +241,7 @@ static void write_old(struct fixture *f, unsigned round) {
         write_unclosed(f, 1 + round / 2);
 }
 
-#define ROUNDS 4U /* versions 1 and 2, closed and not */
+#define ROUNDS (2 * OLD_VERSIONS) /* closed and not */
 
 static void older_versions_are_brought_to_the_newest(void **state) {
     struct fixture *f = *state;
@@ -344,7 +249,7 @@ static void older_versions_are_brought_to_the_newest(void **state) {
         int64_t origin = 1 + round / 2;
         write_old(f, round);
         fixture_open(f);
-        answers_as_before(f);
+        answers_as_before(f, origin);
         the_ledger_tells_what_usage_told(f, origin);
         webhooks_wait(f, origin);
         is_whole(f, origin, NEWEST);
@@ -380,7 +285,7 @@ static void killed_in_the_migration_it_is_old_or_new(void **state) {
         int64_t origin = 1 + round / 2;
         unsigned step = round == ROUNDS - 1
                             ? 1
-                            : 3; /* all of one, samples of the others: each takes 30 ms */
+                            : 7; /* all of one, samples of the others: each takes 30 ms */
         bool more = true;
         for (uint64_t k = 1; more; k += step) {
             write_old(f, round);
@@ -391,7 +296,7 @@ static void killed_in_the_migration_it_is_old_or_new(void **state) {
             old += version == origin;
             is_whole(f, origin, version);
             fixture_open(f);
-            answers_as_before(f);
+            answers_as_before(f, origin);
             webhooks_wait(f, origin);
         }
     }
