@@ -64,6 +64,12 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
 static void on_health(void *user, bool can_write, const char *reason) {
 }
 
+/* No operation is answered any more: its command must not wait for it. */
+static void on_broken(void *user, const char *reason) {
+    fprintf(stderr, "anyllm: the disk lost what it had synced: %s\n", reason);
+    _exit(1);
+}
+
 static int listen_here(struct small *s) {
     char path[SERVE_SOCKET_BYTES];
     if (!serve_socket_path(s->config->data_dir, s->socket_name, &s->folder, path)) return -errno;
@@ -84,11 +90,12 @@ static int open_rooms(struct small *s) {
     struct net_server_hooks hooks = api_hooks();
     struct api_options api = {
         .loop = s->loop, .clock = &clock_system, .random = &random_system, .config = s->config};
-    struct store_options store = {.url = s->config->store_url,
-                                  .dir = s->config->data_dir,
-                                  .loop = s->loop,
-                                  .user = s,
-                                  .hooks = {.on_done = on_done, .on_health = on_health}};
+    struct store_options store = {
+        .url = s->config->store_url,
+        .dir = s->config->data_dir,
+        .loop = s->loop,
+        .user = s,
+        .hooks = {.on_done = on_done, .on_health = on_health, .on_broken = on_broken}};
     s->api = api_new(&api);
     s->desk = desk_new();
     if (s->api == NULL || s->desk == NULL) return refuse(s, "out of memory");
