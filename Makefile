@@ -10,7 +10,7 @@ MESON_ASAN = --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -
 	"-Dc_args=['-Wno-format-truncation', '-Wno-maybe-uninitialized']"
 RUN = scripts/run-tests.sh
 
-.PHONY: help demo deps build test unit wire compatibility asan soak gdb lint format bench bench-peers engine-from-source install clean
+.PHONY: help demo deps build test unit wire compatibility asan sim soak gdb lint format bench bench-peers engine-from-source install clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -50,6 +50,10 @@ compatibility: ## run the tests through sockets and write what they show of each
 asan: build-asan/build.ninja ## the tests of the rooms under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/ninja.sh build-asan
 	@T='$(T)' $(RUN) build-asan unit
+
+sim: ## simulate servers that crash, stand still and lose their store: SEEDS=5000 worlds; SEED=n repeats one, step by step
+	@$(MAKE) --no-print-directory build-tests
+	@$(BUILD)/test/sim/sim $(if $(SEED),--verbose $(SEED),1 $(or $(SEEDS),5000))
 
 soak: ## the long forms of the tests that kill the server: 100 times each, in uploads and in deliveries (10 minutes)
 	@$(MAKE) --no-print-directory build-tests

@@ -28,10 +28,12 @@ export ANYLLM_LONG=1
     once T1_T2_T15_kills "$BUILD/test/wire/test_kill_loop" $KILLS
     once T2_a_retry "$BUILD/test/wire/test_kill_loop" $KILLS
     once T14_ "$BUILD/test/wire/test_kill_status" $KILLS
+    once T3_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once T4_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once T12_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q4_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q14_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once T16_simulator "$BUILD/test/sim/sim" 1 100000
     once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"
     ANYLLM_KILLS=100 once F12_kills_in_uploads_leave_no_half_file "$BUILD/test/wire/test_bad_parts" $WIRE
     for _ in $(seq 20); do # five kills each

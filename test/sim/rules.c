@@ -1,0 +1,381 @@
+#include "sim/rules.h"
+
+#include <inttypes.h>
+
+bool rules_must_find;
+
+void rule_broken(struct sim *s, enum rule which, const char *fmt, ...) {
+    static const char *const texts[RULE_COUNT] = {
+#define X(name, text) [RULE_##name] = text,
+        RULES(X)
+#undef X
+    };
+    char what[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    if (rules_must_find) {
+        printf("found at seed %" PRIu64 ", step %u: rule %d, %s: %s\n", s->seed, s->step,
+               (int)which, texts[which], what);
+        fflush(stdout);
+        _Exit(0);
+    }
+    unsigned from = s->traced > TRACE_LINES ? s->traced - TRACE_LINES : 0;
+    for (unsigned k = from; k < s->traced && !s->verbose; k++)
+        fprintf(told, "%s\n", s->trace[k % TRACE_LINES]);
+    fprintf(told, "seed %" PRIu64 ", step %u, rule %d is broken: %s\n  %s\n", s->seed, s->step,
+            (int)which, texts[which], what);
+    fprintf(told, "again: make sim SEED=%" PRIu64 "\n", s->seed);
+    fflush(told);
+    _Exit(1);
+}
+
+/* --- leases */
+
+void rules_buried(struct sim *s, const struct living *l) {
+    uint64_t lease_ms = s->habits.lease_ms, silent_ms = s->now_ms - l->seen_ms;
+    RULE(s, LEASE_KEPT, silent_ms >= less_drift(lease_ms),
+         "%s was heard of %" PRIu64 " ms ago and is buried; a lease is %" PRIu64 " ms", l->boot,
+         silent_ms, lease_ms);
+    s->totals.buried++;
+}
+
+void rules_claimed(struct server *by, struct row *r, const struct op *op) {
+    struct sim *s = by->sim;
+    RULE(s, LEASE_KEPT, r->state == STORE_IN_QUEUE || r->loose, "%s takes %s from %s, which lives",
+         by->name, TAIL(r), r->boot);
+    s->totals.takeovers += r->state == STORE_IN_PROGRESS;
+    r->claimed_ms = s->now_ms;
+}
+
+/* --- charges, lines, ends */
+
+void rules_charged(struct sim *s, struct row *r, uint32_t attempt, unsigned call) {
+    const struct call *c = &s->calls[call];
+    RULE(s, ONE_CHARGE, call < s->ncalls && c->row == r && c->attempt == attempt,
+         "attempt %u of %s is charged what call %u has cost, which was attempt %u of %s", attempt,
+         TAIL(r), call, c->attempt, TAIL(c->row));
+    for (size_t k = 0; k < s->ncharges; k++) {
+        const struct charge *old = &s->charges[k];
+        RULE(s, ONE_CHARGE, old->row != r || old->attempt != attempt, "attempt %u of %s", attempt,
+             TAIL(r));
+    }
+}
+
+void rules_logged(struct server *by, struct row *r, const struct line *l) {
+    const struct call *c = &by->sim->calls[l->call];
+    if (l->call == 0) return;
+    RULE(by->sim, ZOMBIE, c->row == r && c->server == r->holder && c->boots == r->holder_boots,
+         "a line of call %u of n%u comes to %s, held by n%u", l->call, c->server, TAIL(r),
+         r->holder);
+}
+
+static void check_timeout(struct server *by, struct row *r) {
+    struct sim *s = by->sim;
+    uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
+    RULE(s, START_TIMEOUT, all_ms > 0, "%s had none", TAIL(r));
+    if (s->wall_jumped) return;
+    RULE(s, START_TIMEOUT, gone_ms + 1000 >= less_drift(all_ms),
+         "%s ended after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
+}
+
+/* A holder learns of another server's mark with its next beat: what it has given to the store by then counts. */
+static bool knows_mark(const struct server *by, const struct row *r, const struct op *op) {
+    bool own = r->marked_by == by->number && r->marked_boots == by->boots;
+    bool before = r->leased_at > r->marked_at;
+    return own || before || (r->told_ms != 0 && op->given_ms > r->told_ms);
+}
+
+static void check_cancelled(struct server *by, struct row *r, const struct op *op,
+                            const struct end *e) {
+    struct sim *s = by->sim;
+    r->ended_by = by->number;
+    r->overtook_mark = op->kind == OP_COMPLETE && r->cancel_requested && !knows_mark(by, r, op);
+    bool here = r->cancel_at == by->number + 1 && r->cancel_at_boots == by->boots;
+    bool wished = here || (r->cancelled && !r->overtook_mark);
+    bool cancelled = strcmp(e->error_type, "client_cancelled") == 0;
+    RULE(s, CANCELLED, !wished || cancelled, "%s: %s ends as \"%s\" though a cancel was promised",
+         by->name, TAIL(r), e->error_type);
+    s->totals.cancelled += cancelled;
+}
+
+void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_holder) {
+    struct sim *s = by->sim;
+    const struct end *e = &op->row->end;
+    RULE(s, ONE_RESULT, r->results == 0, "%s of %s ends again", TAIL(r), r->boot);
+    RULE(s, ONE_WEBHOOK, r->hooks == 0, "%s", TAIL(r));
+    RULE(s, RESULT_OF_HOLDER,
+         !by_holder || (by->number == r->holder && by->boots == r->holder_boots),
+         "%s ends by %s, but n%u holds it", TAIL(r), by->name, r->holder);
+    if (e->http_status == 200) {
+        unsigned call = (unsigned)strtoul(e->body, NULL, 10);
+        const struct call *c = &s->calls[call < s->ncalls ? call : 0];
+        RULE(s, RESULT_OF_HOLDER, call > 0 && c->row == r && c->attempt == r->attempt,
+             "%s gets the answer of call %u, attempt %u of %s", TAIL(r), call, c->attempt,
+             c->row != NULL ? TAIL(c->row) : "none");
+    }
+    if (strcmp(e->error_type, "request_timeout") == 0) check_timeout(by, r);
+    check_cancelled(by, r, op, e);
+}
+
+/* --- answers */
+
+static bool excused(const struct server *v, const struct ask *a) {
+    const struct sim *s = v->sim;
+    return v->life != UP || !s->calm || a->asked_ms <= s->calm_ms;
+}
+
+static bool may_be_gone(const struct server *v, const struct row *r) {
+    return r->swept || (r->state == STORE_COMPLETED && r->forget_ms != 0 &&
+                        (r->forget_ms <= server_wall(v) || v->sim->wall_jumped));
+}
+
+/* Its key is of one that is to be forgotten and is still there: known, and not to be shown. */
+static bool half_gone(const struct server *v, const struct ask *a) {
+    char key[16];
+    snprintf(key, sizeof key, "same-%u", a->idempotency);
+    for (size_t k = 0; k < v->sim->nrows && a->idempotency != 0; k++) {
+        const struct row *r = v->sim->rows[k];
+        if (strcmp(r->idempotency, key) == 0 && may_be_gone(v, r)) return true;
+    }
+    return false;
+}
+
+static struct row *row_made_by(struct sim *s, const struct ask *a) {
+    unsigned number = (unsigned)(a - s->asks);
+    for (size_t k = s->nrows; k-- > 0;)
+        if (s->rows[k]->ask == number) return s->rows[k];
+    return NULL;
+}
+
+static void check_again(struct sim *s, const struct ask *a, struct row *r) {
+    char key[16];
+    snprintf(key, sizeof key, "same-%u", a->idempotency);
+    RULE(s, IDEMPOTENT,
+         a->idempotency != 0 && strcmp(r->idempotency, key) == 0 &&
+             r->key_id[1] == (char)('0' + a->owner) && r->body_hash[0] == a->body,
+         "call %u is answered with %s, which is of another key or body", (unsigned)(a - s->asks),
+         TAIL(r));
+}
+
+/* No second one of this key, as long as the first one's day lasts. */
+static void check_only_one(struct sim *s, const struct row *r) {
+    for (size_t k = 0; k < s->nrows && r->idempotency[0] != '\0'; k++) {
+        const struct row *o = s->rows[k];
+        RULE(s, IDEMPOTENT,
+             o == r || strcmp(o->idempotency, r->idempotency) != 0 ||
+                 strcmp(o->key_id, r->key_id) != 0 || o->swept || o->seq > r->seq ||
+                 r->created_ms >= o->idempotency_until_ms,
+             "%s and %s are of one key", TAIL(o), TAIL(r));
+    }
+}
+
+static void note_state(struct server *v, struct row *r, const struct queue_reply *reply) {
+    bool shown = reply->code == QUEUE_OK && reply->state == STORE_IN_QUEUE;
+    if (reply->state > r->seen) r->seen = reply->state;
+    if (r->at[v->number].lives != v->lives) {
+        memset(&r->at[v->number], 0, sizeof r->at[v->number]);
+        r->at[v->number].lives = v->lives;
+        r->at[v->number].position = NEVER;
+    }
+    if (!shown || reply->position >= r->at[v->number].position) return;
+    r->at[v->number].position = reply->position;
+    r->at[v->number].since = v->sim->accepts;
+    r->at[v->number].before = 0;
+}
+
+/* Of its owner's own in its line, with itself. */
+static unsigned rank_of(const struct sim *s, const struct row *r) {
+    unsigned n = 0;
+    for (size_t k = 0; k < s->nrows; k++) {
+        const struct row *o = s->rows[k];
+        n += o->state == STORE_IN_QUEUE && o->priority == r->priority &&
+             pool_of_row(o) == pool_of_row(r) && strcmp(o->owner, r->owner) == 0;
+    }
+    return n;
+}
+
+static void accepted(struct server *v, struct ask *a, const struct queue_reply *reply) {
+    struct sim *s = v->sim;
+    struct row *r = reply->again ? disk_had(s, reply->id) : disk_row(s, reply->id);
+    RULE(s, DURABLE_FIRST, r != NULL, "call %u is answered with %s, which is not in the store",
+         (unsigned)(a - s->asks), reply->id);
+    if (!reply->again)
+        RULE(s, IDEMPOTENT, r->ask == (unsigned)(a - s->asks), "%s is not of call %u", TAIL(r),
+             (unsigned)(a - s->asks));
+    else
+        check_again(s, a, r);
+    check_only_one(s, r);
+    a->row = r;
+    s->totals.accepted += !r->accepted;
+    r->accepted = true;
+    if (!reply->again) r->accept = ++s->accepts;
+    note_state(v, r, reply);
+    if (!reply->again && reply->state == STORE_IN_QUEUE) r->at[v->number].rank = rank_of(s, r);
+}
+
+static bool other_body_is_there(struct sim *s, const struct ask *a) {
+    char key[16];
+    snprintf(key, sizeof key, "same-%u", a->idempotency);
+    for (size_t k = 0; k < s->nrows; k++) {
+        const struct row *r = s->rows[k];
+        if (strcmp(r->idempotency, key) == 0 && r->key_id[1] == (char)('0' + a->owner) &&
+            r->body_hash[0] != a->body)
+            return true;
+    }
+    return false;
+}
+
+static void submit_answered(struct server *v, struct ask *a, const struct queue_reply *reply) {
+    struct sim *s = v->sim;
+    if (reply->code == QUEUE_OK) {
+        accepted(v, a, reply);
+        return;
+    }
+    a->refused = true;
+    RULE(s, REFUSED_IS_NOTHING, row_made_by(s, a) == NULL, "call %u", (unsigned)(a - s->asks));
+    if (reply->code == QUEUE_OTHER_BODY)
+        RULE(s, IDEMPOTENT, a->idempotency != 0 && other_body_is_there(s, a),
+             "call %u is refused, but no other body has its key", (unsigned)(a - s->asks));
+    else if (reply->code == QUEUE_FULL)
+        RULE(s, HARMLESS, a->queue_length > 0, "full without a limit");
+    else
+        RULE(s, HARMLESS, reply->code == QUEUE_UNAVAILABLE && (excused(v, a) || half_gone(v, a)),
+             "submit %u: code %d", (unsigned)(a - s->asks), (int)reply->code);
+}
+
+static void check_state(struct server *v, const struct ask *a, const struct queue_reply *reply) {
+    struct sim *s = v->sim;
+    struct row *r = a->row;
+    RULE(s, STATE_FORWARD, reply->state >= a->floor, "%s says %s is %d, %d was seen before",
+         v->name, TAIL(r), (int)reply->state, (int)a->floor);
+    RULE(s, STATE_FORWARD, reply->state <= r->state, "%s says %s is %d, the store has %d", v->name,
+         TAIL(r), (int)reply->state, (int)r->state);
+    if (reply->state == STORE_IN_QUEUE && reply->code == QUEUE_OK) {
+        bool ending = v->life == DRAINING && v->abandon_ms == NEVER; /* memory is given up */
+        RULE(s, POSITION_FALLS,
+             ending || a->floor_position == NEVER || reply->position <= a->floor_position,
+             "%s shows %" PRIu64 " for %s, and showed %" PRIu64, v->name, reply->position, TAIL(r),
+             a->floor_position);
+        RULE(s, STATS, reply->position < s->nrows, "%s is at %" PRIu64, TAIL(r), reply->position);
+    }
+    if (reply->row != NULL && r->state == STORE_COMPLETED && reply->row->body.len > 0)
+        RULE(s, ONE_RESULT,
+             slice_is(reply->row->body, r->end.body) &&
+                 reply->row->http_status == r->end.http_status,
+             "%s is answered another result than it has", TAIL(r));
+    note_state(v, r, reply);
+}
+
+static void cancel_answered(struct server *v, struct ask *a, enum queue_code code) {
+    struct sim *s = v->sim;
+    struct row *r = a->row;
+    if (code == QUEUE_ALREADY_COMPLETED) {
+        RULE(s, CANCELLED, r->state == STORE_COMPLETED, "%s is not completed", TAIL(r));
+        r->seen = STORE_COMPLETED;
+        return;
+    }
+    rules_cancel_arrived(v, r);
+    if (r->state == STORE_COMPLETED) {
+        bool unseen = !r->cancel_requested && r->ended_by != v->number; /* and no store to ask */
+        RULE(s, CANCELLED,
+             r->overtook_mark || unseen || strcmp(r->end.error_type, "client_cancelled") == 0,
+             "%s answers a cancel of %s well, which had ended as \"%s\"", v->name, TAIL(r),
+             r->end.error_type);
+    } else if (r->cancel_requested) {
+        r->cancelled = true;
+    } else {
+        r->cancel_at = v->number + 1;
+        r->cancel_at_boots = v->boots;
+    }
+}
+
+void rules_answered(struct server *v, struct ask *a, const struct queue_reply *reply) {
+    static const char *const codes[] = {"ok",   "not found",   "not ready", "already completed",
+                                        "full", "unavailable", "other body"};
+    struct sim *s = v->sim;
+    struct row *r = a->row;
+    trace(s, "%s: call %u is answered: %s, state %d, position %" PRIu64, v->name,
+          (unsigned)(a - s->asks), codes[reply->code], (int)reply->state, reply->position);
+    if (a->kind == ASK_SUBMIT) {
+        submit_answered(v, a, reply);
+        return;
+    }
+    RULE(s, NEVER_LOST, reply->code != QUEUE_NOT_FOUND || may_be_gone(v, r), "%s: %s is not found",
+         v->name, TAIL(r));
+    RULE(s, HARMLESS, reply->code != QUEUE_UNAVAILABLE || excused(v, a), "call %u is refused",
+         (unsigned)(a - s->asks));
+    if (reply->code == QUEUE_NOT_FOUND || reply->code == QUEUE_UNAVAILABLE) return;
+    if (a->kind == ASK_CANCEL)
+        cancel_answered(v, a, reply->code);
+    else
+        check_state(v, a, reply);
+}
+
+/* --- a boot */
+
+void rules_stats(struct server *v) {
+    struct sim *s = v->sim;
+    struct queue_stats t;
+    queue_get_stats(v->queue, &t);
+    uint64_t counters[] = {t.submitted, t.claimed,     t.retried,     t.completed,
+                           t.failed,    t.cancelled,   t.recovered,   t.stale_writes,
+                           t.buried,    t.lost_leases, t.quarantined, t.again,
+                           t.retained,  t.waiting,     t.running,     t.owners};
+    for (size_t k = 0; k < sizeof counters / sizeof *counters; k++)
+        RULE(s, STATS, counters[k] < 1000000, "counter %zu of %s: %" PRIu64, k, v->name,
+             counters[k]);
+    size_t open = 0;
+    for (size_t k = 0; k < s->nrows; k++) open += s->rows[k]->state != STORE_COMPLETED;
+    RULE(s, STATS, t.failed + t.cancelled <= t.completed, "%s: more fail than end", v->name);
+    RULE(s, STATS, t.oldest_waiting_ms >= 0 && t.oldest_running_ms >= 0, "an age below nothing");
+    if (s->calm && s->now_ms > s->calm_ms + 1000)
+        RULE(s, STATS, t.can_write, "%s: the store can write", v->name);
+}
+
+void rules_boot_over(struct server *v) {
+    rules_stats(v);
+    struct queue_stats t;
+    queue_get_stats(v->queue, &t);
+    v->sim->totals.late_writes += t.stale_writes;
+}
+
+/* --- rest */
+
+bool rules_rest(const struct sim *s) {
+    for (unsigned k = 0; k < s->habits.servers; k++)
+        if (s->servers[k].life != UP) return false;
+    for (size_t k = s->first_call; k < s->ncalls; k++)
+        if (s->calls[k].active) return false;
+    for (size_t k = s->first_ask; k < s->nasks; k++)
+        if (s->asks[k].open) return false;
+    for (size_t k = 0; k < s->nrows; k++) {
+        const struct row *r = s->rows[k];
+        if (r->state != STORE_COMPLETED) return false;
+        if (r->hooks > 0 && r->hook_state == STORE_WEBHOOK_WAITING && !r->swept) return false;
+    }
+    return s->nagain == 0 && s->ndeliveries == 0;
+}
+
+void rules_at_rest(struct sim *s) {
+    for (size_t k = 0; k < s->nrows; k++) {
+        const struct row *r = s->rows[k];
+        RULE(s, ONE_RESULT, r->results == 1, "%s has %u", TAIL(r), r->results);
+        RULE(s, ONE_WEBHOOK, r->hooks == (r->webhook[0] != '\0'), "%s has %u", TAIL(r), r->hooks);
+        RULE(s, ONE_WEBHOOK, r->hooks == 0 || r->deliveries > 0, "%s was never tried", TAIL(r));
+        RULE(s, REFUSED_IS_NOTHING, !s->asks[r->ask].refused, "%s is of call %u", TAIL(r), r->ask);
+        check_only_one(s, r);
+    }
+    for (size_t k = 0; k < sizeof s->watches / sizeof *s->watches; k++) {
+        const struct watch *w = &s->watches[k];
+        RULE(s, WATCHED, w->watch == NULL || w->saw_end, "%s at n%u", TAIL(w->row), w->server);
+    }
+    for (unsigned k = 0; k < s->habits.servers; k++) {
+        struct queue_stats t;
+        queue_get_stats(s->servers[k].queue, &t);
+        rules_stats(&s->servers[k]);
+        RULE(s, STATS, t.waiting + t.running == 0, "%s: %zu wait, %zu run, and all have ended",
+             s->servers[k].name, t.waiting, t.running);
+    }
+}

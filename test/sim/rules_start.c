@@ -1,0 +1,112 @@
+/* The rules of what begins: how often, when, in which order. */
+#include "sim/rules.h"
+
+#include <inttypes.h>
+
+#define IN_FLIGHT \
+    5U /* claims that may be under way when a request comes: the places of a pool, and one */
+
+static void check_calls(struct server *v, struct row *r, const struct queue_job *job) {
+    struct sim *s = v->sim;
+    r->calls++;
+    s->totals.calls++;
+    RULE(s, CALLS, r->calls <= 1 + r->losses + r->retryable,
+         "call %u of %s; %u leases were lost, %u failures allow another one", r->calls, TAIL(r),
+         r->losses, r->retryable);
+    RULE(s, NO_RETRY, !r->no_retry || r->calls == 1, "call %u of %s", r->calls, TAIL(r));
+    RULE(s, POISON, r->crashes < QUEUE_MAX_CRASHES, "%s begins after %u crashes", TAIL(r),
+         r->crashes);
+    RULE(s, CALLS,
+         job->attempt < sizeof r->attempt_call / sizeof *r->attempt_call &&
+             r->attempt_call[job->attempt] == 0,
+         "two calls of attempt %u of %s", job->attempt, TAIL(r));
+    for (size_t k = s->first_call; k < s->ncalls; k++) {
+        const struct call *c = &s->calls[k];
+        if (!c->active || c->row != r || c->run == job->run) continue;
+        RULE(s, LEASE_KEPT, !disk_lives(s, c->boot) || c->cancelled || r->losses > 0,
+             "%s runs at %s already", TAIL(r), c->boot);
+    }
+}
+
+static void check_time(struct server *v, const struct row *r, const struct queue_job *job) {
+    struct sim *s = v->sim;
+    uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
+    RULE(s, START_TIMEOUT, all_ms == 0 || s->wall_jumped || less_drift(gone_ms) <= all_ms + 1500,
+         "%s begins after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
+    if (!r->by_retry || job->attempt < 2) return;
+    const struct call *before = &s->calls[r->attempt_call[job->attempt - 1]];
+    if (before == s->calls || before->retry_after_ms <= 0) return;
+    uint64_t waited_ms = s->now_ms - before->end_ms;
+    RULE(s, RETRY_AFTER, waited_ms + 1 >= less_drift((uint64_t)before->retry_after_ms),
+         "attempt %u of %s begins after %" PRIu64 " of %lld ms", job->attempt, TAIL(r), waited_ms,
+         (long long)before->retry_after_ms);
+}
+
+static void check_places(struct server *v, const struct row *r) {
+    struct sim *s = v->sim;
+    unsigned n = 0;
+    for (size_t k = s->first_call; k < s->ncalls; k++) {
+        const struct call *c = &s->calls[k];
+        n += c->active && !c->cancelled && c->server == v->number && c->boots == v->boots &&
+             strcmp(c->row->owner, r->owner) == 0;
+    }
+    if (r->wishes.owner_concurrency > 0 && r->attempt == 1)
+        RULE(s, PLACES, n <= 2, "%u of %s run at %s", n, r->owner, v->name);
+}
+
+/* `r` leaves the queue, `w` goes on waiting in it. */
+static void check_passed(struct server *v, const struct row *r, struct row *w) {
+    struct sim *s = v->sim;
+    unsigned owner = (unsigned)(r->owner[1] - '0');
+    /* Not where others begin some, where room comes to an owner, or when it may be ending. */
+    bool counted = s->habits.servers == 1 && s->habits.limited == 0 &&
+                   w->wishes.start_timeout_ms == 0 && w->cancel_at == 0;
+    if (counted && r->accept <= w->at[v->number].since && w->at[v->number].position != NEVER)
+        RULE(s, POSITION_TRUE, ++w->at[v->number].before <= w->at[v->number].position,
+             "%s (%s, %d) had position %" PRIu64 " and now sees %s (%s, %d) begin", TAIL(w),
+             w->owner, w->priority, w->at[v->number].position, TAIL(r), r->owner, r->priority);
+    if (w->at[v->number].rank == 0 || w->wishes.owner_concurrency > 0) return;
+    if (r->priority > w->priority)
+        RULE(s, FAIR, ++w->at[v->number].cheaper <= IN_FLIGHT, "%s waits for cheaper ones",
+             TAIL(w));
+    else if (r->priority == w->priority && strcmp(r->owner, w->owner) != 0)
+        RULE(s, FAIR, ++w->at[v->number].overtaken[owner] <= w->at[v->number].rank + 2 + IN_FLIGHT,
+             "%s, number %u of %s, waits for %u of %s", TAIL(w), w->at[v->number].rank, w->owner,
+             w->at[v->number].overtaken[owner], r->owner);
+}
+
+void rules_started(struct server *v, struct row *r, const struct queue_job *job) {
+    check_calls(v, r, job);
+    check_time(v, r, job);
+    check_places(v, r);
+}
+
+void rules_leased(struct server *v, const struct row *r) {
+    const struct sim *s = v->sim;
+    for (size_t k = 0; k < s->nrows; k++) {
+        struct row *w = s->rows[k];
+        if (w != r && w->state == STORE_IN_QUEUE && w->at[v->number].lives == v->lives &&
+            pool_of_row(w) == pool_of_row(r))
+            check_passed(v, r, w);
+    }
+}
+
+/* All of an earlier life are told to end before another one begins. */
+void rules_given_up(struct server *v) {
+    const struct sim *s = v->sim;
+    for (size_t k = s->first_call; k < s->ncalls; k++) {
+        const struct call *c = &s->calls[k];
+        bool here = c->active && c->server == v->number && c->boots == v->boots;
+        RULE(v->sim, ZOMBIE, !here || c->cancelled,
+             "call %zu of %s goes on after its lease was lost", k, v->name);
+    }
+}
+
+void rules_cancel_arrived(struct server *v, const struct row *r) {
+    const struct sim *s = v->sim;
+    for (size_t k = s->first_call; k < s->ncalls; k++) {
+        const struct call *c = &s->calls[k];
+        if (!c->active || c->row != r || c->server != v->number || c->boots != v->boots) continue;
+        RULE(v->sim, CANCEL_ARRIVES, c->cancelled, "call %zu of %s goes on", k, TAIL(r));
+    }
+}
