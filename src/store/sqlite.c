@@ -140,7 +140,8 @@ enum store_status sqlite_status(int rc) {
 /* An error that belongs to one operation; any other says that the store cannot write. */
 static bool of_one_op(int rc) {
     int base = rc & 0xff;
-    return base == SQLITE_NOMEM || base == SQLITE_CONSTRAINT || base == SQLITE_TOOBIG;
+    return base == SQLITE_NOMEM || base == SQLITE_CONSTRAINT || base == SQLITE_TOOBIG ||
+           sqlite_is_damage(rc); /* of the pages that it needs */
 }
 
 /* fsync has failed: the kernel may have dropped what it could not write and says so once (fsyncgate). Trying again would
@@ -210,6 +211,7 @@ static int run_batch(struct sqlite_store *s, struct op **ops, size_t n) {
         rc = run_batch(s, ops, n / 2);
         return is_lost(rc) ? rc : run_batch(s, ops + n / 2, n - n / 2);
     }
+    if (sqlite_is_damage(rc)) sqlite_found_damage(s, sqlite3_errstr(rc));
     fail_all(ops, n, rc);
     return rc;
 }

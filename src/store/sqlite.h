@@ -125,7 +125,6 @@ union op_in {
     struct store_key key;
     struct store_retention retain;
     struct {
-        struct sqlite_store *store; /* for the thread of a check */
         bool can_write, damaged;
         char reason[HEALTH_REASON_BYTES];
     } health;
@@ -309,9 +308,10 @@ struct sqlite_store {
     sqlite3_stmt *statements[ST_COUNT];
 
     uv_mutex_t done_lock;
-    struct op_list done;             /* under done_lock */
-    bool posted;                     /* under done_lock: a post that will deliver is under way */
-    struct op *closed, *broken_news; /* allocated at the start: telling these cannot fail */
+    struct op_list done; /* under done_lock */
+    bool posted;         /* under done_lock: a post that will deliver is under way */
+    struct op *closed, *broken_news,
+        *damage_news; /* allocated at the start: telling these cannot fail */
 
     uv_mutex_t stats_lock;
     struct store_stats stats;  /* under stats_lock */
@@ -426,7 +426,10 @@ void sqlite_leash_free(struct sqlite_store *s);
 
 /* sqlite_check.c: notes that this process writes; whether the one before ended well; a look at all of the file. */
 int sqlite_mark(struct sqlite_store *s, bool unclean); /* inside a transaction */
-int sqlite_begin_check(struct sqlite_store *s);        /* 0 or -1: no thread */
+bool sqlite_is_damage(int rc);
+/* Any thread. The first time it is told. */
+void sqlite_found_damage(struct sqlite_store *s, const char *what);
+int sqlite_begin_check(struct sqlite_store *s); /* 0 or -1: no thread */
 /* sqlite_backup.c: on the loop's thread; the answer comes from another. */
 void sqlite_backup(struct sqlite_store *s, struct op *op);
 

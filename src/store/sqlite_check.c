@@ -3,13 +3,14 @@
  *   meta 'unclean': 1 with the first transaction of a process, 0 with the last one of an orderly close
  *
  * So a note costs no sync of its own. The check reads on a thread and a connection of its own while the server works:
- * it may take minutes. What it finds is for good: no new request is taken, all else goes on as SQLite lets it. */
+ * it may take minutes. What it finds, or what SQLite finds while it reads or writes, is for good: no new request is taken,
+ * all else goes on as SQLite lets it. */
 #include "store/sqlite_cells.h"
 
 #include "base/log.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -31,8 +32,18 @@ static void note_state(struct sqlite_store *s, int state) {
     uv_mutex_unlock(&s->stats_lock);
 }
 
-static bool is_damage(int rc) {
+bool sqlite_is_damage(int rc) {
     return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
+
+void sqlite_found_damage(struct sqlite_store *s, const char *what) {
+    struct op *news = s->damage_news;
+    if (atomic_exchange(&s->damaged, true)) return;
+    news->in.health.damaged = true;
+    snprintf(news->in.health.reason, HEALTH_REASON_BYTES, "damaged: %s", what);
+    note_state(s, STORE_DAMAGED);
+    s->damage_news = NULL;
+    sqlite_hand_back(s, news);
 }
 
 /* The state after it; `found` says what is damaged, or why nothing can be said. */
@@ -42,52 +53,42 @@ static int look(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
     int state = STORE_UNCHECKED;
     int rc = sqlite_open_aside(s, &db);
     if (rc == SQLITE_OK) sqlite3_progress_handler(db, LOOK_EVERY, ends_early, s);
-    if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL);
+    if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &st, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_step(st);
     const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
     if (text != NULL && strcmp(text, "ok") == 0)
         state = STORE_SOUND;
-    else if (text != NULL || is_damage(rc))
+    else if (text != NULL || sqlite_is_damage(rc))
         state = STORE_DAMAGED;
     if (text == NULL) text = db != NULL ? sqlite3_errmsg(db) : "out of memory";
-    snprintf(found, HEALTH_REASON_BYTES, "damaged: %.*s", (int)strcspn(text, "\n"), text);
+    if (strncmp(text, "*** ", 4) == 0 && strchr(text, '\n') != NULL) /* in which database */
+        text = strchr(text, '\n') + 1;
+    snprintf(found, HEALTH_REASON_BYTES, "%.*s", (int)strcspn(text, "\n"), text);
     sqlite3_finalize(st);
     sqlite3_close(db);
     return s->ending ? STORE_UNCHECKED : state;
 }
 
-/* The news were allocated before: damage must be told. */
 static void check_all(void *arg) {
-    struct op *news = arg;
-    struct sqlite_store *s = news->in.health.store;
-    char quoted[LOG_QUOTE_BYTES];
+    struct sqlite_store *s = arg;
+    char found[HEALTH_REASON_BYTES], quoted[LOG_QUOTE_BYTES];
     uint64_t began = uv_hrtime();
     setpriority(PRIO_PROCESS, (id_t)gettid(), 10); /* of this thread alone, on Linux */
-    int state = look(s, news->in.health.reason);
+    int state = look(s, found);
     unsigned long long ms = (uv_hrtime() - began) / 1000000;
-    note_state(s, state);
-    if (state == STORE_DAMAGED) {
-        news->in.health.damaged = true;
-        s->damaged = true;
-        sqlite_hand_back(s, news);
-        return;
-    }
+    if (state == STORE_DAMAGED)
+        sqlite_found_damage(s, found);
+    else if (!s->damaged)
+        note_state(s, state);
     if (state == STORE_SOUND)
         log_line(LOG_INFO, "database_checked", "result=sound ms=%llu", ms);
-    else if (!s->ending)
-        log_line(LOG_WARN, "database_not_checked", "reason=%s",
-                 log_quote(quoted, slice_of(news->in.health.reason)));
-    free(news);
+    else if (state == STORE_UNCHECKED && !s->ending)
+        log_line(LOG_WARN, "database_not_checked", "reason=%s", log_quote(quoted, slice_of(found)));
 }
 
 int sqlite_begin_check(struct sqlite_store *s) {
-    struct op *news = calloc(1, sizeof *news);
-    if (news == NULL) return -1;
-    news->kind = OP_HEALTH;
-    news->in.health.store = s;
     note_state(s, STORE_CHECKING);
-    if (sqlite_start_aside(&s->check, check_all, news) == 0) return 0;
+    if (sqlite_start_aside(&s->check, check_all, s) == 0) return 0;
     note_state(s, STORE_UNCHECKED);
-    free(news);
     return -1;
 }

@@ -73,6 +73,7 @@ static void free_store(struct sqlite_store *s) {
     }
     free(s->closed);
     free(s->broken_news);
+    free(s->damage_news);
     free(s);
 }
 
@@ -85,6 +86,12 @@ void sqlite_closed(struct sqlite_store *s) {
     on_closed(user);
 }
 
+static struct op *new_news(enum op_kind kind) {
+    struct op *op = calloc(1, sizeof *op);
+    if (op != NULL) op->kind = kind;
+    return op;
+}
+
 static bool fill_reserve(struct sqlite_store *s) {
     for (unsigned i = 0; i < OP_RESERVE; i++) {
         struct op *op = calloc(1, sizeof *op);
@@ -92,11 +99,9 @@ static bool fill_reserve(struct sqlite_store *s) {
         op->next = s->reserve;
         s->reserve = op;
     }
-    s->closed = calloc(1, sizeof *s->closed);
-    s->broken_news = calloc(1, sizeof *s->broken_news);
-    if (s->closed != NULL) s->closed->kind = OP_CLOSED;
-    if (s->broken_news != NULL) s->broken_news->kind = OP_BROKEN;
-    return s->closed != NULL && s->broken_news != NULL;
+    return (s->closed = new_news(OP_CLOSED)) != NULL &&
+           (s->broken_news = new_news(OP_BROKEN)) != NULL &&
+           (s->damage_news = new_news(OP_HEALTH)) != NULL;
 }
 
 static struct sqlite_store *new_store(const struct store_options *o) {

@@ -192,5 +192,6 @@ void sqlite_answer(struct sqlite_store *s, struct op *op) {
     int rc = reads[op->kind](s, op);
     if (op->mem.failed) rc = SQLITE_NOMEM;
     if (rc == SQLITE_DONE) return;
+    if (sqlite_is_damage(rc)) sqlite_found_damage(s, sqlite3_errstr(rc));
     op->reply = (struct store_reply){.status = sqlite_status(rc)};
 }
