@@ -222,8 +222,7 @@ void books_check(const struct books *b, const struct load *l, const struct kille
         check_row(b, r, l, k, f);
     }
     free(seen);
-    for (size_t i = 0; i < atomic_load(&l->naccepted); i++)
-        check_accepted(b, &l->accepted[i], f);
+    for (size_t i = 0; i < atomic_load(&l->naccepted); i++) check_accepted(b, &l->accepted[i], f);
     if (b->wrong_ids > 0) found(f, FOUND_WEBHOOK, "%u deliveries of another id", b->wrong_ids);
 }
 

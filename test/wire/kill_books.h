@@ -13,8 +13,8 @@ struct book_row {
     int64_t created_ms, completed_ms;
     unsigned http_status; /* 0: there is no result */
     char error_type[32];
-    bool repeats;         /* the result has its prompt */
-    uint64_t body;        /* hash of the result */
+    bool repeats;                  /* the result has its prompt */
+    uint64_t body;                 /* hash of the result */
     unsigned charges, last_charge; /* rows of the ledger; the latest one's attempt */
     unsigned charge_status;        /* of the row of its last attempt, 0: none */
     int webhook;                   /* state of its row, -1: none */

@@ -1,8 +1,9 @@
-/* What stands still, dies of its work, or is told to end: zombies (T4), poison (T12), signals under load (Q14), and a
- * cancel that meets the completion (Q4). */
+/* What stands still (T4), dies of its work (T3, T12), is told to end under load (Q14), is locked out of its database (Q10),
+ * and a cancel that meets the completion (Q4). */
 #include "kill_books.h"
 
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,10 @@ static char *config_of(const char *upstreams, const char *more) {
         char name[32], path[64];
         unsigned most;
         assert_int_equal(sscanf(at, "%31[^=]=%63[^,],%u", name, path, &most), 3);
-        text_printf(&t, "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u%s/v1\", "
-                        "concurrency: %u }\n", name, mock.port, path, most);
+        text_printf(&t,
+                    "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u%s/v1\", "
+                    "concurrency: %u }\n",
+                    name, mock.port, path, most);
     }
     text_puts(&t, "routes:\n");
     for (const char *at = upstreams; *at != '\0'; at += strcspn(at, " "), at += *at == ' ') {
@@ -117,8 +120,9 @@ static void T4_past_their_lease(bool of_server) {
     stand_still(of_server ? server.server.pid : mock.pid);
     wait_idle();
     expect_each_once(&l, ids, STILL);
-    print_message("# T4: %s stood still for %u ms with a lease of 2 s: %u of %u requests ended once\n",
-                  of_server ? "the server" : "the upstream", PAST_LEASE_MS, STILL, STILL);
+    print_message(
+        "# T4: %s stood still for %u ms with a lease of 2 s: %u of %u requests ended once\n",
+        of_server ? "the server" : "the upstream", PAST_LEASE_MS, STILL, STILL);
     line_close(&l);
     end(config);
 }
@@ -151,6 +155,26 @@ static void T4_a_cancel_reaches_an_upstream_that_stands_still(void **state) {
     print_message("# T4: from the cancel to the upstream's socket: %s\n", spread(ms, ROUNDS));
     assert_true(slow < ROUNDS / 2); /* the machine may be busy, not us */
     wait_idle();
+    line_close(&l);
+    end(config);
+}
+
+/* --- T3, of one server */
+
+static void T3_what_ran_is_taken_up_again_at_once(void **state) {
+    char *config = config_of("slow=/delay/400/tokens/3,8", ""), ids[8][ID_BYTES];
+    struct line l = LINE_CLOSED;
+    begin(config, NULL); /* a lease of 30 s: it is not waited for */
+    for (unsigned i = 0; i < 8; i++) submit(&l, i, "slow", ids[i]);
+    wait_open(8);
+    killed_kill(&server);
+    uint64_t from = now_ms();
+    killed_start(&server);
+    while (mock_count(&mock, "calls") < 16) assert_true(now_ms() < from + PATIENCE_MS);
+    print_message("# T3: 8 of 8 that ran run again %u ms after the restart\n",
+                  (unsigned)(now_ms() - from));
+    wait_idle();
+    for (unsigned i = 0; i < 8; i++) assert_int_equal(status_of(&l, ids[i]), 200);
     line_close(&l);
     end(config);
 }
@@ -278,6 +302,49 @@ static void Q4_a_cancel_and_a_completion_have_one_winner(void **state) {
     end(config);
 }
 
+/* --- Q10 */
+
+static sqlite3 *lock_from_outside(void) {
+    char path[MAX_PATH + 16];
+    sqlite3 *db;
+    snprintf(path, sizeof path, "%s/anyllm.db", server.data);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    return db;
+}
+
+static void Q10_a_database_locked_by_an_outsider_refuses_submits(void **state) {
+    char *config = config_of("slow=/delay/1000/tokens/3,8 silent=/silent,8", "");
+    char running[ID_BYTES], silent[ID_BYTES], refused[ID_BYTES];
+    struct line l = LINE_CLOSED;
+    begin(config, NULL);
+    submit(&l, 0, "slow", running);
+    submit(&l, 1, "silent", silent);
+    wait_open(2);
+    uint64_t from = now_ms();
+    sqlite3 *outsider = lock_from_outside();
+    assert_false(post_prompt(&l, 2, "slow", "", refused));
+    print_message("# Q10: refused after %u ms\n", (unsigned)(now_ms() - from));
+    assert_int_equal(l.status, 503);
+    assert_non_null(strcasestr(l.in.p, "\r\nretry-after: "));
+    assert_true(now_ms() - from < 10000); /* 5 s, and a busy machine */
+    for (from = now_ms(); now_ms() < from + long_or(25000, 1000); sleep_ms(50)) {
+        assert_true(line_about(&l, atomic_load(&server.port), "GET", silent, "/status"));
+        assert_int_equal(l.status, 202);
+    }
+    assert_int_equal(sqlite3_exec(outsider, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(outsider);
+    for (from = now_ms(); !post_prompt(&l, 3, "slow", "", refused); sleep_ms(20))
+        assert_true(now_ms() < from + PATIENCE_MS);
+    assert_true(line_about(&l, atomic_load(&server.port), "PUT", silent, "/cancel"));
+    wait_idle();
+    assert_int_equal(status_of(&l, running), 200);
+    assert_int_equal(status_of(&l, refused), 200);
+    line_close(&l);
+    end(config);
+}
+
 /* --- Q14 */
 
 /* Its end counts as a restart from the moment it is gone. */
@@ -371,11 +438,13 @@ static int stop(void **state) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(T3_what_ran_is_taken_up_again_at_once),
         cmocka_unit_test(T4_an_upstream_still_past_the_lease_is_waited_for),
         cmocka_unit_test(T4_a_server_still_past_its_lease_goes_on),
         cmocka_unit_test(T4_a_cancel_reaches_an_upstream_that_stands_still),
         cmocka_unit_test(T12_Q20_poison_ends_and_the_others_finish),
         cmocka_unit_test(Q4_a_cancel_and_a_completion_have_one_winner),
+        cmocka_unit_test(Q10_a_database_locked_by_an_outsider_refuses_submits),
         cmocka_unit_test(Q14_signals_under_load_lose_nothing),
     };
     return kill_main(argc, argv, "kill_ends", tests, sizeof tests / sizeof *tests, start, stop);

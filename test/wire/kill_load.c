@@ -5,43 +5,39 @@
 #include <string.h>
 
 /* A picture of one point. */
-#define PNG                                                                                  \
+#define PNG                                                                                 \
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9" \
     "QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 static const struct {
     const char *model, *headers;
 } kinds[KINDS] = {
-    [PLAIN] = {"test/quick", ""},
-    [SLOW] = {"test/slow", ""},
-    [HOOK] = {"test/quick", ""},
-    [NO_RETRY] = {"test/quick", "X-Fal-No-Retry: 1\r\n"},
-    [CANCELLED] = {"test/quick", ""},
-    [FLAKY] = {"test/flaky", ""},
-    [PICTURE] = {"test/quick", ""},
-    [KEYED] = {"test/quick", ""},
+    [PLAIN] = {"test/quick", ""},     [SLOW] = {"test/slow", ""},
+    [HOOK] = {"test/quick", ""},      [NO_RETRY] = {"test/slow", "X-Fal-No-Retry: 1\r\n"},
+    [CANCELLED] = {"test/quick", ""}, [FLAKY] = {"test/flaky", ""},
+    [PICTURE] = {"test/quick", ""},   [KEYED] = {"test/quick", ""},
     [LATER] = {"test/later", ""},
 };
 
 char *load_config(const struct mock *m) {
     struct text t = {0};
     text_puts(&t, "upstreams:\n");
-    static const char *const upstreams[][2] = {{"quick", "delay/5/"},
-                                               {"slow", "delay/250/"},
-                                               {"flaky", "flaky/1/status/429/"},
-                                               {"later", "delay/100/flaky/1/status/429/retry-after/1/"}};
+    static const char *const upstreams[][2] = {
+        {"quick", "delay/5/"},
+        {"slow", "delay/250/"},
+        {"flaky", "flaky/1/status/429/"},
+        {"later", "delay/100/flaky/1/status/429/retry-after/1/"}};
     const size_t n = sizeof upstreams / sizeof *upstreams;
     for (size_t i = 0; i < n; i++)
         text_printf(&t,
                     "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%stokens/3/v1\", "
-                    "concurrency: 48, key: %s }\n",
+                    "concurrency: 96, key: %s }\n",
                     upstreams[i][0], m->port, upstreams[i][1], CANARY_UPSTREAM);
     text_puts(&t, "routes:\n");
     for (size_t i = 0; i < n; i++)
-        text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", upstreams[i][0],
-                    upstreams[i][0]);
+        text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", upstreams[i][0], upstreams[i][0]);
     text_puts(&t, "webhook_allow: [127.0.0.0/8]\nwebhook_timeout: 5s\nwebhook_retries: 5\n"
-                  "webhook_window: 3s\n");
+                  "webhook_window: 3s\nmax_status_polls_per_second_per_key: 0\n");
     return t.p;
 }
 

@@ -59,9 +59,11 @@ struct killed {
     char data[MAX_PATH];
     const char *config, *program;
     const char *break_env; /* "BREAK=NAME" or NULL */
+    const char *env[3];
+    bool clock_jumps; /* no time in the database says anything */
     const char *args[6];
-    atomic_uint port; /* 0: it does not run */
-    atomic_uint run;  /* grows with each start */
+    atomic_uint port;           /* 0: it does not run */
+    atomic_uint run;            /* grows with each start */
     int64_t kill_ms[MAX_KILLS]; /* wall clock */
     unsigned kills;
     unsigned listening_ms[MAX_KILLS], ready_ms[MAX_KILLS]; /* after a kill, from the start on */

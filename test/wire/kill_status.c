@@ -208,7 +208,7 @@ static void run(const struct plan *p, struct findings *f) {
 
 static void T14_what_was_seen_stays_true(void **state) {
     const struct plan p = {.program = anyllm_path,
-                           .kills = long_or(100, 8),
+                           .kills = long_or(100, 12),
                            .ids = long_or(2000, 400),
                            .up_ms = long_or(1000, 700)};
     struct findings f;
