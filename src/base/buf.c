@@ -14,7 +14,7 @@ void buf_free(struct buf *b) {
 
 void buf_reset(struct buf *b, size_t keep_bytes) {
     b->start = b->end = 0;
-    b->failed = false;
+    b->failed = b->no_memory = false;
     if (b->cap <= keep_bytes) return;
     free(b->base);
     b->base = NULL;
@@ -41,6 +41,7 @@ bool buf_grow(struct buf *b, size_t bytes) {
     if (cap < len + bytes + 1) cap = len + bytes + 1;
     if (cap > b->max_bytes + 1) cap = b->max_bytes + 1;
     char *base = realloc(b->base, cap);
+    b->no_memory = base == NULL;
     if (base == NULL) return fail(b);
     b->base = base;
     b->cap = cap;

@@ -11,7 +11,8 @@ struct buf {
     char *base;
     size_t start, end, cap; /* the content is base[start..end) */
     size_t max_bytes;
-    bool failed; /* an append was refused: over the maximum or out of memory */
+    bool failed;    /* an append was refused: over the maximum, or … */
+    bool no_memory; /* … out of memory */
 };
 
 void buf_init(struct buf *b, size_t max_bytes);

@@ -147,10 +147,13 @@ void net_header(struct net_exchange *x, struct slice name, struct slice value) {
     put_done(&x->headers, PUT(at, "\r\n"));
 }
 
-/* False when the answer became a 500. */
+/* False when the answer became a 500 or 503. */
 static bool check_headers(struct net_exchange *x, struct slice type) {
     if (!x->bad_header && !x->headers.failed && h1_value_ok(type)) return true;
-    session_fault(session_of(x), 500, "invalid response header");
+    if (x->headers.no_memory)
+        session_fault(session_of(x), 503, "out of memory");
+    else
+        session_fault(session_of(x), 500, "invalid response header");
     return false;
 }
 

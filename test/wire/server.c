@@ -98,8 +98,8 @@ static void fill_environment(struct environment *e, const char *home, const char
         snprintf(e->text[i], sizeof e->text[i], "%s=%s", names[i], home);
         e->list[n++] = e->text[i];
     }
-    e->list[n++] = "ASAN_OPTIONS=detect_leaks=0";
     for (size_t i = 0; i < 8 && more[i] != NULL; i++) e->list[n++] = more[i];
+    e->list[n++] = "ASAN_OPTIONS=detect_leaks=0"; /* the first of a name counts */
     e->list[n] = NULL;
 }
 
