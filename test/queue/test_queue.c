@@ -767,6 +767,11 @@ static void abandon_with_a_dead_store_still_ends(void **state) {
     assert_non_null(run_of(w, other));
 }
 
+static void the_planted_faults_are_found(void **state) {
+    static const char *const faults[] = {"answer-before-commit", "two-charges", NULL};
+    suite_must_find(faults);
+}
+
 #define T WORLD_TEST
 
 int main(void) {
@@ -816,6 +821,7 @@ int main(void) {
         T(abandoned_runs_are_given_back_and_are_no_crash),
         T(what_an_abandoned_run_has_used_is_kept),
         T(abandon_with_a_dead_store_still_ends),
+        T(the_planted_faults_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

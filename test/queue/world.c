@@ -1,7 +1,10 @@
 #include "queue/world.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* --- clock and random */
 
@@ -519,7 +522,7 @@ static void free_op(struct fake_op *op) {
     free(op);
 }
 
-/* The first one that is answered; what a stopped server gave is applied before all that comes after it, but not answered. */
+/* What a stopped server gave waits until it goes on. */
 static struct fake_op *next_op(struct world *w) {
     struct fake_op **at = &w->first;
     while (*at != NULL && w->seats[(*at)->seat].stopped) at = &(*at)->next;
@@ -570,7 +573,8 @@ static size_t capacity(void *user, unsigned pool) {
 static void start(void *user, const struct queue_job *job) {
     struct world *w = user;
     assert_true(w->nruns < w->capacity);
-    assert_null(run_of(w, job->request_id));
+    struct run_seen *old = run_of(w, job->request_id);
+    assert_true(old == NULL || (w->together && old->cancelled)); /* of a lease that was lost */
     struct run_seen *r = &w->runs[w->nruns++];
     *r = (struct run_seen){
         .run = job->run, .attempt = job->attempt, .no_fallback = job->no_fallback, .slow = w->slow};
@@ -625,9 +629,11 @@ static struct store_usage spent(void *user, uint64_t run) {
 }
 
 struct run_seen *run_of(struct world *w, const char *id) {
+    struct run_seen *found = NULL;
     for (size_t k = 0; k < w->nruns; k++)
-        if (strcmp(w->runs[k].id, id) == 0) return &w->runs[k];
-    return NULL;
+        if (strcmp(w->runs[k].id, id) == 0 && (found == NULL || !w->runs[k].cancelled))
+            found = &w->runs[k];
+    return found;
 }
 
 void end_run(struct world *w, uint64_t run, const struct queue_outcome *o) {
@@ -998,9 +1004,37 @@ void check_world(struct world *w) {
     }
     for (size_t k = 0; k < w->nruns; k++) {
         const struct fake_row *row = row_of(w, w->runs[k].id);
+        if (w->together && w->runs[k].cancelled) continue;
         assert_int_equal(row->state, STORE_IN_PROGRESS);
         assert_int_equal(row->attempt, w->runs[k].attempt);
         for (size_t j = 0; j < k; j++) assert_string_not_equal(w->runs[j].id, w->runs[k].id);
+    }
+}
+
+/* --- faults on purpose */
+
+static int run_with_fault(const char *self, const char *fault) {
+    pid_t child = fork();
+    if (child == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, 1);
+        dup2(null, 2);
+        setenv("BREAK", fault, 1);
+        setenv("CMOCKA_TEST_ABORT", "1", 1); /* at the first one that finds it */
+        alarm(20);
+        execl(self, self, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void suite_must_find(const char *const *faults) {
+    if (getenv("BREAK") != NULL) return;
+    for (; *faults != NULL; faults++) {
+        int code = run_with_fault("/proc/self/exe", *faults);
+        if (code == 0 || code == 127) fail_msg("%s was not found", *faults);
     }
 }
 

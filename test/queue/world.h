@@ -185,6 +185,9 @@ unsigned seats_running(struct world *w, const char *id);
 /* What must hold at any moment. */
 void check_world(struct world *w);
 
+/* This program, run again with each of these faults (BREAK, NULL ends the list), fails. */
+void suite_must_find(const char *const *faults);
+
 int world_setup(void **state);
 int world_teardown(void **state);
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
