@@ -290,7 +290,8 @@ static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n, boo
 
 static int on_wal(void *user, sqlite3 *db, const char *name, int frames) {
     struct sqlite_store *s = user;
-    if (frames < s->wal_frames) s->wal_copied = 0; /* it begins anew */
+    if (frames <= s->wal_frames) s->wal_frames = s->wal_copied = 0; /* it begins anew */
+    s->wal_added = frames - s->wal_frames;
     s->wal_frames = frames;
     return SQLITE_OK;
 }

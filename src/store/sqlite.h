@@ -331,8 +331,8 @@ struct sqlite_store {
     int64_t life;
     uint32_t next_charge; /* tells apart rows of the ledger of one millisecond */
     struct hours hours;
-    int wal_frames; /* as the last COMMIT left the WAL */
-    int wal_copied; /* of them, into the database */
+    int wal_frames;            /* as the last COMMIT left the WAL */
+    int wal_added, wal_copied; /* of them, by that COMMIT; into the database */
     int checkpoint_pages, checkpoint_at;
     struct sqlite_leash leash;
     int64_t retain_from;  /* the place after which the next piece of a look begins */

@@ -2,12 +2,13 @@
 #include "store/sqlite.h"
 
 /* A piece of a log that has grown long is a part of it: each call looks at all frames that are not yet copied, which
- * for many small pieces would cost more than the copying. */
-#define PARTS 16
+ * for many small pieces would cost more than the copying. And more than batches add, or it would grow for ever. */
+#define PARTS 32
 
 static int piece_of(const struct sqlite_store *s) {
-    int left = s->wal_frames - s->wal_copied;
-    return left / PARTS > s->checkpoint_pages ? left / PARTS : s->checkpoint_pages;
+    int piece = s->checkpoint_pages, part = (s->wal_frames - s->wal_copied) / PARTS;
+    if (piece < part) piece = part;
+    return piece < 2 * s->wal_added ? 2 * s->wal_added : piece;
 }
 
 int sqlite_checkpoint(struct sqlite_store *s, bool *more) {

@@ -1,6 +1,6 @@
 /* How long a submit takes beside what else the store does. Not a test: measure_keep FOLDER [MIB], on the disk that counts.
  *
- * Fills a database, then measures submits given at a steady pace: alone; while a backup runs; and after a reader who has
+ * Fills a database, then measures submits given at a steady pace: alone; while a backup runs; while old requests are removed; and after a reader who has
  * kept the log from being written back has gone. */
 #include "store/store.h"
 
@@ -18,7 +18,9 @@ struct tool {
     struct net_loop loop;
     struct store *store;
     char dir[3000], body[BODY_BYTES];
-    unsigned next_id, under_way, pace_id;
+    unsigned next_id, looks;
+    uint64_t gone;
+    bool more;
     uint64_t given_ns[1U << 16]; /* by ticket */
     uint32_t *took_us;
     size_t ntook;
@@ -27,7 +29,7 @@ struct tool {
 };
 
 static struct tool *tool;
-enum { BACKUP_TICKET = 1U << 30, PING_TICKET };
+enum { BACKUP_TICKET = 1U << 30, RETAIN_TICKET, OTHER_TICKET };
 
 static const char *id_text(unsigned n) {
     static char id[STORE_ID_BYTES];
@@ -45,8 +47,20 @@ static void give(struct tool *t) {
                               .input = slice_make(t->body, BODY_BYTES),
                               .created_ms = n};
     t->given_ns[n & 0xffff] = uv_hrtime();
-    t->under_way++;
     t->store->backend->submit(t->store, n, &in);
+}
+
+static void end_one(struct tool *t) {
+    unsigned n = t->next_id - 1;
+    struct store_lease lease = {.node = "node", .boot = "boot", .token = 7};
+    struct store_complete c = {.id = id_text(n),
+                               .attempt = 1,
+                               .token = 7,
+                               .http_status = 200,
+                               .body = slice_make(t->body, BODY_BYTES / 2),
+                               .completed_ms = n};
+    t->store->backend->claim(t->store, OTHER_TICKET, c.id, 0, &lease, n);
+    t->store->backend->complete(t->store, OTHER_TICKET, &c);
 }
 
 static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
@@ -57,7 +71,12 @@ static void on_done(void *user, uint64_t ticket, const struct store_reply *r) {
         return;
     }
     if (r->status != STORE_OK) exit(1);
-    t->under_way--;
+    if (ticket == RETAIN_TICKET) {
+        t->gone += r->swept;
+        t->looks++;
+        t->more = r->more;
+    }
+    if (ticket >= RETAIN_TICKET) return;
     if (t->measuring && t->ntook < SAMPLES)
         t->took_us[t->ntook++] = (uint32_t)((uv_hrtime() - t->given_ns[ticket & 0xffff]) / 1000);
 }
@@ -77,7 +96,10 @@ static void open_store(struct tool *t) {
 static void fill(struct tool *t, unsigned mib) {
     unsigned n = (unsigned)((uint64_t)mib * 1048576 / (BODY_BYTES + 3500));
     while (t->next_id < n) {
-        for (unsigned i = 0; i < 256; i++) give(t);
+        for (unsigned i = 0; i < 256; i++) {
+            give(t);
+            end_one(t);
+        }
         net_loop_run(&t->loop);
     }
 }
@@ -149,6 +171,31 @@ static void after_a_long_reader(struct tool *t, double seconds) {
     say(t, "the 8 s after it has gone", began);
 }
 
+static void on_look(uv_timer_t *timer) {
+    struct tool *t = timer->data;
+    struct store_retention r = {.older_than_ms = t->next_id, .max = 200};
+    t->store->backend->retain(t->store, RETAIN_TICKET, &r);
+}
+
+/* As the queue asks for it. */
+static void beside_retention(struct tool *t, double seconds) {
+    uv_timer_t timer;
+    struct store_stats s;
+    uv_timer_init(&t->loop.uv, &timer);
+    timer.data = t;
+    uv_timer_start(&timer, on_look, 0, 200);
+    uint64_t began = uv_hrtime();
+    uv_unref((uv_handle_t *)&timer);
+    submit_for(t, seconds, NULL);
+    say(t, "beside retention", began);
+    uv_close((uv_handle_t *)&timer, NULL);
+    net_loop_run(&t->loop);
+    t->store->backend->stats(t->store, &s);
+    printf("%llu requests removed in %u looks; %llu MiB, %llu of them free\n",
+           (unsigned long long)t->gone, t->looks, (unsigned long long)s.bytes >> 20,
+           (unsigned long long)s.free_bytes >> 20);
+}
+
 static void on_closed(void *user) {
 }
 
@@ -167,6 +214,7 @@ int main(int argc, char **argv) {
     submit_for(tool, 5, NULL);
     say(tool, "alone", began);
     beside_a_backup(tool);
+    beside_retention(tool, 20);
     after_a_long_reader(tool, 40);
     tool->store->backend->close(tool->store, on_closed, tool);
     net_loop_run(&tool->loop);
