@@ -47,9 +47,9 @@ compatibility: ## run the tests through sockets and write what they show of each
 	@$(MAKE) --no-print-directory build-tests
 	@COMPATIBILITY=write $(RUN) $(BUILD) wire
 
-asan: build-asan/build.ninja ## the tests of the rooms under AddressSanitizer and UndefinedBehaviorSanitizer
+asan: build-asan/build.ninja ## the tests of the rooms, and failing allocations, under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/ninja.sh build-asan
-	@T='$(T)' $(RUN) build-asan unit
+	@T='$(T)' $(RUN) build-asan unit memory
 
 sim: ## simulate servers that crash, stand still and lose their store: SEEDS=5000 worlds; SEED=n repeats one, step by step
 	@$(MAKE) --no-print-directory build-tests
