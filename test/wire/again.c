@@ -97,6 +97,13 @@ static void cancel(char *id) {
     free(id);
 }
 
+/* What earlier tests submitted is over. */
+static void settle(void) {
+    for (uint64_t end = now_ms() + PATIENCE_MS;
+         counted("anyllm_queue_waiting") + counted("anyllm_queue_running") > 0; sleep_ms(5))
+        assert_true(now_ms() < end);
+}
+
 /* --- the same again */
 
 static void Q6_a_repeat_is_answered_with_the_first_request_however_it_stands(void **state) {
@@ -198,6 +205,7 @@ static void Q6_keys_that_are_none_are_400(void **state) {
 
 static void Q6_a_full_queue_answers_repeats(void **state) {
     char *ids[4], name[8];
+    settle();
     for (size_t i = 0; i < 4; i++) {
         snprintf(name, sizeof name, "full%zu", i);
         ids[i] = taken(QUEUE, ONE, name, SILENT_BODY, false);
@@ -238,6 +246,7 @@ static void serve(void) {
 }
 
 static void Q6_a_repeat_is_known_after_a_crash(void **state) {
+    settle();
     char *done = taken(QUEUE, ONE, "crash-done", OK_BODY, false),
          *running = taken(QUEUE, ONE, "crash-running", SILENT_BODY, false),
          *waiting = taken(QUEUE, ONE, "crash-waiting", SILENT_BODY, false);
