@@ -57,10 +57,15 @@ static struct pool *pool_of(struct queue *q, const struct line *l) {
     return &q->pools[l->pool];
 }
 
+/* Claims that fail put slots before the first one of their line, as many as were under way. */
+#define FIRST_TURN (1ULL << 40)
+
 /* A line has no claim to turns that it had no use for, and one that was served in this round none to another in it. Of those
  * that wait for their owner's others to end, the next is no newcomer. */
 static uint64_t next_tag(struct queue *q, const struct line *l) {
-    uint64_t turn = pool_of(q, l)->turn[l->priority] + (l->over_at != NULL ? LINE_STEP : 1);
+    uint64_t turn = pool_of(q, l)->turn[l->priority];
+    if (turn < FIRST_TURN) turn = FIRST_TURN;
+    turn += l->over_at != NULL ? LINE_STEP : 1;
     if (l->slots > 0) return l->first + (uint64_t)LINE_STEP * l->slots;
     return turn > l->served + LINE_STEP ? turn : l->served + LINE_STEP;
 }
