@@ -153,6 +153,7 @@ void callers_ask_at(struct server *v, enum ask_kind kind, struct row *r) {
     struct ask *a = &s->asks[n];
     begin(s, n, v);
     a->row = r;
+    r->watched = r->watched || kind != ASK_STATUS;
     a->floor = r->seen;
     a->floor_position = r->at[v->number].lives == v->lives ? r->at[v->number].position : NEVER;
     struct queue_find f = {slice_of(r->id), slice_of(r->owner),
@@ -204,6 +205,7 @@ void callers_watch(struct sim *s) {
     if (v == NULL || s->nrows == 0 || w->watch != NULL) return;
     struct row *r = s->rows[s->nrows - 1 - draw_skewed(s, s->nrows)];
     if (!r->accepted) return;
+    r->watched = true;
     *w = (struct watch){.sim = s, .row = r, .server = v->number};
     w->watch = need(queue_watch(v->queue, r->id, changed, w));
     trace(s, "%s: watch of %.8s", v->name, r->id + 28);

@@ -361,7 +361,8 @@ static double seconds(void) {
 }
 
 static void say(const struct totals *t, uint64_t seeds, double took) {
-    printf("# T16 %" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64 " events in %.1f s (%.0f seeds/s): "
+    printf("# T16 %" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64
+           " events in %.1f s (%.0f seeds/s): "
            "%" PRIu64 " accepted, %" PRIu64 " submits repeated, %" PRIu64 " upstream calls, "
            "%" PRIu64 " crashes, %" PRIu64 " takeovers, %" PRIu64 " boots buried, "
            "%" PRIu64 " runs of zombies, %" PRIu64 " late writes refused, %" PRIu64 " cancelled, "

@@ -249,6 +249,8 @@ static void apply_first(struct server *v, struct ops *o) {
     else
         trace(s, "%s: %s %.8s: %s", v->name, op_names[op->kind], op->id + 28,
               op->reply.status == STORE_MEMORY ? "no memory" : "unavailable");
+    struct row *r = op->kind == OP_CLAIM ? disk_had(s, op->id) : NULL;
+    if (r != NULL && op->reply.status > STORE_NOT_FOUND) r->put_back = true;
     op->due_ms = s->now_ms + pause_ms(s) / 2;
     *o->applied_tail = op;
     o->applied_tail = &op->next;

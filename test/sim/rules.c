@@ -198,7 +198,7 @@ static unsigned rank_of(const struct sim *s, const struct row *r) {
 
 static void accepted(struct server *v, struct ask *a, const struct queue_reply *reply) {
     struct sim *s = v->sim;
-    struct row *r = reply->again ? disk_had(s, reply->id) : disk_row(s, reply->id);
+    struct row *r = disk_had(s, reply->id); /* it may be swept by now */
     RULE(s, DURABLE_FIRST, r != NULL, "call %u is answered with %s, which is not in the store",
          (unsigned)(a - s->asks), reply->id);
     if (!reply->again)
@@ -343,9 +343,21 @@ void rules_boot_over(struct server *v) {
 
 /* --- rest */
 
+static bool is_write_of_row(const struct op *op) {
+    return op->kind >= OP_SUBMIT && op->kind < OP_SWEEP;
+}
+
+static bool writes(const struct server *v) {
+    for (const struct op *op = v->ops[0].given; op != NULL; op = op->next)
+        if (is_write_of_row(op)) return true;
+    for (const struct op *op = v->ops[0].applied; op != NULL; op = op->next)
+        if (is_write_of_row(op)) return true;
+    return false;
+}
+
 bool rules_rest(const struct sim *s) {
     for (unsigned k = 0; k < s->habits.servers; k++)
-        if (s->servers[k].life != UP) return false;
+        if (s->servers[k].life != UP || writes(&s->servers[k])) return false;
     for (size_t k = s->first_call; k < s->ncalls; k++)
         if (s->calls[k].active) return false;
     for (size_t k = s->first_ask; k < s->nasks; k++)
@@ -356,6 +368,10 @@ bool rules_rest(const struct sim *s) {
         if (r->hooks > 0 && r->hook_state == STORE_WEBHOOK_WAITING && !r->swept) return false;
     }
     return s->nagain == 0 && s->ndeliveries == 0;
+}
+
+static void show(void *sim, const struct queue_entry *e) {
+    trace(sim, "left: %.8s %s attempt %u", e->id + 28, e->step, e->attempt);
 }
 
 void rules_at_rest(struct sim *s) {
@@ -375,6 +391,7 @@ void rules_at_rest(struct sim *s) {
         struct queue_stats t;
         queue_get_stats(s->servers[k].queue, &t);
         rules_stats(&s->servers[k]);
+        queue_list(s->servers[k].queue, 10, show, s);
         RULE(s, STATS, t.waiting + t.running == 0, "%s: %zu wait, %zu run, and all have ended",
              s->servers[k].name, t.waiting, t.running);
     }

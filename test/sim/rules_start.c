@@ -60,7 +60,8 @@ static void check_passed(struct server *v, const struct row *r, struct row *w) {
     unsigned owner = (unsigned)(r->owner[1] - '0');
     /* Not where others begin some, where room comes to an owner, or when it may be ending. */
     bool counted = s->habits.servers == 1 && s->habits.limited == 0 &&
-                   w->wishes.start_timeout_ms == 0 && w->cancel_at == 0;
+                   w->wishes.start_timeout_ms == 0 && w->cancel_at == 0 && !w->watched &&
+                   !w->put_back;
     if (counted && r->accept <= w->at[v->number].since && w->at[v->number].position != NEVER)
         RULE(s, POSITION_TRUE, ++w->at[v->number].before <= w->at[v->number].position,
              "%s (%s, %d) had position %" PRIu64 " and now sees %s (%s, %d) begin", TAIL(w),

@@ -85,6 +85,8 @@ struct row {
         unsigned rank;                       /* of its owner's own at that time; 0: not here */
     } at[SERVERS];
     uint64_t accept;               /* accepts counted */
+    bool put_back;                 /* the store could not write its claim: others may pass it */
+    bool watched;                  /* its position was computed and not told */
     bool by_retry;                 /* the present lease */
     uint64_t leased_at, marked_at; /* applies counted: present lease; mark of a cancel … */
     unsigned marked_by, marked_boots;
