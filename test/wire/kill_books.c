@@ -60,9 +60,13 @@ static void read_row(struct book_row *r, sqlite3_stmt *s) {
 
 void books_read(struct books *b, const char *data) {
     char path[MAX_PATH + 16];
+    snprintf(path, sizeof path, "%s/anyllm.db", data);
+    books_read_file(b, path);
+}
+
+void books_read_file(struct books *b, const char *path) {
     sqlite3 *db;
     sqlite3_stmt *s;
-    snprintf(path, sizeof path, "%s/anyllm.db", data);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     if (sqlite3_prepare_v2(db, rows_sql, -1, &s, NULL) != SQLITE_OK)
         fail_msg("%s", sqlite3_errmsg(db));

@@ -29,6 +29,7 @@ struct books {
 
 /* The server does not run. */
 void books_read(struct books *b, const char *data);
+void books_read_file(struct books *b, const char *path);
 void books_read_calls(struct books *b, const struct mock *m);
 void books_read_deliveries(struct books *b, struct receiver *r);
 const struct book_row *books_find(const struct books *b, const char *id);

@@ -1,5 +1,5 @@
 /* kill -9 loses nothing, runs nothing more often than it must, and charges nothing twice (docs/reliability.md). */
-#include "kill_books.h"
+#include "kill_backup.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@ struct plan {
     const char *program, *break_env;
     unsigned kills, most, keys, up_ms; /* up_ms: at most, between a start and its kill */
     unsigned weight[KINDS];
+    bool backups;
 };
 
 /* One in five is killed on its way up; every second one writes its log back in small pieces all the time. */
@@ -81,9 +82,12 @@ static void run(const struct plan *p, struct findings *f) {
     char *config = load_config(&mock);
     uint64_t seed = seed_of(p->break_env != NULL ? p->break_env : "kills");
     struct load *l = begin(p, config, f, seed);
+    static struct backups backups;
     load_start(l);
+    if (p->backups) backups_start(&backups, l);
     kills(&server, p, f, &seed);
     load_stop(l);
+    if (p->backups) backups_end(&backups, f);
     for (unsigned i = 0; i < server.readies; i++) assert_true(server.ready_ms[i] < SURELY_READY_MS);
     end(l, f);
     free(config);
@@ -144,7 +148,8 @@ static void T1_T2_T15_kills_lose_nothing_and_double_nothing(void **state) {
                                       [NO_RETRY] = 20,
                                       [CANCELLED] = 10,
                                       [FLAKY] = 8,
-                                      [PICTURE] = 7}};
+                                      [PICTURE] = 7},
+                           .backups = true};
     struct findings f;
     run(&p, &f);
     findings_expect_none(&f);

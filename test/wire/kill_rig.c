@@ -129,19 +129,23 @@ void killed_kill(struct killed *k) {
     k->server.pid = 0;
 }
 
-void killed_check(struct killed *k, struct findings *f) {
-    char path[MAX_PATH + 16];
+void database_check(const char *path, struct findings *f) {
     sqlite3 *db;
     sqlite3_stmt *s;
-    snprintf(path, sizeof path, "%s/anyllm.db", k->data);
     assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
     int rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &s, NULL);
     if (rc != SQLITE_OK || sqlite3_step(s) != SQLITE_ROW)
-        found(f, FOUND_DATABASE, "after kill %u: %s", k->kills, sqlite3_errmsg(db));
+        found(f, FOUND_DATABASE, "%s: %s", path, sqlite3_errmsg(db));
     else if (strcmp((const char *)sqlite3_column_text(s, 0), "ok") != 0)
-        found(f, FOUND_DATABASE, "after kill %u: %s", k->kills, sqlite3_column_text(s, 0));
+        found(f, FOUND_DATABASE, "%s: %s", path, sqlite3_column_text(s, 0));
     sqlite3_finalize(s);
     sqlite3_close(db);
+}
+
+void killed_check(struct killed *k, struct findings *f) {
+    char path[MAX_PATH + 16];
+    snprintf(path, sizeof path, "%s/anyllm.db", k->data);
+    database_check(path, f);
 }
 
 bool killed_idle(struct killed *k) {

@@ -78,6 +78,7 @@ void killed_wait_ready(struct killed *k);
 void killed_kill(struct killed *k);
 /* PRAGMA integrity_check; it does not run. */
 void killed_check(struct killed *k, struct findings *f);
+void database_check(const char *path, struct findings *f);
 /* Until nothing waits or runs, webhooks included; false after 60 s. */
 bool killed_idle(struct killed *k);
 /* SIGTERM; it must end with 0. The data stays until killed_free. */
