@@ -65,6 +65,12 @@ uint64_t deadlines_run(struct queue *q, uint64_t now) {
     return i != NULL ? i->deadline_ms : UINT64_MAX;
 }
 
+/* By which things are removed: a clock that is set ahead or back makes nothing older than it is. */
+static int64_t careful_ms(struct queue *q) {
+    int64_t wall = wall_ms(q), steady = steady_ms(q);
+    return wall < steady ? wall : steady;
+}
+
 /* --- the sweep */
 
 #define SWEEP_BATCH 100U /* requests that the store forgets in one transaction */
@@ -84,7 +90,7 @@ void sweep_if_due(struct queue *q, uint64_t now) {
     uint64_t ticket = ask(q, ASKED_SWEEP, NULL, NULL);
     q->sweep_due_ms = UINT64_MAX;
     if (ticket != 0)
-        q->o.store->backend->sweep(q->o.store, ticket, wall_ms(q), SWEEP_BATCH);
+        q->o.store->backend->sweep(q->o.store, ticket, careful_ms(q), SWEEP_BATCH);
     else
         sweep_later(q);
 }
@@ -101,8 +107,7 @@ void sweep_answered(struct queue *q, struct ticket *t, const struct store_reply 
 
 /* --- retention */
 
-/* A clock that is wrong when the server starts is put right soon after; nothing goes by its age until then. A jump
- * later on is no matter of age at all: steady_ms. */
+/* A clock that is wrong when the server starts is put right soon after; nothing goes by its age until then. */
 #define RETAIN_TRUST_MS 3600000
 #define RETAIN_TRUST_SHARE 24 /* or this part of the age, when that is less */
 
@@ -120,7 +125,7 @@ static void retain_in(struct queue *q, uint64_t in_ms) {
 }
 
 static int64_t too_old_ms(struct queue *q, uint64_t now) {
-    int64_t at = steady_ms(q) - q->o.retention_age_ms; /* it is told the time in any case */
+    int64_t at = careful_ms(q) - q->o.retention_age_ms;
     return q->o.retention_age_ms > 0 && now >= q->retain_by_age_ms && at > 0 ? at : 0;
 }
 

@@ -218,12 +218,17 @@ static int run_batch(struct sqlite_store *s, struct op **ops, size_t n) {
 
 /* --- health */
 
+/* The close would write it back and remove it. */
+static void keep_log(struct sqlite_store *s) {
+    sqlite3_db_config(s->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
 /* Nothing that was synced can be relied on: whatever waits for an answer is on disk or not, the next start will see. */
 static void break_down(struct sqlite_store *s) {
     struct op *op = s->broken_news;
     s->broken = true;
     s->broken_news = NULL;
-    sqlite3_db_config(s->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    keep_log(s);
     snprintf(op->in.health.reason, sizeof op->in.health.reason, "fsync failed: %s",
              sqlite3_errmsg(s->writer.db));
     sqlite_hand_back(s, op);
@@ -313,6 +318,7 @@ static void end_well(struct sqlite_store *s) {
     if (rc == SQLITE_OK) rc = sqlite_mark(s, false);
     if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
     if (!sqlite3_get_autocommit(s->writer.db)) step(s, ST_ROLLBACK);
+    if (is_lost(rc)) keep_log(s);
 }
 
 static void end_writer(struct sqlite_store *s) {

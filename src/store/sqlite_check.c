@@ -37,8 +37,8 @@ bool sqlite_is_damage(int rc) {
 }
 
 void sqlite_found_damage(struct sqlite_store *s, const char *what) {
-    struct op *news = s->damage_news;
     if (atomic_exchange(&s->damaged, true)) return;
+    struct op *news = s->damage_news;
     news->in.health.damaged = true;
     snprintf(news->in.health.reason, HEALTH_REASON_BYTES, "damaged: %s", what);
     note_state(s, STORE_DAMAGED);

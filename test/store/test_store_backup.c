@@ -241,16 +241,22 @@ static void each_failing_change_is_told_and_leaves_nothing(void **state) {
     assert_int_equal(f->breaks, 0); /* the copy's disk is not ours */
 }
 
+/* It may be faster now and then. */
 static void the_end_of_the_store_ends_it(void **state) {
     struct fixture *f = *state;
-    submit_many(f, 0, 800, 20000);
-    uint64_t t = give_backup(f, path_of(f, "copy.db"));
-    fixture_close(f);
-    assert_true(f->answers[t].given);
-    if (f->answers[t].status == STORE_OK) return; /* it was faster */
-    assert_int_equal(f->answers[t].status, STORE_UNAVAILABLE);
+    unsigned ended = 0;
+    for (unsigned i = 0; i < 5 && ended == 0; i++) {
+        submit_many(f, 0, 800, 20000);
+        uint64_t t = give_backup(f, path_of(f, "copy.db"));
+        fixture_close(f);
+        assert_true(f->answers[t].given);
+        ended = f->answers[t].status == STORE_UNAVAILABLE;
+        assert_true(ended == !exists(f, "copy.db"));
+        assert_false(exists(f, "copy.db.part"));
+        fixture_fresh(f);
+    }
+    assert_int_equal(ended, 1);
     assert_non_null(strstr(f->refused, "ending"));
-    assert_false(exists(f, "copy.db") || exists(f, "copy.db.part"));
 }
 
 static int teardown(void **state) {
