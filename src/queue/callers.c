@@ -261,7 +261,12 @@ static bool park_unloaded(struct queue *q, struct call *c, const struct store_ro
 
 /* Memory and the row may each be older than the other. True when the call has been taken over. */
 static bool meet_item(struct queue *q, struct call *c, struct item *i, struct store_row *row) {
-    bool waits = i->step == STEP_WAITING || i->step == STEP_LOST;
+    bool waits = !q->o.alone && (i->step == STEP_WAITING || i->step == STEP_LOST);
+    if (known_here(q, c, i)) {
+        answer_unfinished(q, c, i);
+        return true;
+    }
+    if (q->o.alone && i->started) row->state = STORE_IN_PROGRESS; /* as others are told */
     if (waits && (row->state == STORE_COMPLETED || row->attempt > i->attempt)) {
         taken(q, i, "get");
         return false;
@@ -307,7 +312,7 @@ void get_answered(struct queue *q, struct ticket *t, const struct store_reply *f
 void ask_cancel(struct queue *q, const char *id, struct call *call) {
     uint64_t ticket = ask(q, ASKED_CANCEL, NULL, call);
     if (ticket == 0) {
-        call_answer_code(q, call, QUEUE_OK); /* the wish is in memory */
+        if (call != NULL) call_answer_code(q, call, QUEUE_OK); /* the wish is in memory */
         return;
     }
     struct ticket *t = slots_get(&q->tickets, ticket);
@@ -315,7 +320,8 @@ void ask_cancel(struct queue *q, const char *id, struct call *call) {
     q->o.store->backend->request_cancel(q->o.store, ticket, t->id, wall_ms(q));
 }
 
-/* When the store could not write the mark, the request's own fate decides: still here, it will end as cancelled. */
+/* When the store could not write the mark, the request's own fate decides: still here, it will end as cancelled; gone, it
+ * has ended, unless it was given back or others may have it. */
 void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
     struct item *i = table_find(&q->items, slice_of(t->id));
     enum queue_code code = QUEUE_OK;
@@ -324,7 +330,7 @@ void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply
     else if (r->status == STORE_OK)
         code = r->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
     else if (i == NULL)
-        code = q->o.alone ? QUEUE_ALREADY_COMPLETED : QUEUE_UNAVAILABLE;
+        code = q->o.alone && !q->draining ? QUEUE_ALREADY_COMPLETED : QUEUE_UNAVAILABLE;
     if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
-    call_answer_code(q, t->call, code);
+    if (t->call != NULL) call_answer_code(q, t->call, code);
 }

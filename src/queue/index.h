@@ -75,6 +75,8 @@ struct item {
     bool late;             /* its deadline has passed: no attempt begins any more */
     bool timed_out;        /* … before one had begun: it will end so */
     bool given;            /* its end is with the store */
+    bool suspect;          /* when the server ends once more while it runs, it is quarantined */
+    bool aside;            /* LOST: not in order, until its turn (suspects.c) */
     bool stuck;            /* its end waits for the store to write again */
     uint16_t endpoint_len;
     char id[STORE_ID_BYTES];

@@ -219,6 +219,9 @@ struct queue {
     struct owners owners;
     struct run *runs;
     struct slots run_ids, tickets;
+    struct item *suspects;   /* aside, linked by `next_stuck` */
+    struct item *suspect;    /* the one whose turn it is; NULL: none's */
+    uint64_t suspect_due_ms; /* when the next one's comes, mono */
     struct item *stuck; /* steps that wait for the store to write again, linked by `next_stuck` */
     size_t at[STEP_COUNT];
 
@@ -291,6 +294,7 @@ void back_off_over(struct queue *q, struct item *i);
 void stale(struct queue *q, struct item *i, const char *what);
 /* Somebody else has taken up what we did not hold; the store knows how it stands. Frees i. */
 void taken(struct queue *q, struct item *i, const char *what);
+void pass_on_cancel(struct queue *q, const struct item *i);
 bool store_failed(const struct store_reply *r);
 /* The caller's wish to cancel `i`, which is unfinished. Takes the call. */
 void cancel_item(struct queue *q, struct item *i, struct call *call);
@@ -388,6 +392,13 @@ void load_left(struct queue *q, uint64_t seq); /* it leaves memory */
 uint64_t loads_tick(struct queue *q, uint64_t now);
 void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 
+/* suspects.c */
+bool suspect_aside(struct queue *q, struct item *i); /* a LOST one: true when its turn has not come */
+void suspect_back(struct queue *q, struct item *i);
+void suspect_begins(struct queue *q, struct item *i);
+void suspect_left(struct queue *q, struct item *i); /* memory */
+uint64_t suspects_tick(struct queue *q, uint64_t now);
+
 /* times.c */
 int64_t steady_ms(struct queue *q); /* the wall clock without its jumps: for decisions */
 void item_born(struct queue *q, struct item *i);
@@ -419,7 +430,7 @@ struct queue_reply call_reply(struct queue *q, struct item *i);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
 void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
 void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
-void ask_cancel(struct queue *q, const char *id, struct call *call);
+void ask_cancel(struct queue *q, const char *id, struct call *call); /* call NULL: nobody waits */
 void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 
 #endif

@@ -117,6 +117,7 @@ static void lose_run(struct queue *q, struct run *r) {
                 (unsigned long long)r->token);
     q->stats.lost_leases++;
     q->leases.lost++;
+    pass_on_cancel(q, i);
     forget(q, i); /* with the run's id: what the runner still says is dropped */
     if (step == STEP_RUNNING) q->o.runner.cancel(q->o.runner.user, id);
 }

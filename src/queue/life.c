@@ -66,6 +66,7 @@ uint64_t queue_tick(struct queue *q) {
     due = look_at_runs(q, now);
     earlier(&due, leases_tick(q, now));
     earlier(&due, loads_tick(q, now));
+    earlier(&due, suspects_tick(q, now));
     earlier(&due, deadlines_run(q, now)); /* before anything starts */
     sweep_if_due(q, now);
     retain_if_due(q, now);

@@ -35,6 +35,7 @@ static void show_lost(struct listing *l) {
         for (size_t n = 0; n < order_count(begun) && l->left > 0; n++)
             if (order_at(begun, n)->run == NULL) show(l, order_at(begun, n));
     }
+    for (struct item *i = l->q->suspects; i != NULL && l->left > 0; i = i->next_stuck) show(l, i);
 }
 
 /* Of the pools' requests at `at[]` in their orders, the one that the fewest of its pool precede; dearer ones first. */

@@ -44,6 +44,11 @@ static struct item *item_of(struct queue *q, const struct store_pending *p) {
     return i;
 }
 
+/* How often the server ended while it ran, the present loss included. */
+static uint32_t losses(const struct store_pending *p) {
+    return p->crashes + (p->state == STORE_IN_PROGRESS && !p->released);
+}
+
 /* LOST, WAITING, or at its end: what was cancelled; what ran and must not run twice; what has crashed us enough. */
 static void place(struct queue *q, struct item *i, const struct store_pending *p) {
     if (p->cancel_requested) {
@@ -51,10 +56,11 @@ static void place(struct queue *q, struct item *i, const struct store_pending *p
         end_waiting(q, i, VERDICT_CANCELLED, NULL);
     } else if (i->started && p->no_retry) {
         end_waiting(q, i, VERDICT_LOST, NULL);
-    } else if (i->started && !p->released && p->crashes + 1 >= QUEUE_MAX_CRASHES) {
-        log_request(LOG_ERROR, i->id, "queue_poison", "crashes=%u", p->crashes + 1);
+    } else if (i->started && !p->released && losses(p) >= QUEUE_MAX_CRASHES) {
+        log_request(LOG_ERROR, i->id, "queue_poison", "crashes=%u", losses(p));
         end_waiting(q, i, VERDICT_POISON, NULL);
     } else {
+        i->suspect = i->started && losses(p) + 1 >= QUEUE_MAX_CRASHES;
         wait_in_order(q, i);
     }
 }

@@ -154,7 +154,8 @@ void put_in_order(struct queue *q, struct item *i, enum step step) {
 
 void wait_in_order(struct queue *q, struct item *i) {
     if (i->started) {
-        put_in_order(q, i, STEP_LOST);
+        set_step(q, i, STEP_LOST);
+        if (!suspect_aside(q, i)) order_add(&item_pool(q, i)->begun, i);
     } else {
         line_add(q, i);
         set_step(q, i, STEP_WAITING); /* with it the owner's room is shared out anew */
@@ -163,6 +164,10 @@ void wait_in_order(struct queue *q, struct item *i) {
 
 static void leave(struct queue *q, struct item *i, void (*with_slot)(struct queue *q,
                                                                      struct item *i)) {
+    if (i->aside) {
+        suspect_back(q, i);
+        return;
+    }
     if (i->step != STEP_WAITING) {
         order_remove(&item_pool(q, i)->begun, i);
         return;
@@ -269,6 +274,7 @@ uint32_t position_of(struct queue *q, struct item *i) {
         before += before_in_line(q, i);
     else if (before > 0)
         before--;
+    if (!q->loads.whole) return before; /* not all that come before are known: nobody is shown it */
     if (before < i->shown || broken(BROKEN_POSITION_RISES)) i->shown = before;
     return i->shown;
 }

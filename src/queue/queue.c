@@ -71,6 +71,7 @@ void forget(struct queue *q, struct item *i) {
     watch_left(q, i);
     load_left(q, i->seq);
     age_leaves(q, i);
+    suspect_left(q, i);
     if (i->run != NULL) run_free(q, i->run);
     table_remove(&q->items, i);
     q->at[i->step]--;
@@ -79,9 +80,15 @@ void forget(struct queue *q, struct item *i) {
     soon(q);
 }
 
+/* A cancel that was answered while the store could not write its mark: who has the request now is to know of it. */
+void pass_on_cancel(struct queue *q, const struct item *i) {
+    if (i->cancel_requested) ask_cancel(q, i->id, NULL);
+}
+
 void stale(struct queue *q, struct item *i, const char *what) {
     q->stats.stale_writes++;
     log_request(LOG_WARN, i->id, "queue_stale", "what=%s attempt=%u", what, i->attempt);
+    pass_on_cancel(q, i);
     forget(q, i);
     leases_doubt(q);
 }
@@ -89,6 +96,7 @@ void stale(struct queue *q, struct item *i, const char *what) {
 void taken(struct queue *q, struct item *i, const char *what) {
     log_request(LOG_DEBUG, i->id, "queue_taken", "what=%s attempt=%u", what, i->attempt);
     if (i->step == STEP_WAITING || i->step == STEP_LOST) leave_order(q, i);
+    pass_on_cancel(q, i);
     forget(q, i);
 }
 
@@ -147,6 +155,7 @@ static void begin(struct queue *q, struct item *i) {
     r->began_ms = now_ms(q);
     r->told = false;
     set_step(q, i, STEP_RUNNING);
+    suspect_begins(q, i);
     q->o.runner.start(q->o.runner.user, &job);
 }
 

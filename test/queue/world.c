@@ -62,6 +62,9 @@ struct fake_op {
     uint64_t token, next_token, beat;
     char boot[STORE_ID_BYTES];
     unsigned seat; /* who gave it */
+    bool applied;  /* its answer is on its way: */
+    struct store_reply reply;
+    struct store_pending *pending;
     bool usage;
     int64_t at_ms;
     unsigned parts;
@@ -492,19 +495,23 @@ static struct store_pending *real_marks(struct world *w, const struct fake_op *o
     return out;
 }
 
+/* What a read finds, it finds when it is applied. */
+static void read_op(struct world *w, struct fake_op *op) {
+    struct store_reply *r = &op->reply;
+    if (r->status == STORE_OK && op->kind == PENDING)
+        r->pending = op->pending = real_pending(w, op, r);
+    if (r->status == STORE_OK && op->kind == BEAT)
+        r->pending = op->pending = real_marks(w, op, &r->npending);
+}
+
 static void answer_op(struct world *w, const struct fake_op *op, struct store_reply *r) {
     struct store_node nodes[64];
     struct fake_row *row = row_of(w, op->row.id);
     struct store_row real = {.state = STORE_IN_QUEUE};
-    struct store_pending *pending = NULL;
     struct store_log *logs = NULL;
     if (r->status == STORE_OK && row != NULL) real = real_row(row);
     if (r->status == STORE_OK && (op->kind == CLAIM || op->kind == RETRY || op->kind == GET))
         r->row = &real;
-    if (r->status == STORE_OK && op->kind == PENDING)
-        r->pending = pending = real_pending(w, op, r);
-    if (r->status == STORE_OK && op->kind == BEAT)
-        r->pending = pending = real_marks(w, op, &r->npending);
     if (r->status == STORE_OK && op->kind == NODES) real_nodes(w, r, nodes);
     if (r->status == STORE_OK && row != NULL &&
         (op->kind == LOGS || (op->kind == GET && op->parts & STORE_LOGS))) {
@@ -513,11 +520,11 @@ static void answer_op(struct world *w, const struct fake_op *op, struct store_re
     }
     world_sit(w, op->seat);
     if (w->queue != NULL) queue_store_done(w->queue, op->ticket, r);
-    free(pending);
     free(logs);
 }
 
 static void free_op(struct fake_op *op) {
+    free(op->pending);
     free(op->logs);
     free(op);
 }
@@ -533,20 +540,46 @@ static struct fake_op *next_op(struct world *w) {
     return op;
 }
 
-bool store_step(struct world *w) {
-    struct fake_op *op = next_op(w);
-    unsigned seat = w->seat;
-    if (op == NULL) return false;
-    struct store_reply r = {.status = STORE_OK};
+static void put_last(struct world *w, struct fake_op *op) {
+    op->next = NULL;
+    *w->last = op;
+    w->last = &op->next;
+}
+
+static void apply_op(struct world *w, struct fake_op *op) {
+    if (op->applied) return;
+    struct store_reply *r = &op->reply;
     bool read = op->kind >= LOGS;
     bool fails = (op->kind < GET || (read && w->fail_reads)) &&
                  (w->fail_next > 0 || (w->fail_percent > 0 && draw(w, 100) < w->fail_percent));
     if (fails && w->fail_next > 0) w->fail_next--;
-    r.status = fails ? w->fail_with : apply(w, op, &r);
-    answer_op(w, op, &r);
+    r->status = fails ? w->fail_with : apply(w, op, r);
+    op->applied = true;
+    read_op(w, op);
+}
+
+bool store_step(struct world *w) {
+    struct fake_op *op = next_op(w);
+    unsigned seat = w->seat;
+    if (op == NULL) return false;
+    apply_op(w, op);
+    answer_op(w, op, &op->reply);
     world_sit(w, seat);
     free_op(op);
     return true;
+}
+
+void store_step_late(struct world *w) {
+    struct fake_op *op = next_op(w);
+    assert_non_null(op);
+    apply_op(w, op);
+    put_last(w, op);
+}
+
+void store_put_off(struct world *w) {
+    struct fake_op *op = next_op(w);
+    assert_non_null(op);
+    put_last(w, op);
 }
 
 size_t store_waiting(const struct world *w) {

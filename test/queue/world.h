@@ -142,6 +142,10 @@ uint64_t draw(struct world *w, uint64_t below);
 
 /* The store applies and answers the next operation. False when there is none. */
 bool store_step(struct world *w);
+/* The store applies the next operation; its answer comes after those of all others that are waiting now. */
+void store_step_late(struct world *w);
+/* The next operation comes after all others that are waiting now. */
+void store_put_off(struct world *w);
 size_t store_waiting(const struct world *w);
 /* Everything that can happen without time passing or a run ending. */
 void settle_world(struct world *w);
