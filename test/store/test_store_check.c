@@ -1,4 +1,5 @@
 /* After a server that did not end well its file is looked at; damage stops new requests and nothing else. */
+#include "store/fault_vfs.h"
 #include "store/store_fixture.h"
 
 #include <fcntl.h>
@@ -247,6 +248,20 @@ static void one_operation_on_a_damaged_page_fails_alone(void **state) {
     assert_int_equal(f->health_changes, 1);
 }
 
+static void a_disk_that_works_again_does_not_end_damage(void **state) {
+    struct fixture *f = *state;
+    fill(f);
+    close_unclean(f);
+    damage(f, "payload", 3, 8);
+    is_damaged(f);
+    fault_at(1, SQLITE_FULL, true);
+    assert_int_equal(status_of(f, give_ping(f)), STORE_UNAVAILABLE);
+    fault_clear();
+    assert_int_equal(status_of(f, give_ping(f)), STORE_OK);
+    assert_false(f->can_write);
+    assert_int_equal(status_of(f, give_id(f, id_of(6000))), STORE_UNAVAILABLE);
+}
+
 static void a_damaged_database_is_not_backed_up(void **state) {
     struct fixture *f = *state;
     char path[160];
@@ -276,7 +291,9 @@ int main(void) {
         T(an_index_that_lacks_a_row_is_found),
         T(damage_that_is_met_is_for_good_too),
         T(one_operation_on_a_damaged_page_fails_alone),
+        T(a_disk_that_works_again_does_not_end_damage),
         T(a_damaged_database_is_not_backed_up),
     };
+    fault_vfs_install();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
