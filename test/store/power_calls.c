@@ -432,12 +432,12 @@ int fdatasync(int fd) {
 
 /* --- names in folders */
 
-int renameat(int from_dir, const char *from, int to_dir, const char *to) {
-    REAL(renameat);
+static int rename_any(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
+    REAL(renameat2);
     char a[PATH_BYTES], b[PATH_BYTES];
     pthread_mutex_lock(&lock);
     bool mine = name_of(from_dir, from, a) && name_of(to_dir, to, b);
-    int rc = mine && fails(CALL_RENAME) ? -1 : real_renameat(from_dir, from, to_dir, to);
+    int rc = mine && fails(CALL_RENAME) ? -1 : real_renameat2(from_dir, from, to_dir, to, flags);
     int err = errno;
     size_t i = mine && rc == 0 ? find_name(a) : nnames;
     if (i < nnames) {
@@ -452,7 +452,15 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to) {
 }
 
 int rename(const char *from, const char *to) {
-    return renameat(AT_FDCWD, from, AT_FDCWD, to);
+    return rename_any(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to) {
+    return rename_any(from_dir, from, to_dir, to, 0);
+}
+
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
+    return rename_any(from_dir, from, to_dir, to, flags);
 }
 
 int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {

@@ -113,7 +113,10 @@ static int64_t count(struct check *c, const char *sql) {
 }
 
 static void none(struct check *c, const char *what, const char *sql) {
-    int64_t n = count(c, sql);
+    char text[600];
+    snprintf(text, sizeof text, "%s", sql);
+    if (strchr(sql, '$') != NULL) snprintf(strchr(text, '$'), 12, "%u", c->later);
+    int64_t n = count(c, text);
     if (n != 0) fault("%lld of: %s", (long long)n, what);
 }
 
@@ -125,7 +128,9 @@ static void check_sound(struct check *c) {
     sqlite3_finalize(st);
 }
 
-/* What must hold of every row, told or not. */
+#define NEW " AND CAST(substr(tags, 3) AS INTEGER) >= $"
+
+/* What must hold of every row, told or not. Of a request that is old the ledger and an ended webhook may go before itself. */
 static void check_rules(struct check *c) {
     none(c, "completed without a result",
          "SELECT count(*) FROM request WHERE state = 2 AND seq NOT IN (SELECT seq FROM result)");
@@ -133,13 +138,13 @@ static void check_rules(struct check *c) {
          "SELECT count(*) FROM result WHERE seq NOT IN (SELECT seq FROM request WHERE state = 2)");
     none(c, "completed with a webhook and no row in the outbox",
          "SELECT count(*) FROM request WHERE state = 2 AND webhook <> ''"
-         " AND id NOT IN (SELECT id FROM webhook_outbox)");
+         " AND id NOT IN (SELECT id FROM webhook_outbox)" NEW);
     none(c, "rows in the outbox of nothing that is completed",
          "SELECT count(*) FROM webhook_outbox WHERE id NOT IN"
          " (SELECT id FROM request WHERE state = 2 AND webhook <> '')");
     none(c, "successes that were not charged once",
          "SELECT count(*) FROM request r JOIN result USING(seq) WHERE http_status = 200 AND 1 <>"
-         " (SELECT count(*) FROM ledger l WHERE l.id = r.id AND l.attempt = r.attempt)");
+         " (SELECT count(*) FROM ledger l WHERE l.id = r.id AND l.attempt = r.attempt)" NEW);
     none(c, "charges of an attempt that never was",
          "SELECT count(*) FROM ledger l JOIN request r USING(id) WHERE l.attempt > r.attempt"
          " OR (l.attempt = r.attempt AND r.state = 0)");
@@ -287,20 +292,38 @@ static void check_files_told(struct check *c) {
     }
 }
 
+/* It holds every request that had been told of when it was asked for. */
+static void check_backup(struct check *c, const struct mark *told) {
+    char sql[120];
+    int64_t want = 0;
+    for (size_t i = 0; told != NULL && i < told->value; i++) {
+        const struct mark *m = &c->f->marks[i];
+        bool again = false;
+        for (size_t k = 0; k < i; k++)
+            again |= c->f->marks[k].kind == MARK_SUBMITTED && c->f->marks[k].n == m->n;
+        want += m->kind == MARK_SUBMITTED && m->n >= c->later && !again;
+    }
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM request WHERE CAST(substr(tags, 3) AS INTEGER) >= %u", c->later);
+    int64_t got = count(c, sql);
+    if (got < want) fault("a backup holds %lld of %lld requests", (long long)got, (long long)want);
+}
+
 static void check_backups(struct check *c) {
     char path[SERVICE_DIR_BYTES + 24];
     sqlite3 *db = c->db;
     for (unsigned n = 0; n < c->f->backups; n++) {
         snprintf(path, sizeof path, "%s/backup-%u.db", c->folder, n);
-        bool told = mark_of(c, MARK_BACKED_UP, n) != NULL;
+        const struct mark *told = mark_of(c, MARK_BACKED_UP, n);
         if (access(path, F_OK) != 0) {
-            if (told) fault("backup %u is lost", n);
+            if (told != NULL) fault("backup %u is lost", n);
             continue;
         }
         c->db = NULL;
         if (sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
             fault("backup %u does not open", n);
         check_sound(c);
+        check_backup(c, told);
         sqlite3_close(c->db);
         c->db = db;
     }

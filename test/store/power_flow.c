@@ -89,6 +89,7 @@ static void on_reply(void *user, uint64_t ticket, const struct queue_reply *r) {
     switch ((enum ask)(ticket >> 32)) {
     case ASK_SUBMIT: got_submit(f, n, r); break;
     case ASK_STATUS:
+        if (f->all_known && r->code != QUEUE_OK) f->wrong = "a status was refused";
         if (r->code == QUEUE_OK) mark(f, MARK_STATE, n, r->state);
         if (r->code == QUEUE_OK && r->state == STORE_COMPLETED) f->known[n].completed = true;
         break;
@@ -96,6 +97,8 @@ static void on_reply(void *user, uint64_t ticket, const struct queue_reply *r) {
         if (r->code == QUEUE_OK && r->row != NULL) got_result(f, n, r);
         break;
     case ASK_CANCEL:
+        if (f->all_known && r->code != QUEUE_OK && r->code != QUEUE_ALREADY_COMPLETED)
+            f->wrong = "a cancel was refused";
         if (r->code == QUEUE_OK) mark(f, MARK_CANCELLED, n, 0);
         break;
     }
@@ -130,7 +133,8 @@ static unsigned any_known(struct flow *f) {
 
 static void again(struct flow *f) {
     unsigned n = any_known(f);
-    if (n < MAX_REQUESTS && wish_of(f->seed, n).idempotent) give_submit(f, n);
+    if (n == MAX_REQUESTS || f->known[n].old) return;
+    if (wish_of(f->seed, n).idempotent) give_submit(f, n);
 }
 
 static void ask(struct flow *f, enum ask what, unsigned n) {
@@ -353,7 +357,7 @@ static void add_file(struct flow *f) {
     static const size_t sizes[] = {0, 700, 5000, 5000, 70000, 150000};
     unsigned n = f->files, luck = draw_below(&f->draws, 100);
     struct store_file *row = &f->whole[n];
-    struct putting p;
+    static struct putting p; /* may be answered when the store is broken and nobody waits */
     if (n == MAX_FILES) return;
     f->files++;
     *row = (struct store_file){.owner = OWNER, .name = SLICE("n"), .created_ms = now(f)};
@@ -389,7 +393,9 @@ static void remove_file(struct flow *f) {
 /* --- time and life */
 
 static void hours_go_by(struct flow *f) {
+    if (f->calm) return;
     mark(f, MARK_LATER, f->requests, 0);
+    for (unsigned n = 0; n < f->requests; n++) f->known[n].old = true;
     service_pass(&f->s, 3 * HOUR_MS);
     for (unsigned i = 0; i < 5; i++) service_pass(&f->s, 61000);
 }
@@ -398,6 +404,10 @@ void flow_restart(struct flow *f, bool gracefully) {
     service_close(&f->s, gracefully);
     if (!service_open(&f->s)) return;
     service_settle(&f->s);
+}
+
+static bool goes_on(const struct flow *f) {
+    return f->s.queue != NULL && !f->s.broken;
 }
 
 static void step(struct flow *f) {
@@ -432,27 +442,42 @@ static void step(struct flow *f) {
         hours_go_by(f);
     else
         service_pass(&f->s, 1 + draw_below(&f->draws, 3000));
-    if (f->s.store != NULL && f->s.queue != NULL) service_settle(&f->s);
+    if (goes_on(f)) service_settle(&f->s);
 }
 
 void flow_steps(struct flow *f, unsigned steps) {
-    for (unsigned i = 0; i < steps && f->s.queue != NULL; i++) step(f);
+    for (unsigned i = 0; i < steps && goes_on(f); i++) step(f);
+}
+
+/* What a few requests do and what stands beside them, in a fixed order. */
+static void little(struct flow *f, unsigned i) {
+    bool known = f->known[i].id[0] != '\0';
+    switch (i) {
+    case 1: add_file(f); break;
+    case 2:
+        if (known) ask(f, ASK_CANCEL, i);
+        break;
+    case 3: charges(f); break;
+    case 4: key(f); break;
+    case 5: drop_payload(f); break;
+    case 6: backup(f); break;
+    default: break;
+    }
+    if (goes_on(f) && known) ask(f, i % 2 == 0 ? ASK_STATUS : ASK_RESULT, i);
 }
 
 void flow_few(struct flow *f, unsigned requests) {
-    for (unsigned i = 0; i < requests && f->s.queue != NULL; i++) {
+    f->all_known = true;
+    for (unsigned i = 0; i < requests && goes_on(f); i++) {
         give_submit(f, f->requests++);
         service_settle(&f->s);
-        if (i % 3 == 1) add_file(f);
-        if (i % 2 == 1) end_runs(f, 100);
-        service_settle(&f->s);
-        if (f->known[i].id[0] != '\0') ask(f, i % 2 == 0 ? ASK_STATUS : ASK_RESULT, i);
-        if (i == 2 && f->known[i].id[0] != '\0') ask(f, ASK_CANCEL, i);
-        if (i == 3) charges(f);
-        for (unsigned k = 0; k < 3; k++) note(f);
-        if (i == 4) key(f);
+        if (i % 2 == 1 && goes_on(f)) end_runs(f, 100);
+        if (goes_on(f)) service_settle(&f->s);
+        if (goes_on(f)) little(f, i);
+        for (unsigned k = 0; k < 3 && goes_on(f); k++) note(f);
     }
-    for (unsigned n = 0; n < 2 && f->s.queue != NULL; n++) remove_file(f);
+    if (goes_on(f)) add_file(f);
+    for (unsigned k = 0; k < 3 && goes_on(f); k++) remove_file(f);
 }
 
 static bool busy(struct flow *f) {

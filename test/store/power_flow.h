@@ -62,11 +62,14 @@ struct flow {
     unsigned requests, files, charges, keys, backups; /* given so far */
     uint64_t calls, answers;                          /* of the queue's callers */
     unsigned unavailable;                             /* answers that say so */
-    const char *wrong;                                /* what must not be, seen on the way */
+    bool calm;                                        /* no hours go by */
+    bool
+        all_known; /* nothing is forgotten yet: status and cancel must be answered, whatever the disk does */
+    const char *wrong; /* what must not be, seen on the way */
     /* as told so far */
     struct known {
         char id[STORE_ID_BYTES];
-        bool completed, outbox, dropping;
+        bool completed, outbox, dropping, old; /* old: may be forgotten, and its key with it */
         uint32_t notes;
     } known[MAX_REQUESTS];
     struct store_file whole[MAX_FILES]; /* id "": none */

@@ -78,6 +78,7 @@ static void on_broken(void *user, const char *reason) {
     struct service *s = user;
     s->broken = true;
     snprintf(s->why, sizeof s->why, "%s", reason);
+    net_loop_stop(&s->loop); /* as serve ends: the writes under way are not answered any more */
 }
 
 static void on_ready(void *user, bool ok) {
@@ -142,8 +143,9 @@ bool service_open(struct service *s) {
 }
 
 void service_settle(struct service *s) {
-    for (;;) {
+    while (!s->broken) {
         net_loop_run(&s->loop);
+        if (s->broken) return;
         if (queue_tick(s->queue) > 0 && s->loop.holds == 0) return;
     }
 }
@@ -171,7 +173,7 @@ static void drain(struct service *s) {
 
 void service_close(struct service *s, bool gracefully) {
     bool blobs = s->blobs == NULL, store = s->store == NULL;
-    if (gracefully && s->queue != NULL) drain(s);
+    if (gracefully && s->queue != NULL && !s->broken) drain(s);
     if (!blobs) blobs_close(s->blobs, on_closed, &blobs);
     if (!store) s->store->backend->close(s->store, on_closed, &store);
     net_loop_run(&s->loop);

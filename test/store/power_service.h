@@ -45,7 +45,7 @@ struct service {
 /* False with `why`: it does not open. The loop stays until service_end. */
 void service_begin(struct service *s, const char *dir, uint64_t seed);
 bool service_open(struct service *s);
-/* Until nothing is left to do at this time of the clock. */
+/* Until nothing is left to do at this time of the clock, or the store is broken: then only service_close may follow. */
 void service_settle(struct service *s);
 void service_pass(struct service *s, uint64_t ms); /* the clock goes on, and what is due is done */
 /* As a crash leaves it, but for the store's own end; or after a drain. */

@@ -1,0 +1,209 @@
+/* A failing disk (T8): each call of the service on its folder fails once, in submits, runs, webhooks and files and in the start:
+ * nothing that was told is lost, questions are answered, work goes on by itself. After a failed sync of the database nothing is
+ * told any more, and the next start finds what was told, also when the kernel has dropped what it could not write. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "store/power_calls.h"
+#include "store/power_check.h"
+#include "store/power_platter.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REQUESTS 8U
+#define ALL_KINDS ((1U << CALL_KINDS) - 1U)
+#define NO_SYNCS (ALL_KINDS & ~SYNCS)
+#define SYNCS (1U << CALL_SYNC | 1U << CALL_SYNC_FOLDER)
+
+static char base[64], work[80], platter[80];
+
+static const char *const kind_names[CALL_KINDS] = {
+    "making of a file", "unlink", "rename", "mkdir",           "write",
+    "truncate",         "sync",   "sync",   "sync of a folder"};
+
+static int remove_inside(const char *path, const struct stat *st, int flag, struct FTW *at) {
+    (void)st;
+    (void)flag;
+    return at->level > 0 ? remove(path) : 0;
+}
+
+static void empty(const char *dir) {
+    nftw(dir, remove_inside, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* --- one fault */
+
+static struct {
+    unsigned points, broken, unavailable;
+    unsigned of[CALL_KINDS];
+} total;
+
+static void wrong(const struct record_fault *x, const char *when, const char *why) {
+    fail_msg("%s: call %llu, a %s, fails with %s%s: %s", when, (unsigned long long)x->k,
+             kind_names[record_failed_kind()], strerror(x->err), x->half ? " half done" : "", why);
+}
+
+/* What the disk holds when the process that saw a sync fail is gone, and the machine with it. */
+static const char *check_platter(struct flow *f, uint64_t luck) {
+    struct platter *p = platter_new();
+    empty(platter);
+    platter_advance(p, record_count());
+    platter_build(p, platter, luck);
+    platter_free(p);
+    return check_folder(f, SIZE_MAX, platter);
+}
+
+static void count_fault(const struct flow *f) {
+    total.points++;
+    total.of[record_failed_kind()]++;
+    total.unavailable += f->unavailable;
+    total.broken += f->s.broken;
+}
+
+static const char *what_is_wrong(struct flow *f, bool broken, uint64_t luck) {
+    const char *why = f->wrong;
+    if (why == NULL && !broken && f->answers != f->calls) why = "a caller got no answer";
+    if (why == NULL && (1U << record_failed_kind() & SYNCS) != 0) why = check_platter(f, luck);
+    if (why == NULL) why = check_folder(f, SIZE_MAX, work);
+    return why;
+}
+
+/* False: there was no such call. */
+static bool work_with(const struct record_fault *x) {
+    static struct flow f;
+    empty(work);
+    record_watch(work);
+    flow_begin(&f, work, 3);
+    assert_true(service_open(&f.s));
+    record_fail(x);
+    flow_few(&f, REQUESTS);
+    if (x->sticky) record_heal();
+    flow_finish(&f);
+    bool hit = record_failed() > 0, broken = f.s.broken;
+    if (hit) count_fault(&f);
+    record_heal();
+    service_close(&f.s, false);
+    record_stop();
+    const char *why = what_is_wrong(&f, broken, x->k);
+    if (why != NULL) wrong(x, "at work", why);
+    flow_end(&f);
+    return hit;
+}
+
+/* A start that fails says why; the next one is well. */
+static bool start_with(const struct record_fault *x) {
+    static struct flow f;
+    empty(work);
+    record_watch(work);
+    flow_begin(&f, work, 4);
+    record_fail(x);
+    bool opened = service_open(&f.s);
+    bool hit = record_failed() > 0;
+    if (hit) count_fault(&f);
+    if (!opened && f.s.why[0] == '\0') wrong(x, "at the start", "it does not say why");
+    record_heal();
+    if (!opened || f.s.broken || !f.s.ready_ok) flow_restart(&f, false);
+    if (f.s.queue == NULL) wrong(x, "at the second start", f.s.why);
+    flow_few(&f, 2);
+    flow_finish(&f);
+    service_close(&f.s, false);
+    record_stop();
+    const char *why = what_is_wrong(&f, false, x->k);
+    if (why != NULL) wrong(x, "after a start", why);
+    flow_end(&f);
+    return hit;
+}
+
+/* ANYLLM_LONG: each call whatever `every` says. */
+static void each_fails(bool (*with)(const struct record_fault *x), struct record_fault x,
+                       unsigned every) {
+    memset(&total, 0, sizeof total);
+    if (getenv("ANYLLM_LONG") != NULL) every = 1;
+    for (x.k = 1; with(&x); x.k += every) {
+    }
+    print_message("%u places failed with %s%s:", total.points, strerror(x.err),
+                  x.sticky ? ", all from there on" : "");
+    for (unsigned k = 0; k < CALL_KINDS; k++)
+        if (total.of[k] > 0) print_message(" %s %u", kind_names[k], total.of[k]);
+    print_message("; %u ended the store, %u answers were 503\n", total.broken, total.unavailable);
+}
+
+static void an_input_output_error_anywhere_loses_nothing(void **state) {
+    (void)state;
+    each_fails(work_with, (struct record_fault){.err = EIO, .kinds = NO_SYNCS}, 1);
+    assert_true(total.points > 100);
+}
+
+static void a_write_that_is_done_by_half_loses_nothing(void **state) {
+    (void)state;
+    each_fails(work_with,
+               (struct record_fault){.err = EIO, .kinds = 1U << CALL_WRITE, .half = true}, 4);
+}
+
+static void a_full_disk_anywhere_loses_nothing(void **state) {
+    (void)state;
+    each_fails(work_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .half = true}, 1);
+    assert_true(total.unavailable > 0);
+}
+
+/* From there on, until the work is over: what was taken before waits, and goes on when there is room. */
+static void a_disk_that_stays_full_loses_nothing(void **state) {
+    (void)state;
+    each_fails(work_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .sticky = true},
+               5);
+    assert_true(total.unavailable > 0);
+    each_fails(work_with, (struct record_fault){.err = EROFS, .kinds = NO_SYNCS, .sticky = true},
+               5);
+}
+
+static void a_spent_quota_anywhere_loses_nothing(void **state) {
+    (void)state;
+    each_fails(work_with, (struct record_fault){.err = EDQUOT, .kinds = NO_SYNCS}, 4);
+    assert_true(total.unavailable > 0);
+}
+
+static void after_a_failed_sync_nothing_is_told_that_is_not_so(void **state) {
+    (void)state;
+    each_fails(work_with, (struct record_fault){.err = EIO, .kinds = SYNCS}, 1);
+    assert_true(total.broken > 10);
+}
+
+static void a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **state) {
+    (void)state;
+    each_fails(start_with, (struct record_fault){.err = EIO, .kinds = ALL_KINDS}, 1);
+    each_fails(start_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .half = true},
+               4);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_input_output_error_anywhere_loses_nothing),
+        cmocka_unit_test(a_write_that_is_done_by_half_loses_nothing),
+        cmocka_unit_test(a_full_disk_anywhere_loses_nothing),
+        cmocka_unit_test(a_disk_that_stays_full_loses_nothing),
+        cmocka_unit_test(a_spent_quota_anywhere_loses_nothing),
+        cmocka_unit_test(after_a_failed_sync_nothing_is_told_that_is_not_so),
+        cmocka_unit_test(a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
+    };
+    snprintf(base, sizeof base, "%s/anyllm-faults.XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (mkdtemp(base) == NULL) abort();
+    snprintf(work, sizeof work, "%s/work", base);
+    snprintf(platter, sizeof platter, "%s/platter", base);
+    if (mkdir(work, 0700) != 0 || mkdir(platter, 0700) != 0) abort();
+    log_set_level(LOG_ERROR); /* of faults that are ours */
+    int rc = cmocka_run_group_tests(tests, NULL, NULL);
+    empty(base);
+    rmdir(base);
+    return rc;
+}
