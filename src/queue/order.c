@@ -57,15 +57,10 @@ static struct pool *pool_of(struct queue *q, const struct line *l) {
     return &q->pools[l->pool];
 }
 
-/* Claims that fail put slots before the first one of their line, as many as were under way. */
-#define FIRST_TURN (1ULL << 40)
-
 /* A line has no claim to turns that it had no use for, and one that was served in this round none to another in it. Of those
  * that wait for their owner's others to end, the next is no newcomer. */
 static uint64_t next_tag(struct queue *q, const struct line *l) {
-    uint64_t turn = pool_of(q, l)->turn[l->priority];
-    if (turn < FIRST_TURN) turn = FIRST_TURN;
-    turn += l->over_at != NULL ? LINE_STEP : 1;
+    uint64_t turn = pool_of(q, l)->turn[l->priority] + (l->over_at != NULL ? LINE_STEP : 1);
     if (l->slots > 0) return l->first + (uint64_t)LINE_STEP * l->slots;
     return turn > l->served + LINE_STEP ? turn : l->served + LINE_STEP;
 }
@@ -106,9 +101,20 @@ static void use_first(struct queue *q, struct item *i) {
     if (tag > *turn) *turn = tag;
 }
 
-/* Its claim failed: the slot that it used up comes back to the front of the line. */
-static uint64_t tag_again(const struct item *i) {
-    return i->line->slots > 0 ? i->line->first - LINE_STEP : i->tag;
+static void lower(uint64_t *n, uint64_t to) {
+    if (*n > to) *n = to;
+}
+
+/* Its claim failed: the slot that it used up comes back, to the end of the line at which it was, and so does the turn. */
+static void carry_again(struct queue *q, struct item *i) {
+    struct line *l = i->line;
+    uint64_t tag = i->tag, before = tag > LINE_STEP ? tag - LINE_STEP : 0;
+    if (l->slots == 0)
+        carry(q, i, tag);
+    else
+        carry(q, i, tag < l->first ? l->first - LINE_STEP : next_tag(q, l));
+    lower(&pool_of(q, l)->turn[l->priority], before);
+    lower(&l->served, before);
 }
 
 static void keep_over(struct queue *q, struct line *l) {
@@ -138,7 +144,7 @@ static void line_add(struct queue *q, struct item *i) {
     uint32_t rank = order_rank(&l->waiting, place_by_age(i));
     order_add(&l->waiting, i);
     if (i->tag != 0 && rank <= l->slots)
-        carry(q, i, tag_again(i));
+        carry_again(q, i);
     else if (rank < l->slots)
         carry(q, i, next_tag(q, l));
     else

@@ -189,17 +189,20 @@ static void failed_claims_keep_the_turn(void **state) {
     expect_turns(w, "baa");
 }
 
-/* The tags that they used up come back before the first one: there is room below it. */
-static void failed_claims_of_all_that_wait_come_back(void **state) {
+/* They come back in the order in which they were claimed, and nothing else waits. */
+static void a_line_that_was_claimed_whole_comes_back_whole(void **state) {
     struct world *w = *state;
     w->capacity = 0;
-    many(w, "a", 6);
-    w->fail_next = 6;
-    open_up(w, 6);
-    assert_int_equal(w->nruns, 0);
-    w->fail_next = 0;
-    pass(w, QUEUE_STORE_RETRY_MS);
-    assert_int_equal(w->nruns, 6);
+    many(w, "a", 9);
+    for (unsigned k = 0; k < 3; k++) {
+        w->fail_next = 9;
+        open_up(w, 9);
+        assert_int_equal(w->nruns, 0);
+        w->capacity = 0;
+        pass(w, QUEUE_STORE_RETRY_MS);
+    }
+    many(w, "b", 3);
+    expect_turns(w, "abababaaaaaa");
 }
 
 /* --- positions */
@@ -578,7 +581,7 @@ int main(int argc, char **argv) {
         T(who_comes_back_has_its_turn),
         T(who_comes_again_and_again_gets_its_share),
         T(failed_claims_keep_the_turn),
-        T(failed_claims_of_all_that_wait_come_back),
+        T(a_line_that_was_claimed_whole_comes_back_whole),
         cmocka_unit_test(as_many_start_before_it_as_its_position_says),
         cmocka_unit_test(what_is_shown_never_rises),
         T(what_waits_for_its_owners_others_has_a_position),
