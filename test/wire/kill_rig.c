@@ -120,11 +120,22 @@ void killed_wait_ready(struct killed *k) {
         k->ready_ms[k->readies++] = (unsigned)(now_ms() - k->began_ms);
 }
 
+/* It must not have ended by itself before, nor have made a sanitizer speak. */
+static void expect_killed(const struct killed *k, int status) {
+    char *log = file_text(k->server.err, NULL);
+    bool sane = strstr(log, "runtime error: ") == NULL && strstr(log, "Sanitizer: ") == NULL;
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || !sane)
+        fail_msg("the server ended by itself (status %x):\n%s", (unsigned)status, log);
+    free(log);
+}
+
 void killed_kill(struct killed *k) {
+    int status = 0;
     atomic_store(&k->port, 0);
     if (k->kills < MAX_KILLS) k->kill_ms[k->kills++] = wall_ms();
     kill(k->server.pid, SIGKILL);
-    waitpid(k->server.pid, NULL, 0);
+    waitpid(k->server.pid, &status, 0);
+    expect_killed(k, status);
     scratch_remove(k->server.dir);
     k->server.pid = 0;
 }
