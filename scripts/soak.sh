@@ -33,6 +33,7 @@ export ANYLLM_LONG=1
     once T12_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q4_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q14_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once T9_ "$BUILD/test/wire/test_failing_memory" "$BUILD/test/wire/anyllm-failing" "$BUILD/test/mock/mockllm"
     once T16_simulator "$BUILD/test/sim/sim" 1 100000
     once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"
     ANYLLM_KILLS=100 once F12_kills_in_uploads_leave_no_half_file "$BUILD/test/wire/test_bad_parts" $WIRE

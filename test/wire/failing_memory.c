@@ -209,7 +209,6 @@ static void fail_in(const struct script *s) {
     for (uint64_t n = 1; n <= all; n += 3 * step)
         harmed_once(s, n, 4); /* it stays short for a while */
     unharmed(s, all);
-    print_message("%s: %llu allocations\n", s->name, (unsigned long long)all);
 }
 
 static void T9_each_allocation_of_each_request_may_fail(void **state) {
