@@ -126,7 +126,12 @@ static bool belongs(const struct call *c, struct slice endpoint, struct slice ow
     return endpoint.len == asked.len || endpoint.ptr[asked.len] == '/';
 }
 
+/* Of what waits, a status shows the position: no call for it is answered before that is right. */
 static void answer_unfinished(struct queue *q, struct call *c, struct item *i) {
+    if (!q->loads.whole && !i->started && c->kind == CALL_STATUS) {
+        call_park(q, c);
+        return;
+    }
     struct queue_reply r = call_reply(q, i);
     if (c->kind == CALL_CANCEL) {
         cancel_item(q, i, c);
@@ -167,10 +172,6 @@ static bool known_here(const struct queue *q, const struct call *c, const struct
     return q->o.alone || (holds(i) && lease_sure(q));
 }
 
-static bool wants_position(const struct call *c) {
-    return c->kind == CALL_STATUS;
-}
-
 static void run_call(struct queue *q, struct call *c) {
     if (c->kind == CALL_SUBMIT) {
         answer_submit(q, c);
@@ -179,8 +180,6 @@ static void run_call(struct queue *q, struct call *c) {
     struct item *i = c->id[0] != '\0' ? table_find(&q->items, slice_of(c->id)) : NULL;
     if (c->id[0] == '\0' || (i != NULL && !belongs(c, item_endpoint(i), item_owner(i))))
         call_answer_code(q, c, QUEUE_NOT_FOUND);
-    else if (i != NULL && !q->loads.whole && !i->started && wants_position(c))
-        call_park(q, c);
     else if (i != NULL && known_here(q, c, i))
         answer_unfinished(q, c, i);
     else

@@ -98,6 +98,23 @@ static void who_asks_for_a_position_waits_until_it_is_right(void **state) {
     end_of(w);
 }
 
+static void a_status_asked_before_its_row_was_loaded_waits_too(void **state) {
+    struct world *w = world_new(1);
+    world_crash(w);
+    fill_rows(w, QUEUE_LOAD_ROWS + 100);
+    world_start(w);
+    w->capacity = 0;
+    store_step(w); /* the join */
+    uint64_t n = status(w, w->rows[10].id, false);
+    turn(w);
+    for (unsigned k = 0; k < 2; k++) store_step(w), turn(w); /* the first piece, what the store says */
+    assert_true(stats_of(w).loading);
+    assert_int_equal(w->answers[n].times, 0);
+    settle_world(w);
+    assert_int_equal(w->answers[n].position, 10);
+    end_of(w);
+}
+
 static void what_needs_no_position_is_answered_while_the_rest_is_loaded(void **state) {
     struct world *w = half_loaded();
     struct fake_row *row = &w->rows[QUEUE_LOAD_ROWS + 50];
@@ -466,6 +483,7 @@ int main(void) {
         P(a_submit_meanwhile_is_taken_and_answered_with_its_right_position),
         P(a_submit_that_a_piece_brings_first_is_one_request),
         P(who_asks_for_a_position_waits_until_it_is_right),
+        P(a_status_asked_before_its_row_was_loaded_waits_too),
         P(what_needs_no_position_is_answered_while_the_rest_is_loaded),
         P(a_cancel_of_what_is_not_loaded_yet_waits_and_ends_it),
         P(what_ends_while_a_piece_is_on_its_way_stays_ended),
