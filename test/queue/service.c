@@ -73,7 +73,7 @@ static void store_done(void *user, uint64_t ticket, const struct store_reply *r)
     struct service *s = user;
     if (ticket == SERVICE_OTHER)
         other_done(s, r);
-    else
+    else if (s->queue != NULL)
         queue_store_done(s->queue, ticket, r);
 }
 
@@ -84,8 +84,9 @@ static void on_lost(void *user, size_t runs) {
 }
 
 static void store_health(void *user, bool can_write, const char *reason) {
-    ((struct service *)user)->can_write = can_write;
-    queue_store_health(((struct service *)user)->queue, can_write, reason);
+    struct service *s = user;
+    s->can_write = can_write;
+    if (s->queue != NULL) queue_store_health(s->queue, can_write, reason);
 }
 
 void service_open(struct service *s) {
@@ -215,9 +216,10 @@ void service_turn_until(struct service *s, const uint64_t *what, uint64_t value)
 
 /* Without waiting for the queue's timers. */
 void service_die(struct service *s) {
+    queue_free(s->queue); /* first: its timers would give more to a store that closes */
+    s->queue = NULL;
     s->store->backend->close(s->store, on_closed, s);
     while (s->store != NULL) uv_run(&s->loop.uv, UV_RUN_ONCE);
-    queue_free(s->queue);
     memset(s->runs, 0, sizeof s->runs);
     s->nruns = 0;
 }
