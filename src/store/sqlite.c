@@ -324,7 +324,7 @@ static void end_well(struct sqlite_store *s) {
 static void end_writer(struct sqlite_store *s) {
     uv_thread_join(&s->reader.thread);
     uv_thread_join(&s->scanner.thread);
-    sqlite_join_aside(&s->check);
+    sqlite_end_check(s);
     sqlite_join_aside(&s->backup);
     end_well(s);
     sqlite_close_connections(s);

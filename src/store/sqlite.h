@@ -315,6 +315,7 @@ struct sqlite_store {
 
     uv_mutex_t stats_lock;
     struct store_stats stats;  /* under stats_lock */
+    sqlite3 *checking;         /* under stats_lock: the check's connection */
     _Atomic bool ending;       /* what takes long ends early */
     _Atomic bool damaged;      /* found by the check, for good */
     struct sqlite_aside check; /* begun at the opening */
@@ -429,6 +430,7 @@ int sqlite_mark(struct sqlite_store *s, bool unclean); /* inside a transaction *
 bool sqlite_is_damage(int rc);
 /* Any thread. The first time it is told. */
 void sqlite_found_damage(struct sqlite_store *s, const char *what);
+void sqlite_end_check(struct sqlite_store *s);  /* `ending` is set */
 int sqlite_begin_check(struct sqlite_store *s); /* 0 or -1: no thread */
 /* sqlite_backup.c: on the loop's thread; the answer comes from another. */
 void sqlite_backup(struct sqlite_store *s, struct op *op);

@@ -46,12 +46,20 @@ void sqlite_found_damage(struct sqlite_store *s, const char *what) {
     sqlite_hand_back(s, news);
 }
 
+/* For sqlite_end_check: the look through one tree of the file does not ask ends_early. */
+static void note_connection(struct sqlite_store *s, sqlite3 *db) {
+    uv_mutex_lock(&s->stats_lock);
+    s->checking = db;
+    uv_mutex_unlock(&s->stats_lock);
+}
+
 /* The state after it; `found` says what is damaged, or why nothing can be said. */
 static int look(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
     sqlite3 *db = NULL;
     sqlite3_stmt *st = NULL;
     int state = STORE_UNCHECKED;
     int rc = sqlite_open_aside(s, &db);
+    note_connection(s, db);
     if (rc == SQLITE_OK) sqlite3_progress_handler(db, LOOK_EVERY, ends_early, s);
     if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &st, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_step(st);
@@ -64,6 +72,7 @@ static int look(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
     if (strncmp(text, "*** ", 4) == 0 && strchr(text, '\n') != NULL) /* in which database */
         text = strchr(text, '\n') + 1;
     snprintf(found, HEALTH_REASON_BYTES, "%.*s", (int)strcspn(text, "\n"), text);
+    note_connection(s, NULL);
     sqlite3_finalize(st);
     sqlite3_close(db);
     return s->ending ? STORE_UNCHECKED : state;
@@ -84,6 +93,18 @@ static void check_all(void *arg) {
         log_line(LOG_INFO, "database_checked", "result=sound ms=%llu", ms);
     else if (state == STORE_UNCHECKED && !s->ending)
         log_line(LOG_WARN, "database_not_checked", "reason=%s", log_quote(quoted, slice_of(found)));
+    s->check.busy = false;
+}
+
+/* An interrupt that comes between two statements is lost. */
+void sqlite_end_check(struct sqlite_store *s) {
+    while (s->check.busy) {
+        uv_mutex_lock(&s->stats_lock);
+        if (s->checking != NULL) sqlite3_interrupt(s->checking);
+        uv_mutex_unlock(&s->stats_lock);
+        usleep(1000);
+    }
+    sqlite_join_aside(&s->check);
 }
 
 int sqlite_begin_check(struct sqlite_store *s) {
