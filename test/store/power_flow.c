@@ -476,8 +476,8 @@ void flow_few(struct flow *f, unsigned requests) {
         if (goes_on(f)) little(f, i);
         for (unsigned k = 0; k < 3 && goes_on(f); k++) note(f);
     }
-    if (goes_on(f)) add_file(f);
-    for (unsigned k = 0; k < 3 && goes_on(f); k++) remove_file(f);
+    for (unsigned k = 0; k < 3 && goes_on(f); k++) add_file(f);
+    if (goes_on(f)) remove_file(f);
 }
 
 static bool busy(struct flow *f) {

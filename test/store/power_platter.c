@@ -192,13 +192,7 @@ static void leave(struct bytes *b, const struct list *pending, const struct luck
 
 /* --- the record */
 
-static void sync_failed(struct node *n, uint64_t seed) {
-    struct luck l = draw_luck(&seed);
-    leave(&n->synced, &n->pending, &l, &seed);
-    n->pending.n = 0;
-}
-
-static void take(struct platter *p, const struct call *c, size_t at) {
+static void take(struct platter *p, const struct call *c) {
     struct node *n = c->node != NO_NODE ? &p->nodes[c->node] : NULL;
     if (n != NULL && c->node >= MAX_NODES) give_up("too many files");
     if (n != NULL && c->node >= p->nnodes) p->nnodes = c->node + 1;
@@ -209,7 +203,7 @@ static void take(struct platter *p, const struct call *c, size_t at) {
         for (size_t i = 0; i < n->pending.n; i++) apply(&n->synced, n->pending.calls[i]);
         n->pending.n = 0;
         break;
-    case CALL_SYNC_FAILED: sync_failed(n, at); break;
+    case CALL_SYNC_FAILED: n->pending.n = 0; break;
     case CALL_SYNC_FOLDER: sync_names(p, c->name); break;
     default: add(&p->names, c);
     }
@@ -231,7 +225,7 @@ void platter_free(struct platter *p) {
 }
 
 void platter_advance(struct platter *p, size_t to) {
-    for (; p->taken < to; p->taken++) take(p, record_get(p->taken), p->taken);
+    for (; p->taken < to; p->taken++) take(p, record_get(p->taken));
 }
 
 size_t platter_unsynced(const struct platter *p) {

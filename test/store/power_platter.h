@@ -4,8 +4,7 @@
  *   2. What was not may be there or not, each sector of a write and each name for itself, in any order; where a file has grown and
  *      the bytes did not come there are zeros or noise.
  *   3. A rename is one step, done for sure with the sync of the folder it went to.
- *   4. After a sync that failed, what it was to write is as after a cut: later syncs do not bring it back (the kernel takes such
- *      pages for clean). */
+ *   4. What a failed sync was to write is lost: the kernel takes such pages for clean, and later syncs do not bring them back. */
 #ifndef TEST_POWER_PLATTER_H
 #define TEST_POWER_PLATTER_H
 
