@@ -241,6 +241,7 @@ static void charge(struct sim *s, struct row *r, uint32_t attempt, unsigned call
 
 static enum store_status retry(struct server *by, struct op *op, struct row *r) {
     if (!held(op, r)) return STORE_STALE;
+    rules_paid(by->sim, r, op);
     charge(by->sim, r, op->attempt, op->call);
     lease(by, op, r);
     return STORE_OK;
@@ -248,6 +249,7 @@ static enum store_status retry(struct server *by, struct op *op, struct row *r) 
 
 static enum store_status release(struct server *by, struct op *op, struct row *r) {
     if (!held(op, r)) return STORE_STALE;
+    rules_paid(by->sim, r, op);
     charge(by->sim, r, op->attempt, op->call);
     r->losses += !r->loose;
     r->loose = true;
@@ -287,6 +289,7 @@ static enum store_status end(struct server *by, struct op *op, struct row *r, bo
 
 static enum store_status complete(struct server *by, struct op *op, struct row *r) {
     if (!held(op, r) && !broken(BROKEN_LATE_WRITE)) return STORE_STALE;
+    if (held(op, r)) rules_paid(by->sim, r, op);
     return end(by, op, r, true);
 }
 

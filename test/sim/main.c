@@ -244,8 +244,8 @@ static void draw_habits(struct sim *s) {
     h->fail = often(s, 60);
     h->submit = 20 + (unsigned)draw(s, 60);
     h->poll = 20 + (unsigned)draw(s, 60);
-    h->cancel = (unsigned)draw_skewed(s, 20);
-    h->result = (unsigned)draw_skewed(s, 20);
+    h->cancel = (unsigned)draw(s, 20);
+    h->result = (unsigned)draw(s, 20);
     h->call_ms = chance(s, 50) ? 2000 : 20000;
     h->retention_ms = chance(s, 15) ? 60000 : 0;
     h->crowd = chance(s, 20) ? 40 : 0;
@@ -273,23 +273,24 @@ static void calm_down(struct sim *s) {
     }
 }
 
-#define REST_MS \
-    900000U /* longest: a Retry-After, the lease of a dead one, its scan, all calls one after another */
-
 #define LOOKED_THROUGH \
     11U /* leases: by then a queue has forgotten what others have ended (queue/loading.c) */
 
+#define WAITS_MS 120000U /* a Retry-After, back-offs, all calls one after another */
+
 static void come_to_rest(struct sim *s) {
-    uint64_t until_ms = s->now_ms + REST_MS;
+    uint64_t rest_ms = LOOKED_THROUGH * s->habits.lease_ms + WAITS_MS;
+    uint64_t until_ms = s->now_ms + rest_ms;
     while (!rules_rest(s) && s->now_ms < until_ms) pass_until(s, s->now_ms + 200);
     if (rules_rest(s)) return;
     for (size_t k = 0; k < s->nrows; k++) {
         const struct row *r = s->rows[k];
         RULE(s, ENDS, r->state == STORE_COMPLETED,
-             "%s has not ended %u ms after the last fault: state %d, attempt %u, %s%s", r->id,
-             REST_MS, (int)r->state, r->attempt, r->boot, r->loose ? ", loose" : "");
+             "%s has not ended %" PRIu64 " ms after the last fault: state %d, attempt %u, %s%s",
+             r->id, rest_ms, (int)r->state, r->attempt, r->boot, r->loose ? ", loose" : "");
     }
-    rule_broken(s, RULE_ENDS, "calls, deliveries or servers are not at rest after %u ms", REST_MS);
+    rule_broken(s, RULE_ENDS, "calls, deliveries or servers are not at rest after %" PRIu64 " ms",
+                rest_ms);
 }
 
 /* Everybody asks for everything once more, at every server. */

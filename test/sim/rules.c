@@ -63,6 +63,14 @@ void rules_charged(struct sim *s, struct row *r, uint32_t attempt, unsigned call
     }
 }
 
+/* An attempt that its holder ends is charged if it has cost something. */
+void rules_paid(struct sim *s, const struct row *r, const struct op *op) {
+    unsigned call = r->attempt_call[op->attempt];
+    if (call == 0 || !s->calls[call].reached) return;
+    RULE(s, ONE_CHARGE, op->call == call, "attempt %u of %s was call %u, and its end names call %u",
+         op->attempt, TAIL(r), call, op->call);
+}
+
 void rules_logged(struct server *by, struct row *r, const struct line *l) {
     const struct call *c = &by->sim->calls[l->call];
     if (l->call == 0) return;
@@ -80,10 +88,11 @@ static void check_timeout(struct server *by, struct row *r) {
          "%s ended after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
 }
 
-/* A holder learns of another server's mark with its next beat: what it has given to the store by then counts. */
+/* A holder learns of another server's mark with its next beat, who ends what nobody holds when it loads: what these have
+ * given to the store by then counts. */
 static bool knows_mark(const struct server *by, const struct row *r, const struct op *op) {
     bool own = r->marked_by == by->number && r->marked_boots == by->boots;
-    bool before = r->leased_at > r->marked_at;
+    bool before = op->kind == OP_COMPLETE && r->leased_at > r->marked_at;
     return own || before || (r->told_ms != 0 && op->given_ms > r->told_ms);
 }
 
@@ -91,7 +100,7 @@ static void check_cancelled(struct server *by, struct row *r, const struct op *o
                             const struct end *e) {
     struct sim *s = by->sim;
     r->ended_by = by->number;
-    r->overtook_mark = op->kind == OP_COMPLETE && r->cancel_requested && !knows_mark(by, r, op);
+    r->overtook_mark = r->cancel_requested && !knows_mark(by, r, op);
     bool here = r->cancel_at == by->number + 1 && r->cancel_at_boots == by->boots;
     bool wished = here || (r->cancelled && !r->overtook_mark);
     bool cancelled = strcmp(e->error_type, "client_cancelled") == 0;

@@ -65,6 +65,7 @@ static inline uint64_t less_drift(uint64_t ms) {
 void rules_claimed(struct server *by, struct row *r, const struct op *op);
 void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_holder);
 void rules_charged(struct sim *s, struct row *r, uint32_t attempt, unsigned call);
+void rules_paid(struct sim *s, const struct row *r, const struct op *op);
 void rules_logged(struct server *by, struct row *r, const struct line *l);
 void rules_buried(struct sim *s, const struct living *l);
 /* upstream.c: a run begins. */

@@ -134,6 +134,14 @@ struct queue_runner upstream_runner(struct server *v) {
 
 /* --- the end of a run */
 
+/* Whether another attempt may follow, as outcome and submit say. */
+static bool allowed(const struct call *c, const struct queue_outcome *o) {
+    int32_t retries = o->failure == QUEUE_FAILURE_TIMEOUT ? c->row->wishes.retries_timeout : -1;
+    unsigned most = retries >= 0 ? (unsigned)retries + 1 : o->max_attempts;
+    if (most > QUEUE_MAX_ATTEMPTS) most = QUEUE_MAX_ATTEMPTS;
+    return o->retryable && !c->row->no_retry && c->attempt < most;
+}
+
 static struct queue_outcome failure(struct sim *s, struct call *c) {
     struct queue_outcome o = {.http_status = 502,
                               .body = SLICE("{\"detail\":\"bad\"}"),
@@ -145,7 +153,7 @@ static struct queue_outcome failure(struct sim *s, struct call *c) {
     o.failure = c->reached ? (enum queue_failure)draw(s, QUEUE_FAILURE_COUNT)
                            : QUEUE_FAILURE_CONNECTION;
     if (chance(s, 10)) o.retry_after_ms = (int64_t)draw(s, 20000);
-    c->retryable = o.retryable;
+    c->retryable = allowed(c, &o);
     c->retry_after_ms = o.retry_after_ms;
     return o;
 }
@@ -173,10 +181,10 @@ void upstream_end(struct sim *s, unsigned number) {
     struct queue_outcome o = outcome_of(s, c, body, number);
     o.usage = usage_of(c, number);
     trace(s, "%s: call %u ends with %u%s", v->name, number, o.http_status,
-          o.retryable ? ", may be tried again" : "");
+          c->retryable ? ", may be tried again" : "");
     c->active = false;
     c->end_ms = s->now_ms;
-    c->row->retryable += o.retryable;
+    c->row->retryable += c->retryable;
     drop_ended(s);
     queue_run_done(v->queue, c->run, &o);
     server_soon(v);
