@@ -46,7 +46,7 @@ struct node {
     uint32_t weight; /* a parent's is not below its children's */
 };
 
-/* About 210 bytes for a request that waits: its input stays in the store. */
+/* About 290 bytes for a request that waits: its input stays in the store. */
 struct item {
     uint64_t seq;
     uint8_t priority;

@@ -6,7 +6,7 @@
  *                     |  ^                |  |            |       all others              IN_PROGRESS
  *                     |  +-store failed---+  |            |       (ENDING: as before)
  *                     |                      v            |       forgotten               COMPLETED
- *   (restart) LOST --claim--> CLAIMING --> RUNNING --done--> SETTLING --complete--> forgotten
+ *   (loaded) LOST --claim--> CLAIMING --> RUNNING --done--> SETTLING --complete--> forgotten
  *               |              (HELD while  |    ^            ^   ^ stuck: the store cannot write
  *               |               no room)    |    |            |
  *               |                 retryable |    | retry      |   |
@@ -17,16 +17,30 @@
  *   At the deadline of its start: WAITING, LOST -> ENDING; HELD, BACKOFF, READY -> SETTLING; NEW, CLAIMING, RETRYING and
  *   a RUNNING one that has not begun go there with the answer that is on its way. (due.c)
  *
- * Invariants:
+ *   When others may have it (leases.c), and what becomes of it in memory; the row is as the store says:
+ *     our boot is buried    HELD, RUNNING (its run is told to stop), BACKOFF, READY, RETRYING -> forgotten, loaded again as
+ *                           LOST or not at all; the others wait for their answers
+ *     claim STALE           another one was first -> forgotten. OK, but given by a life that is over: the same, it is loaded
+ *                           again; OK, but a lease after our last beat: HELD until a beat is answered
+ *     retry STALE           the lease was lost -> forgotten; late, of a life that is over: finds nobody, dropped
+ *     complete STALE        the lease was lost, the result is another one's -> forgotten, counted, no webhook. OK in spite of
+ *                           a burial: nobody had taken it, the result counts
+ *     end STALE             somebody has claimed or ended it -> forgotten; a cancel becomes a mark for who has it
+ *     release, log STALE    nothing of ours any more
+ *   A LOST one that one more end of the server would quarantine waits for its turn aside of the order. (suspects.c)
+ *
+ * Invariants (1 to 6 are those that the store and this keep together):
  *  1. A request is answered, and known to others, only after its row is durable.
- *  2. At most one attempt of a request runs. Every change names id, attempt and lease token; each attempt has a token
- *     and a run id of its own, and what comes with an old one is dropped and counted.
+ *  2. At most one unexpired lease and at most one attempt of a request. Every change names id, attempt and lease token;
+ *     each attempt has a token and a run id of its own, and what comes with an old one is dropped and counted.
  *  3. COMPLETED never changes and no poller sees a step backwards: nothing IN_PROGRESS returns to IN_QUEUE, a request
- *     leaves memory only when the store has its result, and the position shown never rises.
+ *     leaves memory only when the store knows better, and the position shown never rises. Memory answers for what nobody
+ *     else can have; for all else the store does.
  *  4. Result, log lines, usage and webhook row are one transaction. Each attempt's usage is given once: with the retry,
  *     the release or the completion that ends it.
  *  5. A cancel answered CANCELLATION_REQUESTED ends as client_cancelled unless the runner's result was durable first,
- *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides.
+ *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides. Of what another server holds
+ *     the mark is durable; its result may be so first.
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
  *     what waits to be written is tried again.
  *  7. In each pool starts first what callers have seen IN_PROGRESS (LOST, HELD, READY: by priority, then age), then by
@@ -37,7 +51,12 @@
  *     already were when the limit fell, a call came or the server ended; of what waits for it in a pool, those that
  *     come first are eligible, as many as there is room. (owners.c)
  *  9. From the deadline of its start on no attempt of a request begins. What has not begun by then ends as
- *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last. */
+ *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last.
+ * 10. No run begins, and no position is shown, before all that is unfinished is loaded (loading.c); none begins unless a
+ *     lease has not yet passed since our last beat that was answered (leases.c).
+ * 11. Nothing is decided by a wall clock that has jumped: leases, retries and ages are by the monotonic one, what is to be
+ *     forgotten by steady_ms; the dates of a row never go back. A start timeout alone goes on by the wall clock from one
+ *     process to the next. (times.c) */
 #include "queue/inside.h"
 
 #include "base/broken.h"
