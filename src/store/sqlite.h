@@ -160,6 +160,7 @@ enum statement {
     ST_SUBMIT,
     ST_PAYLOAD,
     ST_KNOWN,
+    ST_KNOWN_ROW,
     ST_KNOW,
     ST_KNOWN_OLD,
     ST_CLAIM,

@@ -224,6 +224,7 @@ static int to_3(sqlite3 *db) {
  * an earlier one is lost. Version 3 held rows without one: they may be claimed. A key of idempotency names the request by
  * its id, which is never drawn again: one that is no longer there frees the key. */
 static const char schema_4[] =
+    "UPDATE request SET completed_ms = 1 WHERE state = 2 AND completed_ms = 0;"
     "ALTER TABLE request ADD COLUMN model TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE request ADD COLUMN life INTEGER NOT NULL DEFAULT 0;" /* 0: nobody's */
     "CREATE TABLE node("
@@ -246,8 +247,15 @@ static const char schema_4[] =
     "  until_ms INTEGER NOT NULL,"
     "  PRIMARY KEY(key, owner, key_id, endpoint)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX idempotency_until ON idempotency(until_ms);"
+    /* COMPLETED by another word, one that a claim does not change: it would write each of them anew. */
+    "DROP INDEX request_open;"
+    "CREATE INDEX request_open ON request(seq) WHERE completed_ms = 0;"
+    "DROP INDEX request_ended;"
+    "CREATE INDEX request_ended ON request(owner, (completed_ms << 20 | (seq & 1048575)))"
+    "  WHERE completed_ms <> 0;"
     /* As request_ended, of all owners: what goes first (sqlite_retain.c), and what an operator lists. */
-    "CREATE INDEX request_end ON request((completed_ms << 20 | (seq & 1048575))) WHERE state = 2;";
+    "CREATE INDEX request_end ON request((completed_ms << 20 | (seq & 1048575)))"
+    "  WHERE completed_ms <> 0;";
 
 static int to_4(sqlite3 *db) {
     return sqlite3_exec(db, schema_4, NULL, NULL, NULL);

@@ -6,11 +6,13 @@
     "start_timeout_ms, no_store, no_fallback, retries_server_error, retries_timeout," \
     " retries_connection_error, owner_concurrency"
 
-#define ROW_TEXT                                                                               \
-    "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook," \
-    " created_ms, started_ms, completed_ms, http_status, error, error_type, inference_ms,"     \
-    " input, headers, body, abs(forget_ms), " WISHES ", hint, tags, key_id, model"             \
-    " FROM request LEFT JOIN payload USING(seq) LEFT JOIN result USING(seq) WHERE id = ?1"
+#define ROW(result, large)                                                                        \
+    "SELECT seq, id, state, attempt, priority, no_retry, cancel_ms, endpoint, owner, webhook,"    \
+    " created_ms, started_ms, completed_ms, " result ", input, " large ", abs(forget_ms)," WISHES \
+    ", hint, tags, key_id, model FROM request LEFT JOIN payload USING(seq)"
+#define WHOLE_ROW                                                        \
+    ROW("http_status, error, error_type, inference_ms", "headers, body") \
+    " LEFT JOIN result USING(seq) WHERE id = ?1"
 
 /* Not held by a boot that lives. What was never claimed, or was given back, does not look (in a WHERE: as a value both
  * sides of OR are worked out). */
@@ -81,7 +83,7 @@
     "SELECT " PLACE " AS place, 0, seq, id, endpoint, created_ms, started_ms, completed_ms," \
     " http_status, iif(started_ms = 0, 0, completed_ms - started_ms) AS duration"            \
     " FROM request JOIN result USING(seq) WHERE " chosen                                     \
-    " AND state = 2 AND (?2 = '' OR endpoint = ?2)"                                          \
+    " AND completed_ms <> 0 AND (?2 = '' OR endpoint = ?2)"                                  \
     " AND " PLACE " BETWEEN ?4 AND ?5 AND http_status BETWEEN ?6 AND ?7"
 #define DIRECT                                                                             \
     "SELECT n AS place, 1, n, id, endpoint, started_ms, started_ms, at_ms, http_status,"   \
@@ -134,7 +136,8 @@ const char *const sqlite_texts[ST_COUNT] = {
                      " WHERE life = ?1 AND state = 1 ORDER BY seq",
     [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms, cancel_ms FROM request"
                 " WHERE id = ?1",
-    [ST_ROW] = ROW_TEXT,
+    /* Of one that is not COMPLETED. */
+    [ST_ROW] = ROW("0, '', '', -1", "x'', x''") " WHERE id = ?1",
     [ST_SUBMIT] =
         "INSERT INTO request(seq, id, priority, no_retry, endpoint, owner, webhook, created_ms," WISHES
         ", hint, tags, key_id, model)"
@@ -143,6 +146,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_PAYLOAD] = "INSERT INTO payload(seq, input) VALUES(?1, ?2)",
     [ST_KNOWN] = "SELECT id, hash FROM idempotency WHERE owner = ?1 AND key_id = ?2"
                  " AND endpoint = ?3 AND key = ?4 AND until_ms > ?5",
+    [ST_KNOWN_ROW] = WHOLE_ROW,
     [ST_KNOW] = "REPLACE INTO idempotency(owner, key_id, endpoint, key, id, hash, until_ms)"
                 " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     [ST_KNOWN_OLD] = "DELETE FROM idempotency WHERE (key, owner, key_id, endpoint) IN"
@@ -237,7 +241,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_MARK] = "REPLACE INTO meta VALUES('unclean', ?1)",
     [ST_OLD_REQUEST] =
         "SELECT seq, " PLACE ", EXISTS(SELECT 1 FROM webhook_outbox w WHERE w.seq = request.seq"
-        " AND w.state = 0) FROM request INDEXED BY request_end WHERE state = 2 AND " PLACE
+        " AND w.state = 0) FROM request INDEXED BY request_end WHERE completed_ms <> 0 AND " PLACE
         " > ?1 ORDER BY " PLACE,
     [ST_OLD_LEDGER] = "SELECT n, n >> 20 FROM ledger ORDER BY n LIMIT 1",
     [ST_OLD_DIRECT] = "SELECT n, n >> 20 FROM ledger_direct ORDER BY n LIMIT 1",
@@ -250,7 +254,7 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_PAGES] = "PRAGMA page_count",
     [ST_FREE_PAGES] = "PRAGMA freelist_count",
     [ST_VACUUM] = "PRAGMA incremental_vacuum(4096)", /* a row for each page: sqlite_retain.c */
-    [ST_READ_ROW] = ROW_TEXT,
+    [ST_READ_ROW] = WHOLE_ROW,
     [ST_READ_LOGS] = "SELECT at_ms, level, message FROM log"
                      " WHERE seq = (SELECT seq FROM request WHERE id = ?1) ORDER BY n",
     [ST_READ_PENDING] =
@@ -258,7 +262,7 @@ const char *const sqlite_texts[ST_COUNT] = {
         " created_ms, started_ms, endpoint, owner, webhook <> '', model,"
         " iif(life = 0, 0, EXISTS(SELECT 1 FROM node WHERE node.life = request.life))," WISHES
         " FROM request INDEXED BY request_open"
-        " WHERE state <> 2 AND seq > ?1 ORDER BY seq LIMIT ?2",
+        " WHERE completed_ms = 0 AND seq > ?1 ORDER BY seq LIMIT ?2",
     [ST_READ_NODES] = "SELECT boot, node, beat, at_ms FROM node ORDER BY life",
     [ST_READ_FILE] = "SELECT " FILE_COLUMNS " FROM file WHERE id = ?1",
     [ST_READ_WAITING] = WEBHOOKS " WHERE state = 0 ORDER BY due_ms, seq",

@@ -92,7 +92,7 @@ static int find_known(struct sqlite_store *s, struct op *op) {
         take_hash(hash, b.st, 1);
     }
     finish(&b);
-    if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_ROW], op, id, 0);
+    if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_KNOWN_ROW], op, id, 0);
     if (rc == SQLITE_ROW && is_forgotten(&op->row, in->created_ms)) rc = SQLITE_DONE;
     op->reply.status = rc == SQLITE_ROW ? STORE_KNOWN : STORE_OK;
     if (rc != SQLITE_ROW) return rc;
@@ -288,6 +288,11 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     return run(&b);
 }
 
+/* 0 says that it is not COMPLETED, whatever the clock says. */
+static int64_t completed_ms(const struct store_complete *in) {
+    return in->completed_ms != 0 ? in->completed_ms : 1;
+}
+
 /* Below 0: not while its webhook waits. */
 static int64_t forget_ms(const struct found *f, const struct store_complete *in) {
     return f->has_webhook ? -in->forget_ms : in->forget_ms;
@@ -314,7 +319,7 @@ static int apply_complete(struct sqlite_store *s, struct op *op) {
     put_int(&b, f.seq);
     put_int(&b, in->attempt);
     put_int(&b, (int64_t)in->token);
-    put_int(&b, in->completed_ms);
+    put_int(&b, completed_ms(in));
     put_int(&b, forget_ms(&f, in));
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);
@@ -329,7 +334,7 @@ static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
     struct binder b = start(s, ST_FINISH);
     put_int(&b, f.seq);
     put_int(&b, in->attempt);
-    put_int(&b, in->completed_ms);
+    put_int(&b, completed_ms(in));
     put_int(&b, forget_ms(&f, in));
     rc = run(&b);
     if (rc != SQLITE_OK || !changed(s)) return rc != SQLITE_OK ? rc : stale(op);

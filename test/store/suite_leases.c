@@ -439,6 +439,21 @@ static void pending_tells_who_holds_what(void **state) {
     }
 }
 
+/* A clock that says 0. */
+static void what_ended_at_0_is_over(void **state) {
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 2; i++) give_id(f, id_of(i));
+    give_claim(f, id_of(0), 0, "boot-1", 7);
+    struct store_complete c = completion(id_of(0), 1, 7), end = completion(id_of(1), 0, 0);
+    c.completed_ms = end.completed_ms = 0;
+    end.boot = "boot-1";
+    assert_int_equal(status_of(f, give_complete(f, &c)), STORE_OK);
+    assert_int_equal(status_of(f, give_end(f, &end)), STORE_OK);
+    uint64_t t = ask_pending(f);
+    assert_int_equal(status_of(f, t), STORE_OK);
+    assert_int_equal(f->answers[t].npending, 0);
+}
+
 static void pending_comes_in_pieces(void **state) {
     struct fixture *f = *state;
     unsigned seen = 0;
@@ -526,6 +541,7 @@ int store_suite_leases(const struct suite_backend *backend) {
         T(a_beat_tells_what_of_its_own_was_cancelled),
         T(a_mark_of_cancel_goes_with_the_row),
         T(pending_tells_who_holds_what),
+        T(what_ended_at_0_is_over),
         T(pending_comes_in_pieces),
         T(the_model_and_texts_of_each_row_come_back),
         T(what_a_boot_is_given_is_copied),
