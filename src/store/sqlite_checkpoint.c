@@ -3,7 +3,7 @@
 
 /* A piece of a log that has grown long is a part of it: each call looks at all frames that are not yet copied, which
  * for many small pieces would cost more than the copying. And more than batches add, or it would grow for ever. */
-#define PARTS 32
+#define PARTS 100
 
 static int piece_of(const struct sqlite_store *s) {
     int piece = s->checkpoint_pages, part = (s->wal_frames - s->wal_copied) / PARTS;
