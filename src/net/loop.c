@@ -79,9 +79,20 @@ static uint64_t first_used(struct net_loop *l, uint64_t after) {
     return UINT64_MAX;
 }
 
+/* The process stood still (SIGSTOP, a machine that slept): libuv runs timers before it reads, so timeouts would fire over
+ * answers that lie in the sockets. One poll comes first. */
+static bool stood_still(struct net_loop *l, uint64_t now_ms) {
+    l->polled = !l->polled && now_ms > l->tick_ms + NET_LATE_MS;
+    return l->polled;
+}
+
 static void on_tick(uv_timer_t *handle) {
     struct net_loop *l = handle->data;
     uint64_t now_ms = net_now_ms(l), from = l->wheel_tick, to = now_ms / NET_TICK_MS;
+    if (stood_still(l, now_ms)) {
+        uv_timer_start(handle, on_tick, 1, 0);
+        return;
+    }
     l->tick_ms = UINT64_MAX;
     l->wheel_tick = to;
     for (uint64_t n = 1; n <= NET_WHEEL_SLOTS && from + n <= to; n++) {

@@ -9,9 +9,11 @@
 
 /* A wheel of coarse timers: deadlines are armed and disarmed several times per request, so both are O(1) and touch
  * no heap; arming again for later only notes the new time. A timer fires at its time or up to NET_TICK_MS later, never
- * before. The kernel's timer is set for the first slot in use, so a loop with nothing due sleeps. */
+ * before; after a standstill of the process what came meanwhile is read first. The kernel's timer is set for the first
+ * slot in use, so a loop with nothing due sleeps. */
 #define NET_TICK_MS 20U
 #define NET_WHEEL_SLOTS 512U
+#define NET_LATE_MS 200U /* a tick that comes later than this lets the sockets be read first */
 
 struct net_timer {
     struct net_timer *prev, *next; /* NULL when not armed */
@@ -39,6 +41,7 @@ struct net_loop {
     uint64_t used[NET_WHEEL_SLOTS / 64]; /* slots that may hold a timer; cleared when found empty */
     uint64_t wheel_tick; /* the tick (ms / NET_TICK_MS) up to which the wheel has turned */
     size_t armed;
+    bool polled;               /* a late tick has let the loop poll */
     uv_prepare_t before_poll;  /* runs what was deferred */
     struct net_defer deferred; /* list head */
     uv_async_t wake;

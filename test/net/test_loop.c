@@ -2,7 +2,9 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -149,7 +151,7 @@ static void a_timer_beyond_one_turn_waits_for_its_own(void **state) {
     for (uint64_t i = 1; i <= 3; i++) {
         f->loop.uv.time += turn_ms;
         uv_timer_start(&f->loop.tick, f->loop.tick.timer_cb, 0, 0);
-        f->loop.tick_ms = 0;
+        f->loop.tick_ms = f->loop.uv.time; /* as if it came when it was due */
         f->loop.tick.timer_cb(&f->loop.tick);
         assert_int_equal(far.fired, i == 3);
     }
@@ -245,6 +247,49 @@ static void posts_left_at_the_end_are_run_by_close(void **state) {
     assert_int_equal(seen, 1);
 }
 
+/* --- a process that stood still --- */
+
+#define STILL_US 600000U /* well over NET_LATE_MS */
+
+struct still {
+    struct fixture *f;
+    uv_poll_t poll;
+    int pipe[2];
+    struct alarm timeout; /* of what is waited for */
+    bool read_first;
+};
+
+static void stand_still(void *arg) {
+    struct still *s = arg;
+    assert_int_equal(write(s->pipe[1], "x", 1), 1);
+    usleep(STILL_US);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events) {
+    struct still *s = poll->data;
+    s->read_first = s->timeout.fired == 0;
+    uv_poll_stop(poll);
+}
+
+/* What came meanwhile is read before its timeout fires: the other end was not late, we were. */
+static void after_a_standstill_what_came_is_read_before_timers_fire(void **state) {
+    struct fixture *f = *state;
+    struct still s = {.f = f};
+    assert_int_equal(pipe(s.pipe), 0);
+    s.poll.data = &s;
+    assert_int_equal(uv_poll_init(&f->loop.uv, &s.poll, s.pipe[0]), 0);
+    assert_int_equal(uv_poll_start(&s.poll, UV_READABLE, on_readable), 0);
+    arm(f, &s.timeout, STILL_US / 2000);
+    assert_int_equal(net_loop_post(&f->loop, stand_still, &s), 0);
+    net_loop_run(&f->loop);
+    assert_true(s.read_first);
+    assert_int_equal(s.timeout.fired, 1);
+    uv_close((uv_handle_t *)&s.poll, NULL);
+    net_loop_run(&f->loop);
+    close(s.pipe[0]);
+    close(s.pipe[1]);
+}
+
 static void the_date_has_the_fixed_form(void **state) {
     struct fixture *f = *state;
     struct slice d = net_date(&f->loop);
@@ -269,6 +314,7 @@ int main(void) {
         T(cancelled_work_does_not_run),
         T(posts_of_threads_all_arrive_while_the_loop_is_held),
         T(posts_left_at_the_end_are_run_by_close),
+        T(after_a_standstill_what_came_is_read_before_timers_fire),
         T(the_date_has_the_fixed_form),
     };
     return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
