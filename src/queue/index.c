@@ -111,35 +111,6 @@ static void recount(struct node *n) {
     n->count = count_of(n->left) + count_of(n->right) + 1;
 }
 
-static void put_in_place_of(struct order *o, struct node *old, struct node *n) {
-    struct node *parent = old->parent;
-    if (parent == NULL)
-        o->root = n;
-    else if (parent->left == old)
-        parent->left = n;
-    else
-        parent->right = n;
-    if (n != NULL) n->parent = parent;
-}
-
-/* n takes its parent's place; the order stays. */
-static void rotate_up(struct order *o, struct node *n) {
-    struct node *parent = n->parent;
-    put_in_place_of(o, parent, n);
-    if (parent->left == n) {
-        parent->left = n->right;
-        if (n->right != NULL) n->right->parent = parent;
-        n->right = parent;
-    } else {
-        parent->right = n->left;
-        if (n->left != NULL) n->left->parent = parent;
-        n->left = parent;
-    }
-    parent->parent = n;
-    recount(parent);
-    recount(n);
-}
-
 static uint32_t draw(struct order *o) {
     o->seed ^= o->seed << 13;
     o->seed ^= o->seed >> 17;
@@ -147,36 +118,68 @@ static uint32_t draw(struct order *o) {
     return o->seed;
 }
 
-void order_add(struct order *o, struct item *i) {
-    struct node **link = &o->root, *parent = NULL, *n = node_of(o, i);
-    struct place place = place_of(o, i);
-    *n = (struct node){.count = 1, .weight = draw(o)};
-    while (*link != NULL) {
-        parent = *link;
-        parent->count++;
-        link = before(place, place_of(o, item_of(o, parent))) ? &parent->left : &parent->right;
+/* t becomes what comes before the place and what does not. */
+static void split(struct order *o, struct node *t, struct place p, struct node **left,
+                  struct node **right) {
+    if (t == NULL) {
+        *left = *right = NULL;
+    } else if (before(place_of(o, item_of(o, t)), p)) {
+        split(o, t->right, p, &t->right, right);
+        *left = t;
+        recount(t);
+    } else {
+        split(o, t->left, p, left, &t->left);
+        *right = t;
+        recount(t);
     }
+}
+
+void order_add(struct order *o, struct item *i) {
+    struct node **link = &o->root, *n = node_of(o, i);
+    struct place p = place_of(o, i);
+    *n = (struct node){.weight = draw(o)};
+    while (*link != NULL && (*link)->weight >= n->weight) {
+        (*link)->count++;
+        link = before(p, place_of(o, item_of(o, *link))) ? &(*link)->left : &(*link)->right;
+    }
+    split(o, *link, p, &n->left, &n->right);
+    recount(n);
     *link = n;
-    n->parent = parent;
-    while (n->parent != NULL && n->weight > n->parent->weight) rotate_up(o, n);
+}
+
+/* What points at the node of i, all above it counted anew by `change`. */
+static struct node **link_of(struct order *o, const struct item *i, const struct node *n,
+                             uint32_t change) {
+    struct node **link = &o->root;
+    struct place p = place_of(o, i);
+    while (*link != n) {
+        (*link)->count += change;
+        link = before(p, place_of(o, item_of(o, *link))) ? &(*link)->left : &(*link)->right;
+    }
+    return link;
 }
 
 void order_remove(struct order *o, struct item *i) {
-    struct node *n = node_of(o, i);
-    while (n->left != NULL && n->right != NULL)
-        rotate_up(o, n->left->weight > n->right->weight ? n->left : n->right);
-    struct node *parent = n->parent;
-    put_in_place_of(o, n, n->left != NULL ? n->left : n->right);
-    for (; parent != NULL; parent = parent->parent) parent->count--;
-    n->left = n->right = n->parent = NULL;
+    struct node *n = node_of(o, i), **link = link_of(o, i, n, UINT32_MAX); /* less one */
+    struct node *left = n->left, *right = n->right;
+    while (left != NULL && right != NULL) { /* the two, one behind the other */
+        struct node *top = left->weight > right->weight ? left : right;
+        top->count = left->count + right->count;
+        *link = top;
+        link = top == left ? &left->right : &right->left;
+        if (top == left)
+            left = *link;
+        else
+            right = *link;
+    }
+    *link = left != NULL ? left : right;
+    n->left = n->right = NULL;
 }
 
 void order_hand_over(struct order *o, struct item *from, struct item *to) {
     struct node *old = node_of(o, from), *n = node_of(o, to);
-    put_in_place_of(o, old, n);
+    *link_of(o, from, old, 0) = n;
     *n = *old;
-    if (n->left != NULL) n->left->parent = n;
-    if (n->right != NULL) n->right->parent = n;
     to->tag = from->tag;
 }
 

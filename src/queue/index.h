@@ -41,7 +41,7 @@ enum verdict {
 };
 
 struct node {
-    struct node *left, *right, *parent;
+    struct node *left, *right;
     uint32_t count;  /* nodes of the subtree */
     uint32_t weight; /* a parent's is not below its children's */
 };
@@ -49,36 +49,36 @@ struct node {
 /* About 290 bytes for a request that waits: its input stays in the store. */
 struct item {
     uint64_t seq;
-    uint8_t priority;
-    bool started; /* IN_PROGRESS to callers */
-    uint8_t step, verdict;
-    uint8_t counted;               /* how its owner and its pool count it */
-    bool eligible;                 /* WAITING: it carries a slot, in_order is that slot's node */
-    struct node in_order, in_line; /* in its pool's order, in line->waiting */
     uint64_t tag;                  /* of the slot it carries; CLAIMING: of the one it used up */
+    struct node in_order, in_line; /* in its pool's order, in line->waiting */
     struct item *same_hash, *next_stuck;
     struct line *line;
     struct run *run; /* from the claim on, and for a lost one */
     struct link *watches;
-    uint64_t deadline_ms; /* of its start, mono; 0: none */
+    struct item *older, *younger;   /* in queue.waiting_ages or running_ages, as `aged` says, … */
+    int64_t since_ms;               /* … by this: mono, since it waits, or since its first claim */
+    int64_t created_ms, started_ms; /* wall clock; started 0: not yet */
+    uint64_t deadline_ms;           /* of its start, mono; 0: none */
     uint32_t deadline_at; /* its place among the deadlines, counted from 1; 0: not there */
     uint32_t attempt;
     uint32_t epoch; /* life of our boot in which it came into memory */
-    struct item *older, *younger;    /* in queue.waiting_ages or running_ages, */
-    uint8_t aged;                    /* as this says (times.c), */
-    int64_t since_ms;                /* by this: mono, since it waits, or since its first claim */
-    int64_t created_ms, started_ms;  /* wall clock; started 0: not yet */
     uint32_t shown; /* the lowest position shown; UINT32_MAX before the first */
-    bool no_retry, no_store, has_webhook;
-    bool cancel_requested; /* it will end as cancelled */
-    bool cancel_wanted;    /* so it will if the end already given fails */
-    bool late;             /* its deadline has passed: no attempt begins any more */
-    bool timed_out;        /* … before one had begun: it will end so */
-    bool given;            /* its end is with the store */
-    bool suspect;          /* when the server ends once more while it runs, it is quarantined */
-    bool aside;            /* LOST: not in order, until its turn (suspects.c) */
-    bool stuck;            /* its end waits for the store to write again */
     uint16_t endpoint_len;
+    uint8_t priority;
+    uint8_t step, verdict;
+    uint8_t counted; /* how its owner and its pool count it */
+    uint8_t aged;
+    bool started : 1;  /* IN_PROGRESS to callers */
+    bool eligible : 1; /* WAITING: it carries a slot, in_order is that slot's node */
+    bool no_retry : 1, no_store : 1, has_webhook : 1;
+    bool cancel_requested : 1; /* it will end as cancelled */
+    bool cancel_wanted : 1;    /* so it will if the end already given fails */
+    bool late : 1;             /* its deadline has passed: no attempt begins any more */
+    bool timed_out : 1;        /* … before one had begun: it will end so */
+    bool given : 1;            /* its end is with the store */
+    bool suspect : 1;          /* when the server ends once more while it runs, it is quarantined */
+    bool aside : 1;            /* LOST: not in order, until its turn (suspects.c) */
+    bool stuck : 1;            /* its end waits for the store to write again */
     char id[STORE_ID_BYTES];
     char endpoint[];
 };
