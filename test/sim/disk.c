@@ -33,9 +33,20 @@ static void dies(struct sim *s, size_t k) {
         if (r->state != STORE_IN_PROGRESS || strcmp(r->boot, s->living[k].boot) != 0) continue;
         if (r->loose) continue;
         r->loose = true;
+        r->lost_ms = s->now_ms;
         r->losses++;
     }
     s->living[k] = s->living[--s->nliving];
+}
+
+static void seen(const struct sim *s, struct living *l) {
+    l->seen_ms = s->now_ms;
+    for (unsigned k = 0; k < SERVERS; k++) {
+        const struct server *v = &s->servers[k];
+        uint64_t left_ms = v->frozen_until_ms > s->now_ms ? v->frozen_until_ms - s->now_ms : 0;
+        l->stood_ms[k] = v->stood_ms - left_ms;
+        l->stood[k] = v->stood - (left_ms > 0);
+    }
 }
 
 static enum store_status join(struct server *by, struct op *op, struct row *r) {
@@ -43,7 +54,8 @@ static enum store_status join(struct server *by, struct op *op, struct row *r) {
     for (size_t k = s->nliving; k-- > 0;)
         if (op->alone || strcmp(s->living[k].node, op->node) == 0) dies(s, k);
     struct living *l = &s->living[s->nliving++];
-    *l = (struct living){.seen_ms = s->now_ms, .at_ms = op->at_ms, .beat = ++s->lives << 32};
+    *l = (struct living){.at_ms = op->at_ms, .beat = ++s->lives << 32};
+    seen(s, l);
     COPY(l->boot, slice_of(op->boot));
     COPY(l->node, slice_of(op->node));
     return STORE_OK;
@@ -89,7 +101,7 @@ static enum store_status beat(struct server *by, struct op *op, struct row *r) {
     struct living *l = find_living(s, op->boot);
     if (l == NULL) return STORE_STALE;
     l->beat++;
-    l->seen_ms = s->now_ms;
+    seen(s, l);
     l->at_ms = op->at_ms;
     for (size_t k = 0; k < s->nrows; k++)
         if (s->rows[k]->state == STORE_IN_PROGRESS && s->rows[k]->cancel_requested &&
@@ -102,13 +114,14 @@ static enum store_status bury(struct server *by, struct op *op, struct row *r) {
     struct sim *s = by->sim;
     struct living *l = find_living(s, op->boot);
     if (l == NULL || l->beat != op->number) return STORE_STALE;
-    rules_buried(s, l);
+    rules_buried(by, l);
     dies(s, (size_t)(l - s->living));
     return STORE_OK;
 }
 
 static enum store_status leave(struct server *by, struct op *op, struct row *r) {
     struct living *l = find_living(by->sim, op->boot);
+    if (l != NULL) rules_left(by);
     if (l != NULL) dies(by->sim, (size_t)(l - by->sim->living));
     return l != NULL ? STORE_OK : STORE_STALE;
 }

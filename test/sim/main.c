@@ -119,8 +119,23 @@ static void pass_until(struct sim *s, uint64_t until_ms) {
 
 static void freeze(struct server *v) {
     struct sim *s = v->sim;
-    v->frozen_until_ms = s->now_ms + draw(s, 3 * s->habits.lease_ms);
+    uint64_t until_ms = s->now_ms + draw(s, 3 * s->habits.lease_ms);
+    if (until_ms <= v->frozen_until_ms) return;
+    uint64_t from_ms = v->frozen_until_ms > s->now_ms ? v->frozen_until_ms : s->now_ms;
+    v->frozen_until_ms = until_ms;
+    v->stood_ms += until_ms - from_ms;
+    v->stood++;
     trace(s, "%s: stands still until %" PRIu64, v->name, v->frozen_until_ms);
+}
+
+/* One of them, or all, as when their host stands still. */
+static void freeze_some(struct sim *s, struct server *one) {
+    if (draw(s, 4) > 0) {
+        freeze(one);
+        return;
+    }
+    for (unsigned k = 0; k < s->habits.servers; k++)
+        if (s->servers[k].life != DOWN) freeze(&s->servers[k]);
 }
 
 static void cut(struct server *v) {
@@ -138,7 +153,7 @@ static bool fault(struct sim *s) {
     if (dice < h->crash)
         server_crash(v, draw(s, 5) == 0);
     else if ((dice -= h->crash) < h->freeze)
-        freeze(v);
+        freeze_some(s, v);
     else if ((dice -= h->freeze) < h->cut)
         cut(v);
     else if ((dice -= h->cut) < h->tire && v->tired_ms == 0)
@@ -264,7 +279,7 @@ static void calm_down(struct sim *s) {
     for (unsigned k = 0; k < s->habits.servers; k++) {
         struct server *v = &s->servers[k];
         if (v->life == DOWN) v->start_ms = s->now_ms;
-        if (v->frozen_until_ms > s->now_ms) v->frozen_until_ms = s->now_ms;
+        server_thaw(v);
         if (v->cut_until_ms > s->now_ms) v->cut_until_ms = s->now_ms;
         if (v->tired_ms != 0) v->tired_ms = s->now_ms;
         for (unsigned p = 0; p < POOLS; p++) v->room[p] = 4;

@@ -93,7 +93,11 @@ static void submit(struct store *s, uint64_t ticket, const struct store_submit *
     r->no_retry = in->no_retry;
     r->created_ms = in->created_ms;
     r->ask = (unsigned)strtoul(r->input, NULL, 10);
-    r->born_ms = ((struct server *)s)->sim->now_ms;
+    const struct server *v = (const struct server *)s;
+    r->born_ms = v->sim->now_ms;
+    r->born_mono_ms = server_mono(v);
+    r->born_server = v->number;
+    r->born_lives = v->lives;
     op->only_known = in->only_known;
 }
 
@@ -251,6 +255,7 @@ static void apply_first(struct server *v, struct ops *o) {
               op->reply.status == STORE_MEMORY ? "no memory" : "unavailable");
     struct row *r = op->kind == OP_CLAIM ? disk_had(s, op->id) : NULL;
     if (r != NULL && op->reply.status > STORE_NOT_FOUND) r->put_back = true;
+    if (op->reply.status > STORE_NOT_FOUND) v->unwritten = true;
     op->due_ms = s->now_ms + pause_ms(s) / 2;
     *o->applied_tail = op;
     o->applied_tail = &op->next;

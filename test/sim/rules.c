@@ -33,12 +33,29 @@ void rule_broken(struct sim *s, enum rule which, const char *fmt, ...) {
 
 /* --- leases */
 
-void rules_buried(struct sim *s, const struct living *l) {
+/* A look counts for a third of a lease at most (two distances of looks), however long who looks has stood still. */
+void rules_buried(struct server *by, const struct living *l) {
+    struct sim *s = by->sim;
     uint64_t lease_ms = s->habits.lease_ms, silent_ms = s->now_ms - l->seen_ms;
-    RULE(s, LEASE_KEPT, silent_ms >= less_drift(lease_ms),
-         "%s was heard of %" PRIu64 " ms ago and is buried; a lease is %" PRIu64 " ms", l->boot,
-         silent_ms, lease_ms);
+    uint64_t stood_ms = by->stood_ms - l->stood_ms[by->number];
+    unsigned stood = by->stood - l->stood[by->number];
+    uint64_t seen_ms = silent_ms > stood_ms ? silent_ms - stood_ms : 0;
+    if (stood > 0) seen_ms += (uint64_t)stood * lease_ms / 3;
+    RULE(s, LEASE_KEPT, silent_ms >= less_drift(lease_ms) && seen_ms >= less_drift(lease_ms),
+         "%s was heard of %" PRIu64 " ms ago, %" PRIu64 " of which %s stood still, and is buried",
+         l->boot, silent_ms, stood_ms, by->name);
+    RULE(s, LEASE_KEPT, !s->calm || s->now_ms < s->calm_ms + 2 * lease_ms,
+         "%s is buried, and nothing fails", l->boot);
     s->totals.buried++;
+}
+
+void rules_left(struct server *v) {
+    const struct sim *s = v->sim;
+    for (size_t k = 0; k < s->nrows && !v->unwritten; k++) {
+        const struct row *r = s->rows[k];
+        RULE(v->sim, DRAINED, r->state != STORE_IN_PROGRESS || r->loose || r->holder != v->number,
+             "%s leaves, and holds %s", v->name, TAIL(r));
+    }
 }
 
 void rules_claimed(struct server *by, struct row *r, const struct op *op) {

@@ -17,6 +17,7 @@
     X(STATE_FORWARD, "nobody sees a state that is behind one seen before, or ahead of the store") \
     X(POSITION_FALLS, "the position that a boot shows of a request never rises")                  \
     X(LEASE_KEPT, "no lease is taken while its holder shows that it lives")                       \
+    X(DRAINED, "who ends in good order leaves no lease behind")                                   \
     X(CALLS, "upstream calls: one, one for each lost lease, one for each failure that allows it") \
     X(NO_RETRY, "one upstream call at most when the caller wants no retry")                       \
     X(POISON, "what has ended its server three times is not run again")                           \
@@ -67,7 +68,8 @@ void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_
 void rules_charged(struct sim *s, struct row *r, uint32_t attempt, unsigned call);
 void rules_paid(struct sim *s, const struct row *r, const struct op *op);
 void rules_logged(struct server *by, struct row *r, const struct line *l);
-void rules_buried(struct sim *s, const struct living *l);
+void rules_buried(struct server *by, const struct living *l);
+void rules_left(struct server *v);
 /* upstream.c: a run begins. */
 void rules_started(struct server *v, struct row *r, const struct queue_job *job);
 /* ops.c: the first lease of a request is answered, callers see it in progress. */

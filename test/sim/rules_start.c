@@ -20,6 +20,10 @@ static void check_calls(struct server *v, struct row *r, const struct queue_job 
          job->attempt < sizeof r->attempt_call / sizeof *r->attempt_call &&
              r->attempt_call[job->attempt] == 0,
          "two calls of attempt %u of %s", job->attempt, TAIL(r));
+    bool ours = !r->loose && r->holder == v->number && r->holder_boots == v->boots;
+    RULE(s, LEASE_KEPT, ours || s->now_ms - r->lost_ms <= s->habits.lease_ms / 33,
+         "%s begins %s, whose lease was lost %" PRIu64 " ms ago", v->name, TAIL(r),
+         s->now_ms - r->lost_ms);
     for (size_t k = s->first_call; k < s->ncalls; k++) {
         const struct call *c = &s->calls[k];
         if (!c->active || c->row != r || c->run == job->run) continue;
@@ -33,6 +37,10 @@ static void check_time(struct server *v, const struct row *r, const struct queue
     uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
     RULE(s, START_TIMEOUT, all_ms == 0 || s->wall_jumped || less_drift(gone_ms) <= all_ms + 1500,
          "%s begins after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
+    uint64_t mono_ms = server_mono(v) - r->born_mono_ms;
+    bool here = r->born_server == v->number && r->born_lives == v->lives;
+    RULE(s, START_TIMEOUT, all_ms == 0 || !here || mono_ms < all_ms,
+         "%s begins after %" PRIu64 " of %" PRIu64 " ms of its server", TAIL(r), mono_ms, all_ms);
     if (!r->by_retry || job->attempt < 2) return;
     const struct call *before = &s->calls[r->attempt_call[job->attempt - 1]];
     if (before == s->calls || before->retry_after_ms <= 0) return;

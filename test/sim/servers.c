@@ -158,6 +158,13 @@ void server_start(struct server *v) {
     server_soon(v);
 }
 
+/* It goes on, or is no more. */
+void server_thaw(struct server *v) {
+    if (v->frozen_until_ms <= v->sim->now_ms) return;
+    v->stood_ms -= v->frozen_until_ms - v->sim->now_ms;
+    v->frozen_until_ms = v->sim->now_ms;
+}
+
 static void over(struct server *v, uint64_t until_ms) {
     rules_boot_over(v);
     callers_unwatch(v);
@@ -168,6 +175,7 @@ static void over(struct server *v, uint64_t until_ms) {
     v->life = DOWN;
     v->tick_ms = NEVER;
     v->start_ms = v->sim->now_ms + until_ms;
+    server_thaw(v);
     forget_wishes(v);
 }
 
@@ -192,6 +200,7 @@ static void idle(void *server) {
 void server_drain(struct server *v) {
     trace(v->sim, "%s: drains", v->name);
     v->life = DRAINING;
+    v->unwritten = v->tired_ms != 0;
     v->abandon_ms = v->sim->now_ms + draw_skewed(v->sim, 40000);
     outbox_stop(v->outbox);
     queue_drain(v->queue, idle, v);

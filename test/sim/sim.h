@@ -90,8 +90,11 @@ struct row {
     bool by_retry;                 /* the present lease */
     uint64_t leased_at, marked_at; /* applies counted: present lease; mark of a cancel … */
     unsigned marked_by, marked_boots;
-    uint64_t told_ms;   /* … and when the holder, if it is another one, was told: truth */
-    bool overtook_mark; /* ended when its holder did not know of the mark of another server */
+    uint64_t lost_ms; /* when its last lease was lost: truth */
+    unsigned born_server, born_lives;
+    uint64_t born_mono_ms; /* of that server */
+    uint64_t told_ms;      /* … and when the holder, if it is another one, was told: truth */
+    bool overtook_mark;    /* ended when its holder did not know of the mark of another server */
     unsigned ended_by;
     bool cancelled;           /* CANCELLATION_REQUESTED was answered, and it is durable … */
     unsigned cancel_at;       /* … or in the memory of this server (counted from 1) … */
@@ -101,7 +104,9 @@ struct row {
 
 struct living {
     char boot[STORE_ID_BYTES], node[8];
-    uint64_t beat, seen_ms; /* seen_ms: truth, of the last one */
+    uint64_t beat, seen_ms;     /* seen_ms: truth, of the last one */
+    uint64_t stood_ms[SERVERS]; /* how long, and how often, each server had stood still then */
+    unsigned stood[SERVERS];
     int64_t at_ms;
 };
 
@@ -177,6 +182,9 @@ struct server {
     int64_t drift_ppm;
     uint64_t tick_ms, outbox_ms;
     uint64_t frozen_until_ms; /* its process stands still */
+    uint64_t stood_ms;        /* so long in all … */
+    unsigned stood;           /* … and so often */
+    bool unwritten;           /* something could not be written since its drain began */
     uint64_t cut_until_ms;    /* its store is out of reach */
     uint64_t start_ms;        /* DOWN: when it starts again */
     uint64_t abandon_ms;      /* DRAINING: when its time is over */
@@ -339,6 +347,7 @@ void server_abandon(struct server *v);
 void server_tire(struct server *v);   /* its store cannot write until v->tired_ms … */
 void server_rested(struct server *v); /* … and can again */
 void server_jump(struct server *v);   /* of its wall clock */
+void server_thaw(struct server *v);
 void server_tick(struct server *v);
 void server_soon(struct server *v); /* the queue was called: it wants its tick */
 uint64_t server_mono(const struct server *v);
