@@ -65,6 +65,15 @@ static void expect_code(const struct program *p, int code) {
     if (p->code != code) fail_msg("%d instead of %d:\n%s%s", p->code, code, p->out, p->err);
 }
 
+/* For one that might go on for ever. */
+static void program_ends(struct program *p) {
+    siginfo_t ended = {0};
+    for (uint64_t end = now_ms() + PATIENCE_MS; ended.si_pid == 0 && now_ms() < end; sleep_ms(10))
+        assert_int_equal(waitid(P_PID, (id_t)p->pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
+    if (ended.si_pid == 0) kill(p->pid, SIGKILL);
+    program_end(p);
+}
+
 static char *submit(const char *headers, const char *body) {
     struct answer a = post(server.port, QUEUE, headers, body, strlen(body));
     expect_status("submit", &a, 200);
@@ -218,7 +227,7 @@ static void on_a_terminal_the_table_goes_on_until_it_is_interrupted(void **state
     terminal_wait(&t, "and 2 more");
     expect_not_in(t.seen.p, ids[2]); /* seven lines hold two requests */
     kill(p.pid, SIGINT);
-    program_end(&p);
+    program_ends(&p);
     expect_code(&p, 0);
     expect_left(&t);
     assert_string_equal(p.err, "");
@@ -233,7 +242,7 @@ static void the_terminal_is_left_when_the_server_ends(void **state) {
     command_to(&p, t.slave, ARGV("queue", "--config", file));
     terminal_wait(&t, "waiting 0");
     kill_server();
-    program_end(&p);
+    program_ends(&p);
     expect_code(&p, 3);
     expect_left(&t);
     expect_in(p.err, "anyllm queue: ");
@@ -245,7 +254,7 @@ static void on_a_terminal_once_is_once(void **state) {
     struct program p;
     serve();
     command_to(&p, t.slave, ARGV("queue", "--once", "--config", file));
-    program_end(&p);
+    program_ends(&p);
     expect_code(&p, 0);
     terminal_read(&t);
     expect_in(t.seen.p, "waiting 0");
@@ -253,7 +262,7 @@ static void on_a_terminal_once_is_once(void **state) {
     server_stop(&server);
     command_to(&p, t.slave,
                ARGV("queue", "--config", file)); /* nobody else could start meanwhile */
-    program_end(&p);
+    program_ends(&p);
     expect_code(&p, 0);
     terminal_wait(&t, "no server runs");
     expect_not_in(t.seen.p, "\033");
@@ -369,7 +378,7 @@ static pid_t end_later(pid_t pid, unsigned ms) {
     _exit(0);
 }
 
-#define JOBS 60U
+#define JOBS 200U /* at four at once of 50 ms each: more than what the first server has time for */
 
 static void M8_a_new_server_takes_over_and_nothing_is_lost(void **state) {
     struct server_options o = {.config = config, .data = data, .args = {"--wait-for-lock", "30"}};
@@ -380,7 +389,7 @@ static void M8_a_new_server_takes_over_and_nothing_is_lost(void **state) {
     mock_reset(&mock);
     for (size_t i = 0; i < JOBS; i++) ids[i] = submit("", SLOW);
     old = server;
-    pid_t helper = end_later(old.pid, 300);
+    pid_t helper = end_later(old.pid, 1500);
     server_start(&server, &o); /* stands by until the first one has ended */
     assert_int_equal(waitpid(helper, NULL, 0), helper);
     assert_int_equal(waitpid(old.pid, &status, WNOHANG), old.pid);
