@@ -90,6 +90,7 @@ static void send_submit(struct sim *s, unsigned n, struct server *v) {
 static void draw_wishes(struct sim *s, struct ask *a) {
     const struct habits *h = &s->habits;
     a->owner = (unsigned)draw_skewed(s, OWNERS);
+    if (h->limited > 0 && draw(s, 3) == 0) a->owner = OWNERS - 1; /* the one that has a limit */
     a->model = draw(s, 4) == 0;
     a->priority = (int)(draw(s, 3) == 0);
     a->retries = draw(s, 4) == 0 ? (int)draw(s, 3) : -1;

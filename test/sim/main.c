@@ -358,6 +358,10 @@ static void run_seed(uint64_t seed, bool verbose, struct totals *all) {
     ask_all(s);
     if (s->habits.servers > 1) pass_until(s, s->now_ms + LOOKED_THROUGH * s->habits.lease_ms);
     rules_at_rest(s);
+    if (s->habits.alone && !s->wall_jumped && chance(s, 20)) {
+        pass_until(s, s->now_ms + QUEUE_SHORT_KEEP_MS * 103 / 100 + QUEUE_SWEEP_MS * 2);
+        rules_forgotten(s);
+    }
     s->totals.steps = s->step;
     add_totals(all, &s->totals);
     sim_free(s);

@@ -141,6 +141,10 @@ void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_
              "%s gets the answer of call %u, attempt %u of %s", TAIL(r), call, c->attempt,
              c->row != NULL ? TAIL(c->row) : "none");
     }
+    bool kept = op->due_at_ms == 0 || op->due_at_ms >= op->at_ms + QUEUE_SHORT_KEEP_MS;
+    RULE(s, NEVER_LOST, kept && (op->due_at_ms != 0) == r->wishes.no_store,
+         "%s is to be forgotten %lld ms after its end", TAIL(r),
+         (long long)(op->due_at_ms - op->at_ms));
     if (strcmp(e->error_type, "request_timeout") == 0) check_timeout(by, r);
     check_cancelled(by, r, op, e);
 }
@@ -394,6 +398,15 @@ bool rules_rest(const struct sim *s) {
         if (r->hooks > 0 && r->hook_state == STORE_WEBHOOK_WAITING && !r->swept) return false;
     }
     return s->nagain == 0 && s->ndeliveries == 0;
+}
+
+/* So long after the end that all is over that was not to be kept. */
+void rules_forgotten(struct sim *s) {
+    for (size_t k = 0; k < s->nrows; k++) {
+        const struct row *r = s->rows[k];
+        RULE(s, FORGOTTEN, r->swept == r->wishes.no_store || s->habits.retention_ms > 0, "%s",
+             TAIL(r));
+    }
 }
 
 static void show(void *sim, const struct queue_entry *e) {

@@ -32,6 +32,7 @@
     X(RETRY_AFTER, "no attempt begins before the upstream has allowed it")                        \
     X(CANCEL_ARRIVES, "a cancel that is answered has reached the run")                            \
     X(WATCHED, "a watch is told of the end")                                                      \
+    X(FORGOTTEN, "what was not to be kept is forgotten after an hour, and nothing else")          \
     X(ONE_ANSWER, "each call is answered once, after it has returned")                            \
     X(STATS, "the figures are those of this world")                                               \
     X(ALIVE, "no server crashes by itself, and none stands in a loop")                            \
@@ -83,6 +84,7 @@ void rules_boot_over(struct server *v);
 void rules_stats(struct server *v);
 /* When all is over. */
 void rules_at_rest(struct sim *s);
+void rules_forgotten(struct sim *s);
 bool rules_rest(const struct sim *s); /* nothing is left to be done */
 
 #endif
