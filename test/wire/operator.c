@@ -1,6 +1,5 @@
 /* The operator's commands (anyllm keys, usage, webhooks) as people run them: against a server, and where none runs. */
-#include "calls.h"
-#include "client/program.h"
+#include "operator_rig.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,45 +21,6 @@
 #define KEY_BYTES (36U + 1U + SECRET_BYTES)
 
 static struct mock mock;
-static char config[1024];
-
-/* --- a data folder, a server on it, commands */
-
-static struct server server; /* of the test that runs */
-static char folder[MAX_PATH], data[MAX_PATH + 8], file[MAX_PATH + 16];
-
-static int begin(void **state) {
-    scratch_make(folder);
-    snprintf(data, sizeof data, "%s/data", folder);
-    snprintf(file, sizeof file, "%s/anyllm.yaml", folder);
-    file_write(file, config, strlen(config));
-    return 0;
-}
-
-static void serve(void) {
-    struct server_options o = {.config = config, .data = data};
-    server_start(&server, &o);
-}
-
-static int end(void **state) {
-    server_stop(&server);
-    scratch_remove(folder);
-    return 0;
-}
-
-static void command(struct program *p, char *const *argv) {
-    char home[MAX_PATH + 8], dir[MAX_PATH + 32];
-    snprintf(home, sizeof home, "HOME=%s", folder);
-    snprintf(dir, sizeof dir, "ANYLLM_DATA=%s", data);
-    program_begin(p, anyllm_path, "", -1, ENV(home, dir, (char[]){"ASAN_OPTIONS=detect_leaks=0"}),
-                  argv);
-}
-
-#define COMMAND(p, ...) (command((p), ARGV(__VA_ARGS__, "--config", file)), program_end(p))
-
-static void expect_code(const struct program *p, int code) {
-    if (p->code != code) fail_msg("%d instead of %d:\n%s%s", p->code, code, p->out, p->err);
-}
 
 static void is_a_key(const char *text) {
     assert_int_equal(strlen(text), KEY_BYTES + 1);
@@ -357,10 +317,7 @@ static void the_socket_is_its_owners_alone(void **state) {
     server_stop(&server);
     assert_int_equal(stat(path, &st), -1);
     serve();
-    kill(server.pid, SIGKILL); /* leaves its socket */
-    waitpid(server.pid, NULL, 0);
-    server.pid = 0;
-    scratch_remove(server.dir);
+    kill_server(); /* leaves its socket */
     assert_int_equal(stat(path, &st), 0);
     create(key);
     serve();
@@ -631,8 +588,6 @@ static int stop(void **state) {
     mock_stop(&mock);
     return 0;
 }
-
-#define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {

@@ -1,6 +1,5 @@
 /* anyllm queue and anyllm backup as people run them, and one server that takes over from another. */
-#include "calls.h"
-#include "client/program.h"
+#include "operator_rig.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,61 +17,6 @@
 #define SLOW "{\"prompt\":\"x\",\"model\":\"test/slow\"}"
 
 static struct mock mock;
-static struct server server; /* of the test that runs */
-static char config[1024], folder[MAX_PATH], data[MAX_PATH + 8], file[MAX_PATH + 16];
-
-static int begin(void **state) {
-    scratch_make(folder);
-    snprintf(data, sizeof data, "%s/data", folder);
-    snprintf(file, sizeof file, "%s/anyllm.yaml", folder);
-    file_write(file, config, strlen(config));
-    return 0;
-}
-
-static void serve(void) {
-    struct server_options o = {.config = config, .data = data};
-    server_start(&server, &o);
-}
-
-static int end(void **state) {
-    server_stop(&server);
-    scratch_remove(folder);
-    return 0;
-}
-
-static void kill_server(void) {
-    kill(server.pid, SIGKILL);
-    waitpid(server.pid, NULL, 0);
-    server.pid = 0;
-    scratch_remove(server.dir);
-}
-
-/* In the test's folder. */
-static void command_to(struct program *p, int out, char *const *argv) {
-    char home[MAX_PATH + 8], dir[MAX_PATH + 32], was[MAX_PATH];
-    snprintf(home, sizeof home, "HOME=%s", folder);
-    snprintf(dir, sizeof dir, "ANYLLM_DATA=%s", data);
-    assert_non_null(getcwd(was, sizeof was));
-    assert_int_equal(chdir(folder), 0);
-    program_begin(p, anyllm_path, "", out, ENV(home, dir, (char[]){"ASAN_OPTIONS=detect_leaks=0"}),
-                  argv);
-    assert_int_equal(chdir(was), 0);
-}
-
-#define COMMAND(p, ...) (command_to((p), -1, ARGV(__VA_ARGS__, "--config", file)), program_end(p))
-
-static void expect_code(const struct program *p, int code) {
-    if (p->code != code) fail_msg("%d instead of %d:\n%s%s", p->code, code, p->out, p->err);
-}
-
-/* For one that might go on for ever. */
-static void program_ends(struct program *p) {
-    siginfo_t ended = {0};
-    for (uint64_t end = now_ms() + PATIENCE_MS; ended.si_pid == 0 && now_ms() < end; sleep_ms(10))
-        assert_int_equal(waitid(P_PID, (id_t)p->pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
-    if (ended.si_pid == 0) kill(p->pid, SIGKILL);
-    program_end(p);
-}
 
 static char *submit(const char *headers, const char *body) {
     struct answer a = post(server.port, QUEUE, headers, body, strlen(body));
@@ -428,8 +372,6 @@ static int stop(void **state) {
     mock_stop(&mock);
     return 0;
 }
-
-#define TEST(t) cmocka_unit_test_setup_teardown(t, begin, end)
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
