@@ -32,7 +32,13 @@ export ANYLLM_LONG=1
     once T4_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once T12_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q4_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once Q10_ "$BUILD/test/wire/test_kill_ends" $KILLS
     once Q14_ "$BUILD/test/wire/test_kill_ends" $KILLS
+    once Q15_ "$BUILD/test/wire/test_kill_clock" $WIRE "$BUILD/test/wire/libkill_clock_shim.so"
+    once T7_ "$BUILD/test/store/test_power"
+    once T8_ "$BUILD/test/store/test_power_faults"
+    once Q11_ "$BUILD/test/wire/test_disk_full" $WIRE "$BUILD/test/wire/libdisk_shim.so"
+    once T11_ "$BUILD/test/wire/test_disk_full" $WIRE "$BUILD/test/wire/libdisk_shim.so"
     once T9_ "$BUILD/test/wire/test_failing_memory" "$BUILD/test/wire/anyllm-failing" "$BUILD/test/mock/mockllm"
     once T16_simulator "$BUILD/test/sim/sim" 1 100000
     once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"

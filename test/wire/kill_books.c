@@ -213,6 +213,15 @@ static void check_accepted(const struct books *b, const struct accepted *a, stru
         found(f, FOUND_RESULT, "%s: had ended when it was cancelled, and then 499", a->id);
 }
 
+/* A crash quarantines one request at most. */
+static unsigned poisoned(const struct books *b, const struct load *l) {
+    unsigned n = 0;
+    for (size_t i = 0; i < b->n; i++)
+        if (b->rows[i].n < MAX_PROMPTS && l->kind_of[b->rows[i].n] != NO_RETRY)
+            n += crashed(&b->rows[i], POISON_CRASHES);
+    return n;
+}
+
 void books_check(const struct books *b, const struct load *l, const struct killed *k,
                  struct findings *f) {
     unsigned char *seen = calloc(MAX_PROMPTS, 1);
@@ -227,6 +236,8 @@ void books_check(const struct books *b, const struct load *l, const struct kille
     }
     free(seen);
     for (size_t i = 0; i < atomic_load(&l->naccepted); i++) check_accepted(b, &l->accepted[i], f);
+    if (poisoned(b, l) > k->kills)
+        found(f, FOUND_RESULT, "%u kills quarantined %u requests", k->kills, poisoned(b, l));
     if (b->wrong_ids > 0) found(f, FOUND_WEBHOOK, "%u deliveries of another id", b->wrong_ids);
 }
 
@@ -281,4 +292,18 @@ void books_print(const struct books *b, const struct load *l, struct killed *k,
         print_message("# T1: listening again %s; ready %s\n", spread(k->listening_ms, k->kills),
                       spread(k->ready_ms, k->readies));
     print_sums(&s, l, f);
+}
+
+void books_end(struct load *l, struct receiver *r, struct findings *f) {
+    struct killed *k = l->server;
+    struct books *b = calloc(1, sizeof *b);
+    if (!killed_idle(k)) found(f, FOUND_STUCK, "not idle 60 s after the last start");
+    killed_stop(k);
+    killed_check(k, f);
+    books_read(b, k->data);
+    books_read_calls(b, &mock);
+    if (r != NULL) books_read_deliveries(b, r);
+    books_check(b, l, k, f);
+    books_print(b, l, k, f);
+    books_free(b);
 }

@@ -43,4 +43,7 @@ void books_check(const struct books *b, const struct load *l, const struct kille
 void books_print(const struct books *b, const struct load *l, struct killed *k,
                  const struct findings *f);
 
+/* The end of each run: waits until the server is idle and ends it, reads all there is to read, checks it, prints it. */
+void books_end(struct load *l, struct receiver *r, struct findings *f);
+
 #endif

@@ -8,7 +8,6 @@
 /* Promised is 1 s; other people's work may be on this machine too. */
 #define SURELY_READY_MS 5000U
 
-static struct mock mock;
 static struct receiver receiver;
 
 struct plan {
@@ -63,17 +62,8 @@ static struct load *begin(const struct plan *p, char *config, struct findings *f
 }
 
 static void end(struct load *l, struct findings *f) {
-    if (!killed_idle(&server)) found(f, FOUND_STUCK, "not idle 60 s after the last start");
-    killed_stop(&server);
-    killed_check(&server, f);
-    struct books *b = calloc(1, sizeof *b);
-    books_read(b, server.data);
-    books_read_calls(b, &mock);
-    books_read_deliveries(b, &receiver);
+    books_end(l, &receiver, f);
     receiver_stop(&receiver);
-    books_check(b, l, &server, f);
-    books_print(b, l, &server, f);
-    books_free(b);
     load_free(l);
     killed_free(&server);
 }
@@ -193,16 +183,6 @@ static void second_charges_are_found(void **state) {
     if (f.count[FOUND_CHARGE] == 0) fail_msg("the planted fault was not found");
 }
 
-static int start(void **state) {
-    mock_start(&mock);
-    return 0;
-}
-
-static int stop(void **state) {
-    mock_stop(&mock);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(T1_T2_T15_kills_lose_nothing_and_double_nothing),
@@ -211,5 +191,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(answers_before_the_commit_are_found),
         cmocka_unit_test(second_charges_are_found),
     };
-    return kill_main(argc, argv, "kill_loop", tests, sizeof tests / sizeof *tests, start, stop);
+    return kill_main(argc, argv, "kill_loop", tests, sizeof tests / sizeof *tests);
 }

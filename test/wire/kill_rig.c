@@ -17,15 +17,25 @@
 #define LINE_MS 30000U
 
 const char *breakable_path;
+struct mock mock;
 
-int kill_main(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n,
-              CMFixtureFunction setup, CMFixtureFunction teardown) {
+static int start(void **state) {
+    mock_start(&mock);
+    return 0;
+}
+
+static int stop(void **state) {
+    mock_stop(&mock);
+    return 0;
+}
+
+int kill_main(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n) {
     if (argc != 4) {
         fprintf(stderr, "usage: %s ANYLLM MOCKLLM ANYLLM-BREAKABLE\n", argv[0]);
         return 2;
     }
     breakable_path = argv[3];
-    return suite_main(3, argv, name, tests, n, setup, teardown);
+    return suite_main(3, argv, name, tests, n, start, stop);
 }
 
 unsigned long_or(unsigned many, unsigned few) {

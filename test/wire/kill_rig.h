@@ -13,9 +13,10 @@
 
 /* The third argument of each suite: the program with faults that BREAK plants. */
 extern const char *breakable_path;
-/* main(): takes the third argument away, then suite_main. */
-int kill_main(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n,
-              CMFixtureFunction setup, CMFixtureFunction teardown);
+/* The mock upstream of the suite. */
+extern struct mock mock;
+/* main(): takes the third argument away, starts the mock, then suite_main. */
+int kill_main(int argc, char **argv, const char *name, const struct CMUnitTest *tests, size_t n);
 /* ANYLLM_LONG=1: the long forms (make soak). */
 unsigned long_or(unsigned many, unsigned few);
 /* ANYLLM_SEED, or drawn and printed. */

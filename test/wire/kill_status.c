@@ -9,8 +9,6 @@
 #define POLLERS 20U
 #define MAX_IDS 4096U
 
-static struct mock mock;
-
 enum rank { UNKNOWN, WAITING, RUNNING, ENDED };
 
 /* What anybody has seen of a request. Whoever asks later must not see less. */
@@ -227,20 +225,10 @@ static void positions_that_rise_are_found(void **state) {
     if (f.count[FOUND_BACK] == 0) fail_msg("the planted fault was not found");
 }
 
-static int start(void **state) {
-    mock_start(&mock);
-    return 0;
-}
-
-static int stop(void **state) {
-    mock_stop(&mock);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(T14_what_was_seen_stays_true),
         cmocka_unit_test(positions_that_rise_are_found),
     };
-    return kill_main(argc, argv, "kill_status", tests, sizeof tests / sizeof *tests, start, stop);
+    return kill_main(argc, argv, "kill_status", tests, sizeof tests / sizeof *tests);
 }
