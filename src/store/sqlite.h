@@ -185,7 +185,6 @@ enum statement {
     ST_LOG,
     ST_PING,
     ST_PROBE,
-    ST_WHOSE,
     ST_CHARGE,
     ST_CHARGE_QUEUED,
     ST_HOUR,
@@ -367,8 +366,7 @@ int sqlite_read_row(sqlite3_stmt *st, struct op *op, const char *id, unsigned pa
 enum store_status sqlite_status(int rc);
 
 /* Of one operation each. Writes: as sqlite_apply. Reads: SQLITE_DONE with op->reply set, or the error. */
-int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
-                          int64_t at_ms, unsigned http_status, const struct store_usage *u);
+int sqlite_charge_attempt(struct sqlite_store *s, const struct store_charge *c);
 /* Add a row that is new, write what is due before the COMMIT, take over after it, forget what was rolled back. */
 int sqlite_hours_add(struct sqlite_store *s, const struct store_charge *c);
 int sqlite_hours_write(struct sqlite_store *s);

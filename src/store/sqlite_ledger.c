@@ -96,27 +96,8 @@ static struct slice borrow_text(sqlite3_stmt *st, int column) {
     return slice_make(text, (size_t)sqlite3_column_bytes(st, column));
 }
 
-int sqlite_charge_attempt(struct sqlite_store *s, int64_t seq, uint32_t attempt, int64_t started_ms,
-                          int64_t at_ms, unsigned http_status, const struct store_usage *u) {
-    if (!u->present) return SQLITE_OK;
-    struct binder whose = start(s, ST_WHOSE);
-    put_int(&whose, seq);
-    int rc = next(&whose);
-    struct store_charge c = {.attempt = attempt,
-                             .kind = STORE_CALL_QUEUE,
-                             .owner = borrow_text(whose.st, 1),
-                             .key_id = borrow_text(whose.st, 2),
-                             .endpoint = borrow_text(whose.st, 3),
-                             .started_ms = started_ms,
-                             .at_ms = at_ms,
-                             .http_status = http_status,
-                             .usage = *u};
-    if (rc == SQLITE_ROW) {
-        take_id(c.id, whose.st, 0);
-        rc = add(s, c);
-    }
-    finish(&whose);
-    return rc;
+int sqlite_charge_attempt(struct sqlite_store *s, const struct store_charge *c) {
+    return add(s, *c);
 }
 
 int sqlite_ledger_add(struct sqlite_store *s, struct op *op) {

@@ -134,8 +134,8 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_LIFE] = "SELECT life FROM node WHERE boot = ?1",
     [ST_CANCELLED] = "SELECT seq, id FROM cancelled CROSS JOIN request USING(seq)"
                      " WHERE life = ?1 AND state = 1 ORDER BY seq",
-    [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms, cancel_ms FROM request"
-                " WHERE id = ?1",
+    [ST_FIND] = "SELECT seq, state, webhook <> '', attempt_ms, cancel_ms, owner, key_id, endpoint"
+                " FROM request WHERE id = ?1",
     /* Of one that is not COMPLETED. */
     [ST_ROW] = ROW("0, '', '', -1", "x'', x''") " WHERE id = ?1",
     [ST_SUBMIT] =
@@ -197,7 +197,6 @@ const char *const sqlite_texts[ST_COUNT] = {
     [ST_LOG] = "INSERT INTO log(seq, n, at_ms, level, message) VALUES(?1, ?2, ?3, ?4, ?5)",
     [ST_PING] = "UPDATE meta SET value = ?1 WHERE key = 'ping'",
     [ST_PROBE] = "REPLACE INTO meta VALUES('probe', zeroblob(65536))",
-    [ST_WHOSE] = "SELECT id, owner, key_id, endpoint FROM request WHERE seq = ?1",
     [ST_CHARGE_QUEUED] = NEW_CHARGE " " ONCE,
     [ST_CHARGE] = "INSERT INTO ledger_direct VALUES(?1, ?2)",
     [ST_HOUR] =

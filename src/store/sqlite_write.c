@@ -29,10 +29,12 @@ struct found {
     enum store_state state;
     bool has_webhook, cancelled;
     int64_t attempt_ms;
+    struct slice owner, key_id, endpoint; /* when there is something to charge */
 };
 
-/* SQLITE_ROW, SQLITE_DONE (and the reply says so) or an error. */
-static int find(struct sqlite_store *s, struct op *op, const char *id, struct found *f) {
+/* SQLITE_ROW, SQLITE_DONE (and the reply says so) or an error. `charged`: whose it is, too. */
+static int find(struct sqlite_store *s, struct op *op, const char *id, bool charged,
+                struct found *f) {
     struct binder b = start(s, ST_FIND);
     put_text(&b, slice_of(id));
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
@@ -42,11 +44,14 @@ static int find(struct sqlite_store *s, struct op *op, const char *id, struct fo
         f->has_webhook = sqlite3_column_int(b.st, 2) != 0;
         f->attempt_ms = sqlite3_column_int64(b.st, 3);
         f->cancelled = sqlite3_column_int64(b.st, 4) != 0;
+        f->owner = charged ? take_text(op, b.st, 5) : SLICE_NONE;
+        f->key_id = charged ? take_text(op, b.st, 6) : SLICE_NONE;
+        f->endpoint = charged ? take_text(op, b.st, 7) : SLICE_NONE;
     } else if (rc == SQLITE_DONE) {
         op->reply.status = STORE_NOT_FOUND;
     }
     sqlite3_reset(b.st);
-    return rc;
+    return op->mem.failed ? SQLITE_NOMEM : rc;
 }
 
 /* What an apply function returns when its find did not give a row. */
@@ -179,15 +184,31 @@ static int apply_claim(struct sqlite_store *s, struct op *op) {
     return rc == SQLITE_OK ? reply_leased_row(s, op, op->in.lease.at_ms) : rc;
 }
 
-/* What the attempt that ends here has cost. */
+/* What the attempt that ends here has cost. `id` is the row's: it fits. */
+static int charge(struct sqlite_store *s, const char *id, const struct found *f, uint32_t attempt,
+                  int64_t at_ms, unsigned http_status, const struct store_usage *u) {
+    if (!u->present) return SQLITE_OK;
+    struct store_charge c = {.attempt = attempt,
+                             .kind = STORE_CALL_QUEUE,
+                             .owner = f->owner,
+                             .key_id = f->key_id,
+                             .endpoint = f->endpoint,
+                             .started_ms = f->attempt_ms,
+                             .at_ms = at_ms,
+                             .http_status = http_status,
+                             .usage = *u};
+    memcpy(c.id, id, strnlen(id, sizeof c.id - 1));
+    return sqlite_charge_attempt(s, &c);
+}
+
 static int charge_lease(struct sqlite_store *s, struct op *op, const struct found *f) {
-    return sqlite_charge_attempt(s, f->seq, op->in.lease.attempt, f->attempt_ms, op->in.lease.at_ms,
-                                 0, &op->in.lease.usage);
+    return charge(s, op->in.lease.id, f, op->in.lease.attempt, op->in.lease.at_ms, 0,
+                  &op->in.lease.usage);
 }
 
 static int apply_retry(struct sqlite_store *s, struct op *op) {
     struct found f;
-    int rc = find(s, op, op->in.lease.id, &f);
+    int rc = find(s, op, op->in.lease.id, op->in.lease.usage.present, &f);
     if (rc == SQLITE_ROW)
         rc = sqlite_read_row(s->statements[ST_ROW], op, op->in.lease.id, STORE_INPUT);
     if (rc != SQLITE_ROW) return not_found(rc);
@@ -205,7 +226,7 @@ static int apply_retry(struct sqlite_store *s, struct op *op) {
 
 static int apply_release(struct sqlite_store *s, struct op *op) {
     struct found f;
-    int rc = find(s, op, op->in.lease.id, &f);
+    int rc = find(s, op, op->in.lease.id, op->in.lease.usage.present, &f);
     if (rc != SQLITE_ROW) return not_found(rc);
     struct binder b = start(s, ST_RELEASE);
     put_int(&b, f.seq);
@@ -276,8 +297,7 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     put_blob(&b, in->body);
     int rc = run(&b);
     if (rc == SQLITE_OK)
-        rc = sqlite_charge_attempt(s, f->seq, in->attempt, f->attempt_ms, in->completed_ms,
-                                   in->http_status, &in->usage);
+        rc = charge(s, in->id, f, in->attempt, in->completed_ms, in->http_status, &in->usage);
     if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
     if (rc == SQLITE_OK && in->forget_ms > 0) rc = run_with(s, ST_DROP_INPUT, f->seq);
     if (rc == SQLITE_OK && f->cancelled) rc = run_with(s, ST_CANCEL_OVER, f->seq);
@@ -312,7 +332,7 @@ static void make_room(struct sqlite_store *s, int64_t seq, const struct store_co
 static int apply_complete(struct sqlite_store *s, struct op *op) {
     const struct store_complete *in = &op->in.complete;
     struct found f;
-    int rc = find(s, op, in->id, &f);
+    int rc = find(s, op, in->id, in->usage.present, &f);
     if (rc != SQLITE_ROW) return not_found(rc);
     if (broken(BROKEN_LATE_WRITE)) make_room(s, f.seq, in);
     struct binder b = start(s, ST_COMPLETE);
@@ -329,7 +349,7 @@ static int apply_complete(struct sqlite_store *s, struct op *op) {
 static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
     const struct store_complete *in = &op->in.complete;
     struct found f;
-    int rc = find(s, op, in->id, &f);
+    int rc = find(s, op, in->id, in->usage.present, &f);
     if (rc != SQLITE_ROW) return not_found(rc);
     struct binder b = start(s, ST_FINISH);
     put_int(&b, f.seq);
@@ -343,7 +363,7 @@ static int apply_finish_waiting(struct sqlite_store *s, struct op *op) {
 
 static int apply_request_cancel(struct sqlite_store *s, struct op *op) {
     struct found f;
-    int rc = find(s, op, op->in.one.id, &f);
+    int rc = find(s, op, op->in.one.id, false, &f);
     if (rc != SQLITE_ROW) return not_found(rc);
     op->reply.state = f.state;
     struct binder b = start(s, ST_CANCEL);
