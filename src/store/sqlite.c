@@ -229,8 +229,9 @@ static void break_down(struct sqlite_store *s) {
     s->broken = true;
     s->broken_news = NULL;
     keep_log(s);
+    int e = sqlite3_system_errno(s->writer.db);
     snprintf(op->in.health.reason, sizeof op->in.health.reason, "fsync failed: %s",
-             sqlite3_errmsg(s->writer.db));
+             e != 0 ? strerror(e) : "disk I/O error");
     sqlite_hand_back(s, op);
 }
 

@@ -170,6 +170,24 @@ static void a_restored_copy_runs_what_was_running_once(void **state) {
     assert_int_equal(f->row.state, STORE_COMPLETED);
 }
 
+static void a_copy_by_another_program_is_whole_too(void **state) {
+    struct fixture *f = *state;
+    char sql[240];
+    sqlite3 *db;
+    submit_many(f, 0, 300, 3000);
+    for (unsigned n = 300; n < 900; n++) submit(f, n, 3000);
+    uv_run(&f->loop.uv, UV_RUN_NOWAIT); /* they are being written */
+    assert_int_equal(sqlite3_open_v2(path_of(f, "anyllm.db"), &db, SQLITE_OPEN_READONLY, NULL),
+                     SQLITE_OK);
+    snprintf(sql, sizeof sql, "VACUUM INTO '%s'", path_of(f, "copy.db"));
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    fixture_settle(f);
+    for (uint64_t t = 1; t <= f->tickets; t++) assert_int_equal(f->answers[t].status, STORE_OK);
+    is_whole(path_of(f, "copy.db"));
+    assert_in_range(ask(path_of(f, "copy.db"), "SELECT count(*) FROM request"), 300, 900);
+}
+
 /* --- what is in the way */
 
 static void nothing_is_written_over(void **state) {
@@ -273,6 +291,7 @@ int main(void) {
         T(its_progress_is_told),
         T(a_copy_can_be_read_where_nothing_may_be_written),
         T(a_restored_copy_runs_what_was_running_once),
+        T(a_copy_by_another_program_is_whole_too),
         T(nothing_is_written_over),
         T(what_a_kill_left_behind_is_removed),
         T(one_at_a_time),
