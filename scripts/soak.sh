@@ -38,7 +38,7 @@ export ANYLLM_LONG=1
     once T7_ "$BUILD/test/store/test_power"
     once T8_ "$BUILD/test/store/test_power_faults"
     once Q11_ "$BUILD/test/wire/test_disk_full" $WIRE "$BUILD/test/wire/libdisk_shim.so"
-    once T11_ "$BUILD/test/wire/test_disk_full" $WIRE "$BUILD/test/wire/libdisk_shim.so"
+    once T11_ "$BUILD/test/wire/test_disk_outside" $KILLS
     once T9_ "$BUILD/test/wire/test_failing_memory" "$BUILD/test/wire/anyllm-failing" "$BUILD/test/mock/mockllm"
     once T16_simulator "$BUILD/test/sim/sim" 1 100000
     once shows_no_half_file_after_kill_9 "$BUILD/test/store/test_blobs"

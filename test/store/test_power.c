@@ -1,7 +1,7 @@
 /* Power cuts (T7): the service works, everything it does to the disk is taken down, and then the power is cut at any moment: what
  * was synced is there, of the rest any part. The service starts on that, and nothing that anybody was told may be missing.
  *
- *   test_power                     500 cuts, and every call of the first start
+ *   test_power                     500 cuts (ANYLLM_LONG: 5,000), and every call of the first start
  *   POWER_CUTS=5000 test_power     so many
  *   test_power SEED CUT            one of them again */
 #include <setjmp.h>
@@ -178,21 +178,23 @@ static uint64_t first_seed(void) {
     return text != NULL ? strtoull(text, NULL, 10) : 1;
 }
 
-static void a_power_cut_takes_back_nothing_that_was_told(void **state) {
+static void T7_a_power_cut_takes_back_nothing_that_was_told(void **state) {
     (void)state;
     const char *text = getenv("POWER_CUTS");
-    unsigned cuts = text != NULL ? (unsigned)strtoul(text, NULL, 10) : 500;
+    unsigned cuts = getenv("ANYLLM_LONG") != NULL ? 5000 : 500;
+    if (text != NULL) cuts = (unsigned)strtoul(text, NULL, 10);
     memset(&total, 0, sizeof total);
     for (uint64_t seed = first_seed(); total.cuts < cuts; seed++)
         assert_true(day_of_cuts(seed, CUTS_OF_A_FLOW));
-    print_message("%u power cuts, %u with calls to undo, %zu answers told, %llu requests and %llu "
-                  "files looked at: 0 corrupt, 0 lost\n",
-                  total.cuts, total.undone, total.marks, (unsigned long long)check_requests(),
-                  (unsigned long long)check_files());
+    print_message(
+        "# T7: %u power cuts, %u with calls to undo, %zu answers told, %llu requests and %llu "
+        "files looked at: 0 corrupt, 0 lost\n",
+        total.cuts, total.undone, total.marks, (unsigned long long)check_requests(),
+        (unsigned long long)check_files());
     assert_true(total.undone > total.cuts / 2);
 }
 
-static void a_first_start_may_be_cut_anywhere(void **state) {
+static void T7_a_first_start_may_be_cut_anywhere(void **state) {
     (void)state;
     static struct day d;
     assert_null(record_day(&d, 1, 0, true));
@@ -204,7 +206,7 @@ static void a_first_start_may_be_cut_anywhere(void **state) {
         }
         platter_free(p);
     }
-    print_message("%zu calls of the first start, each cut 6 times\n", d.opened);
+    print_message("# T7: %zu calls of the first start, each cut 6 times\n", d.opened);
     forget_day(&d);
 }
 
@@ -220,7 +222,7 @@ static uint64_t sum_of(const struct day *d) {
 
 /* What is asked and told is the seed's. When the writer copies its log back between two batches is its own affair: there the
  * record of one day differs a little from that of the next. */
-static void the_same_seed_is_the_same_day(void **state) {
+static void T7_the_same_seed_is_the_same_day(void **state) {
     (void)state;
     static struct day d;
     uint64_t sums[2];
@@ -255,12 +257,12 @@ static int hunt_with(const char *fault) {
 }
 
 /* A kill leaves the kernel's copy of what was written: only here a missing sync is found. */
-static void finds_commits_that_are_not_synced(void **state) {
+static void T7_finds_commits_that_are_not_synced(void **state) {
     (void)state;
     assert_int_equal(hunt_with("sync-off"), FOUND);
 }
 
-static void finds_answers_before_the_commit(void **state) {
+static void T7_finds_answers_before_the_commit(void **state) {
     (void)state;
     assert_int_equal(hunt_with("answer-before-commit"), FOUND);
 }
@@ -281,11 +283,11 @@ static int once(uint64_t seed, unsigned k) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_first_start_may_be_cut_anywhere),
-        cmocka_unit_test(the_same_seed_is_the_same_day),
-        cmocka_unit_test(a_power_cut_takes_back_nothing_that_was_told),
-        cmocka_unit_test(finds_commits_that_are_not_synced),
-        cmocka_unit_test(finds_answers_before_the_commit),
+        cmocka_unit_test(T7_a_first_start_may_be_cut_anywhere),
+        cmocka_unit_test(T7_the_same_seed_is_the_same_day),
+        cmocka_unit_test(T7_a_power_cut_takes_back_nothing_that_was_told),
+        cmocka_unit_test(T7_finds_commits_that_are_not_synced),
+        cmocka_unit_test(T7_finds_answers_before_the_commit),
     };
     int rc;
     program = argv[0];

@@ -131,33 +131,33 @@ static void each_fails(bool (*with)(const struct record_fault *x), struct record
     if (getenv("ANYLLM_LONG") != NULL) every = 1;
     for (x.k = 1; with(&x); x.k += every) {
     }
-    print_message("%u places failed with %s%s:", total.points, strerror(x.err),
+    print_message("# T8: %u places failed with %s%s:", total.points, strerror(x.err),
                   x.sticky ? ", all from there on" : "");
     for (unsigned k = 0; k < CALL_KINDS; k++)
         if (total.of[k] > 0) print_message(" %s %u", kind_names[k], total.of[k]);
     print_message("; %u ended the store, %u answers were 503\n", total.broken, total.unavailable);
 }
 
-static void an_input_output_error_anywhere_loses_nothing(void **state) {
+static void T8_an_input_output_error_anywhere_loses_nothing(void **state) {
     (void)state;
     each_fails(work_with, (struct record_fault){.err = EIO, .kinds = NO_SYNCS}, 1);
     assert_true(total.points > 100);
 }
 
-static void a_write_that_is_done_by_half_loses_nothing(void **state) {
+static void T8_a_write_that_is_done_by_half_loses_nothing(void **state) {
     (void)state;
     each_fails(work_with,
                (struct record_fault){.err = EIO, .kinds = 1U << CALL_WRITE, .half = true}, 4);
 }
 
-static void a_full_disk_anywhere_loses_nothing(void **state) {
+static void T8_a_full_disk_anywhere_loses_nothing(void **state) {
     (void)state;
     each_fails(work_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .half = true}, 1);
     assert_true(total.unavailable > 0);
 }
 
 /* From there on, until the work is over: what was taken before waits, and goes on when there is room. */
-static void a_disk_that_stays_full_loses_nothing(void **state) {
+static void T8_a_disk_that_stays_full_loses_nothing(void **state) {
     (void)state;
     each_fails(work_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .sticky = true},
                5);
@@ -166,19 +166,19 @@ static void a_disk_that_stays_full_loses_nothing(void **state) {
                5);
 }
 
-static void a_spent_quota_anywhere_loses_nothing(void **state) {
+static void T8_a_spent_quota_anywhere_loses_nothing(void **state) {
     (void)state;
     each_fails(work_with, (struct record_fault){.err = EDQUOT, .kinds = NO_SYNCS}, 4);
     assert_true(total.unavailable > 0);
 }
 
-static void after_a_failed_sync_nothing_is_told_that_is_not_so(void **state) {
+static void T8_after_a_failed_sync_nothing_is_told_that_is_not_so(void **state) {
     (void)state;
     each_fails(work_with, (struct record_fault){.err = EIO, .kinds = SYNCS}, 1);
     assert_true(total.broken > 10);
 }
 
-static void a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **state) {
+static void T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **state) {
     (void)state;
     each_fails(start_with, (struct record_fault){.err = EIO, .kinds = ALL_KINDS}, 1);
     each_fails(start_with, (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .half = true},
@@ -187,13 +187,13 @@ static void a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **s
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_input_output_error_anywhere_loses_nothing),
-        cmocka_unit_test(a_write_that_is_done_by_half_loses_nothing),
-        cmocka_unit_test(a_full_disk_anywhere_loses_nothing),
-        cmocka_unit_test(a_disk_that_stays_full_loses_nothing),
-        cmocka_unit_test(a_spent_quota_anywhere_loses_nothing),
-        cmocka_unit_test(after_a_failed_sync_nothing_is_told_that_is_not_so),
-        cmocka_unit_test(a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
+        cmocka_unit_test(T8_an_input_output_error_anywhere_loses_nothing),
+        cmocka_unit_test(T8_a_write_that_is_done_by_half_loses_nothing),
+        cmocka_unit_test(T8_a_full_disk_anywhere_loses_nothing),
+        cmocka_unit_test(T8_a_disk_that_stays_full_loses_nothing),
+        cmocka_unit_test(T8_a_spent_quota_anywhere_loses_nothing),
+        cmocka_unit_test(T8_after_a_failed_sync_nothing_is_told_that_is_not_so),
+        cmocka_unit_test(T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
     };
     snprintf(base, sizeof base, "%s/anyllm-faults.XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");

@@ -1,5 +1,5 @@
-/* docs/bad-input.md Q11, and T11: the real server on a disk that is full, spent, read-only or broken, and beside programs that
- * read its database. Each disk is a tmpfs of the test's own, in a mount namespace that ends with it. */
+/* docs/bad-input.md Q11: the real server on a disk that is full, spent, read-only or broken. Each disk is a tmpfs of the test's
+ * own, in a mount namespace that ends with it. */
 #include "disk_shim.h"
 #include "kill_rig.h"
 
@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,6 @@
 #define BIG_BYTES 20000U
 #define RESUME_MS 10000U
 
-static struct mock mock;
 static struct killed server;
 static struct disk_fault *fault;
 static char *config;
@@ -80,9 +78,31 @@ static void free_disk(void) {
     assert_int_equal(unlink(path), 0);
 }
 
+static char *make_config(void) {
+    static const char *const upstreams[][2] = {
+        {"quick", ""}, {"slow", "delay/400/"}, {"hang", "delay/60000/"}};
+    struct text t = {0};
+    text_puts(&t, "min_free_bytes: 64KiB\nmax_status_polls_per_second_per_key: 0\nupstreams:\n");
+    for (size_t i = 0; i < 3; i++)
+        text_printf(&t,
+                    "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%stokens/3/v1\", "
+                    "concurrency: 96, key: %s }\n",
+                    upstreams[i][0], mock.port, upstreams[i][1], CANARY_UPSTREAM);
+    text_puts(&t, "routes:\n");
+    for (size_t i = 0; i < 3; i++)
+        text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", upstreams[i][0], upstreams[i][0]);
+    return t.p;
+}
+
 static void begin(void) {
     njobs = refused = 0;
+    config = make_config();
     killed_init(&server, config);
+}
+
+static void finish(void) {
+    killed_free(&server);
+    free(config);
 }
 
 static void start(void) {
@@ -230,7 +250,7 @@ static void end(const char *what) {
     start();
     expect_all_ended();
     killed_stop(&server);
-    print_message("# %s: %u accepted, %u refused, 0 lost\n", what, njobs, refused);
+    print_message("# Q11: %s: %u accepted, %u refused, 0 lost\n", what, njobs, refused);
 }
 
 static void need_mounts(void) {
@@ -261,9 +281,9 @@ static void Q11_a_full_disk_refuses_and_goes_on_by_itself(void **state) {
         assert_true(submit("quick", 10));
     }
     end("a disk of 16 MiB, filled to the last byte");
-    print_message("# %u cycles, ready again after at most %u ms\n", cycles, slowest);
+    print_message("# Q11: %u cycles, ready again after at most %u ms\n", cycles, slowest);
     umount2(server.data, MNT_DETACH);
-    killed_free(&server);
+    finish();
 }
 
 /* Killed, and no room for the next start: it says so, and nothing is lost. */
@@ -288,7 +308,7 @@ static void Q11_a_start_on_a_full_disk_says_so_and_loses_nothing(void **state) {
     }
     end("starts on a full disk");
     umount2(server.data, MNT_DETACH);
-    killed_free(&server);
+    finish();
 }
 
 static void Q11_a_read_only_disk_is_refused_at_the_start(void **state) {
@@ -300,7 +320,7 @@ static void Q11_a_read_only_disk_is_refused_at_the_start(void **state) {
     assert_int_equal(server_fails(&o, err), 73);
     assert_non_null(strstr(err, "Read-only file system"));
     umount2(server.data, MNT_DETACH);
-    killed_free(&server);
+    finish();
 }
 
 /* --- what the kernel says of a write, said by disk_shim.c */
@@ -327,7 +347,7 @@ static void free_shim(void) {
     snprintf(path, sizeof path, "%s.fault", server.data);
     munmap(fault, sizeof *fault);
     unlink(path);
-    killed_free(&server);
+    finish();
 }
 
 static void Q11_a_quota_a_read_only_disk_and_errors_refuse(void **state) {
@@ -376,155 +396,6 @@ static void Q11_a_failed_sync_ends_the_server_and_nothing_is_lost(void **state) 
     free_shim();
 }
 
-/* --- T11: beside programs that read */
-
-#define CLIENTS_HERE 64U
-
-static struct crowd {
-    pthread_t clients[CLIENTS_HERE], copier, reader;
-    atomic_bool over;
-    atomic_uint submits, polls, cancels, backups, reads;
-    struct findings f;
-    unsigned slow[1U << 16]; /* milliseconds of polls */
-    atomic_uint nslow;
-} crowd;
-
-static bool asked(struct line *l, bool ok, const char *what) {
-    if (!ok || l->status >= 500)
-        found(&crowd.f, FOUND_ANSWER, "%s: %u %s", what, l->status, ok ? l->body.p : "no answer");
-    return ok && l->status < 500;
-}
-
-static void poll_status(struct line *l, const char *id) {
-    uint64_t began = now_ms();
-    asked(l, line_about(l, server.port, "GET", id, "/status"), "status");
-    unsigned at = atomic_fetch_add(&crowd.nslow, 1);
-    if (at < sizeof crowd.slow / sizeof *crowd.slow) crowd.slow[at] = (unsigned)(now_ms() - began);
-    atomic_fetch_add(&crowd.polls, 1);
-}
-
-static void *client(void *arg) {
-    struct line l = LINE_CLOSED;
-    char id[ID_BYTES];
-    const char *text = "POST " QUEUE " HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n"
-                       "Content-Length: 35\r\n\r\n{\"prompt\":\"x\",\"model\":\"test/quick\"}";
-    for (unsigned i = 0; !atomic_load(&crowd.over); i++) {
-        if (!asked(&l, line_ask(&l, server.port, text, strlen(text)), "submit")) continue;
-        if (!line_id(&l, id)) continue;
-        atomic_fetch_add(&crowd.submits, 1);
-        for (unsigned k = 0; k < 4; k++) poll_status(&l, id);
-        if (i % 4 != 3) continue;
-        asked(&l, line_about(&l, server.port, "PUT", id, "/cancel"), "cancel");
-        atomic_fetch_add(&crowd.cancels, 1);
-    }
-    line_close(&l);
-    return arg;
-}
-
-static sqlite3 *open_outside(void) {
-    char path[MAX_PATH + 16];
-    sqlite3 *db = NULL;
-    snprintf(path, sizeof path, "%s/anyllm.db", server.data);
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
-        found(&crowd.f, FOUND_DATABASE, "an outsider cannot open it: %s", sqlite3_errmsg(db));
-    sqlite3_busy_timeout(db, 5000);
-    return db;
-}
-
-/* What `sqlite3 FILE .backup` does. */
-static void *copy_again_and_again(void *arg) {
-    char path[MAX_PATH + 16];
-    snprintf(path, sizeof path, "%s.copy", server.data);
-    while (!atomic_load(&crowd.over)) {
-        sqlite3 *from = open_outside(), *to = NULL;
-        unlink(path);
-        sqlite3_open(path, &to);
-        sqlite3_backup *b = sqlite3_backup_init(to, "main", from, "main");
-        int rc = SQLITE_OK;
-        while (b != NULL && (rc = sqlite3_backup_step(b, 100)) == SQLITE_OK) {
-        }
-        if (b == NULL || sqlite3_backup_finish(b) != SQLITE_OK)
-            found(&crowd.f, FOUND_DATABASE, "a copy failed: %s", sqlite3_errstr(rc));
-        sqlite3_close(to);
-        sqlite3_close(from);
-        database_check(path, &crowd.f);
-        atomic_fetch_add(&crowd.backups, 1);
-    }
-    unlink(path);
-    return arg;
-}
-
-/* Long reads hold checkpoints back. That an outsider makes one itself is not tried: with the SQLite of Debian 12 two
- * connections that checkpoint can damage the file (its WAL-reset fault). */
-static void *read_slowly(void *arg) {
-    sqlite3 *db = open_outside();
-    while (!atomic_load(&crowd.over)) {
-        int rc = sqlite3_exec(db, "BEGIN; SELECT count(*) FROM request", NULL, NULL, NULL);
-        sleep_ms(300);
-        if (rc == SQLITE_OK)
-            rc = sqlite3_exec(db, "SELECT count(*) FROM ledger; COMMIT", NULL, NULL, NULL);
-        if (rc != SQLITE_OK) found(&crowd.f, FOUND_DATABASE, "a reader: %s", sqlite3_errmsg(db));
-        atomic_fetch_add(&crowd.reads, 1);
-    }
-    sqlite3_close(db);
-    return arg;
-}
-
-static void T11_readers_from_outside_cost_nobody_an_answer(void **state) {
-    memset(&crowd, 0, sizeof crowd);
-    findings_init(&crowd.f);
-    begin();
-    start();
-    for (unsigned i = 0; i < CLIENTS_HERE; i++)
-        assert_int_equal(pthread_create(&crowd.clients[i], NULL, client, NULL), 0);
-    assert_int_equal(pthread_create(&crowd.copier, NULL, copy_again_and_again, NULL), 0);
-    assert_int_equal(pthread_create(&crowd.reader, NULL, read_slowly, NULL), 0);
-    sleep_ms(1000 * long_or(60, 4));
-    atomic_store(&crowd.over, true);
-    for (unsigned i = 0; i < CLIENTS_HERE; i++) pthread_join(crowd.clients[i], NULL);
-    pthread_join(crowd.copier, NULL);
-    pthread_join(crowd.reader, NULL);
-    assert_true(killed_idle(&server));
-    killed_stop(&server);
-    killed_check(&server, &crowd.f);
-    unsigned n = atomic_load(&crowd.nslow), most = sizeof crowd.slow / sizeof *crowd.slow;
-    print_message(
-        "# 64 clients: %u submits, %u polls (%s), %u cancels; outside %u backups, %u long reads\n",
-        crowd.submits, crowd.polls, spread(crowd.slow, n < most ? n : most), crowd.cancels,
-        crowd.backups, crowd.reads);
-    findings_expect_none(&crowd.f);
-    assert_true(crowd.backups > 0 && crowd.reads > 0 && crowd.submits > CLIENTS_HERE);
-    killed_free(&server);
-}
-
-/* --- */
-
-static int set_up(void **state) {
-    static const char *const upstreams[][2] = {
-        {"quick", ""}, {"slow", "delay/400/"}, {"hang", "delay/60000/"}};
-    struct text t = {0};
-    mounts = own_mounts();
-    if (!mounts) snprintf(why_not, sizeof why_not, "%s", strerror(errno));
-    mock_start(&mock);
-    text_puts(&t, "min_free_bytes: 64KiB\nmax_status_polls_per_second_per_key: 0\nupstreams:\n");
-    for (size_t i = 0; i < 3; i++)
-        text_printf(&t,
-                    "  %s: { kind: openai, base_url: \"http://127.0.0.1:%u/%stokens/3/v1\", "
-                    "concurrency: 96, key: %s }\n",
-                    upstreams[i][0], mock.port, upstreams[i][1], CANARY_UPSTREAM);
-    text_puts(&t, "routes:\n");
-    for (size_t i = 0; i < 3; i++)
-        text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", upstreams[i][0], upstreams[i][0]);
-    config = t.p;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    mock_stop(&mock);
-    free(config);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(Q11_a_full_disk_refuses_and_goes_on_by_itself),
@@ -532,8 +403,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(Q11_a_read_only_disk_is_refused_at_the_start),
         cmocka_unit_test(Q11_a_quota_a_read_only_disk_and_errors_refuse),
         cmocka_unit_test(Q11_a_failed_sync_ends_the_server_and_nothing_is_lost),
-        cmocka_unit_test(T11_readers_from_outside_cost_nobody_an_answer),
     };
-    return kill_main(argc, argv, "disk_full", tests, sizeof tests / sizeof *tests, set_up,
-                     tear_down);
+    mounts = own_mounts();
+    if (!mounts) snprintf(why_not, sizeof why_not, "%s", strerror(errno));
+    return kill_main(argc, argv, "disk_full", tests, sizeof tests / sizeof *tests);
 }
