@@ -142,6 +142,7 @@ static void check_end(const struct book_row *r, enum kind kind, unsigned kills,
     if (r->http_status == 200 && !r->repeats)
         found(f, FOUND_RESULT, "%s has the result of another one", r->id);
     bool known = is(r, 200, "") || (may_be_cancelled && is(r, 499, "client_cancelled")) ||
+                 (kind == TIMED && is(r, 504, "request_timeout")) ||
                  crashed(r, kind == NO_RETRY ? 0 : POISON_CRASHES);
     if (!known)
         found(f, FOUND_RESULT, "%s ended with %u %s in attempt %u after %u crashes", r->id,

@@ -15,8 +15,8 @@ static const struct {
     [PLAIN] = {"test/quick", ""},     [SLOW] = {"test/slow", ""},
     [HOOK] = {"test/quick", ""},      [NO_RETRY] = {"test/slow", "X-Fal-No-Retry: 1\r\n"},
     [CANCELLED] = {"test/quick", ""}, [FLAKY] = {"test/flaky", ""},
-    [PICTURE] = {"test/quick", ""},   [KEYED] = {"test/quick", ""},
-    [LATER] = {"test/later", ""},
+    [PICTURE] = {"test/quick", ""},   [TIMED] = {"test/slow", "X-Fal-Request-Timeout: 0.3\r\n"},
+    [KEYED] = {"test/quick", ""},     [LATER] = {"test/later", ""},
 };
 
 char *load_config(const struct mock *m) {

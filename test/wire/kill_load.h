@@ -9,7 +9,7 @@
 #define COPIES 20U
 #define MAX_PROMPTS 60000U /* the mock counts them apart */
 
-enum kind { PLAIN, SLOW, HOOK, NO_RETRY, CANCELLED, FLAKY, PICTURE, KEYED, LATER, KINDS };
+enum kind { PLAIN, SLOW, HOOK, NO_RETRY, CANCELLED, FLAKY, PICTURE, TIMED, KEYED, LATER, KINDS };
 
 /* A submit that was answered with an id. */
 struct accepted {

@@ -138,7 +138,8 @@ static void T1_T2_T15_kills_lose_nothing_and_double_nothing(void **state) {
                                       [NO_RETRY] = 20,
                                       [CANCELLED] = 10,
                                       [FLAKY] = 8,
-                                      [PICTURE] = 7},
+                                      [PICTURE] = 5,
+                                      [TIMED] = 5},
                            .backups = true};
     struct findings f;
     run(&p, &f);
