@@ -244,15 +244,18 @@ static void answer_row(struct queue *q, struct call *c, const struct store_reply
     call_answer(q, c, &reply);
 }
 
-#define PARKED_MOST 3U /* a row that still is in no memory then: ask again later */
+#define PARKED_MOST 8U /* a row that still is in no memory then: ask again later */
 
 /* It waits, and not here: what others have left is loaded, then its position is known. A cancel of what is being loaded waits
  * too: a piece read before the mark would bring it in without. */
 static bool park_unloaded(struct queue *q, struct call *c, const struct store_row *row) {
     bool waits = row->state == STORE_IN_QUEUE && c->kind != CALL_RESULT;
     bool marks = row->state == STORE_IN_PROGRESS && c->kind == CALL_CANCEL && q->loads.running;
-    if ((!waits && !marks) || c->parked >= PARKED_MOST || !belongs(c, row->endpoint, row->owner))
-        return false;
+    if ((!waits && !marks) || !belongs(c, row->endpoint, row->owner)) return false;
+    if (c->parked >= PARKED_MOST) {
+        call_answer_code(q, c, QUEUE_UNAVAILABLE);
+        return true;
+    }
     call_park(q, c);
     if (!marks && q->loads.whole) load_from(q, row->seq - 1);
     return true;

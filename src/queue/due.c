@@ -56,7 +56,7 @@ static bool left_for_later(const struct queue *q, const struct item *i) {
 
 uint64_t deadlines_run(struct queue *q, uint64_t now) {
     struct item *i;
-    if (!q->started || q->abandoned) return UINT64_MAX;
+    if (!q->started || !q->loads.whole || q->abandoned) return UINT64_MAX;
     while ((i = deadlines_first(&q->deadlines)) != NULL && i->deadline_ms <= now) {
         if (q->at[STEP_ENDING] + q->at[STEP_SETTLING] >= LATE_AT_ONCE) return UINT64_MAX;
         deadlines_remove(&q->deadlines, i);

@@ -111,6 +111,7 @@ void leases_doubt(struct queue *q) {
 static void lose_run(struct queue *q, struct run *r) {
     struct item *i = r->item;
     uint64_t id = r->id;
+    bool told = r->told;
     enum step step = (enum step)i->step;
     if (step == STEP_READY || step == STEP_HELD) leave_order(q, i);
     log_request(LOG_WARN, i->id, "queue_lost", "attempt=%u token=%016llx", i->attempt,
@@ -119,7 +120,7 @@ static void lose_run(struct queue *q, struct run *r) {
     q->leases.lost++;
     pass_on_cancel(q, i);
     forget(q, i); /* with the run's id: what the runner still says is dropped */
-    if (step == STEP_RUNNING) q->o.runner.cancel(q->o.runner.user, id);
+    if (step == STEP_RUNNING && !told) q->o.runner.cancel(q->o.runner.user, id);
 }
 
 static void lose_all(struct queue *q) {

@@ -171,7 +171,7 @@ static void pass_over(struct queue *q) {
     struct loads *l = &q->loads;
     l->running = false;
     if (!l->whole) {
-        l->whole = true;
+        l->whole = q->moved = true; /* now there are positions */
         q->sweep_due_ms = now_ms(q);
         retain_begin(q);
     }

@@ -82,12 +82,11 @@ void watch_found(struct queue *q) {
         struct queue_watch *w = WATCH_OF(l, of_item);
         link_out(l);
         w->item = table_find(&q->items, slice_of(w->id));
-        if (w->item == NULL) {
+        if (w->item == NULL)
             link_in(&q->elsewhere, l);
-        } else {
+        else
             follow(q, w);
-            news(q, w);
-        }
+        news(q, w);
     }
 }
 
@@ -132,7 +131,7 @@ void watch_tick(struct queue *q, uint64_t now) {
         link_move(&q->round, &q->queued);
     }
     compare_some(q);
-    if (q->moved && q->queued != NULL) at_latest(q, q->round_due_ms);
+    if (q->loads.whole && q->moved && q->queued != NULL) at_latest(q, q->round_due_ms);
     tell(q);
 }
 

@@ -210,6 +210,19 @@ static void who_watches_what_is_not_loaded_yet_is_told_when_it_is(void **state) 
     end_of(w);
 }
 
+static void a_watch_of_what_waits_does_not_make_it_spin(void **state) {
+    struct world *w = half_loaded();
+    unsigned news = 0, ticks = 0;
+    struct queue_watch *watch = queue_watch(w->queue, w->rows[3].id, changed, &news);
+    while (queue_tick(w->queue) == 0) assert_true(ticks++ < 10);
+    assert_int_equal(news, 0);
+    w->capacity = 0;
+    settle_world(w);
+    assert_true(news > 0); /* now its position is known */
+    queue_unwatch(w->queue, watch);
+    end_of(w);
+}
+
 static void nothing_is_due_before_all_is_loaded(void **state) {
     struct world *w = world_new(1);
     world_crash(w);
@@ -490,6 +503,7 @@ int main(void) {
         T(a_piece_that_fails_before_it_is_ready_ends_the_start),
         P(a_later_piece_that_fails_is_asked_for_again),
         P(who_watches_what_is_not_loaded_yet_is_told_when_it_is),
+        P(a_watch_of_what_waits_does_not_make_it_spin),
         P(nothing_is_due_before_all_is_loaded),
         T(the_lines_before_come_first_and_are_written_once),
         T(lines_that_cannot_be_read_are_asked_for_again),

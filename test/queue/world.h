@@ -98,6 +98,7 @@ struct world {
     struct fake_op *first, **last; /* given, not yet applied */
     unsigned fail_next;            /* so many of the next writes fail */
     unsigned fail_percent;
+    unsigned piece;  /* so many rows at most in an answer of pending, 0: as asked for */
     bool fail_reads; /* pending, logs and nodes count among those that fail */
     struct fake_node nodes[64]; /* that live */
     size_t nnodes;
