@@ -132,7 +132,7 @@ void server_start(struct server *v) {
     v->boots++;
     v->lives++;
     v->life = STARTING;
-    v->failed = v->idle = false;
+    v->failed = v->idle = v->unwritten = false;
     v->tick_ms = v->start_ms = v->abandon_ms = NEVER;
     v->frozen_until_ms = v->cut_until_ms = v->tired_ms = 0;
     snprintf(v->boot, sizeof v->boot, "%s-boot-%u", v->name, v->boots);
@@ -200,7 +200,6 @@ static void idle(void *server) {
 void server_drain(struct server *v) {
     trace(v->sim, "%s: drains", v->name);
     v->life = DRAINING;
-    v->unwritten = v->tired_ms != 0;
     v->abandon_ms = v->sim->now_ms + draw_skewed(v->sim, 40000);
     outbox_stop(v->outbox);
     queue_drain(v->queue, idle, v);

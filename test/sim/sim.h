@@ -184,7 +184,7 @@ struct server {
     uint64_t frozen_until_ms; /* its process stands still */
     uint64_t stood_ms;        /* so long in all … */
     unsigned stood;           /* … and so often */
-    bool unwritten;           /* something could not be written since its drain began */
+    bool unwritten;           /* something could not be written in this boot */
     uint64_t cut_until_ms;    /* its store is out of reach */
     uint64_t start_ms;        /* DOWN: when it starts again */
     uint64_t abandon_ms;      /* DRAINING: when its time is over */
