@@ -368,6 +368,21 @@ static void what_is_shown_never_rises(void **state) {
 }
 
 /* As if its owner had no limit: its owner's own before it count, of others those that have a turn before its own. */
+static void what_is_being_claimed_counts_until_it_is(void **state) {
+    struct world *w = *state;
+    w->capacity = 0;
+    uint64_t first = many(w, "a", 5);
+    w->capacity = 3;
+    queue_wake(w->queue);
+    while (queue_tick(w->queue) == 0) continue;
+    assert_int_equal(store_waiting(w), 3);
+    uint64_t asked = status(w, w->answers[first + 3].id, false);
+    while (queue_tick(w->queue) == 0) continue;
+    assert_int_equal(w->answers[asked].position, 3);
+    settle_world(w);
+    assert_int_equal(ask_status(w, w->answers[first + 3].id)->position, 0);
+}
+
 static void what_waits_for_its_owners_others_has_a_position(void **state) {
     struct world *w = *state;
     struct queue_submit a = of("a", 0, "");
@@ -473,6 +488,27 @@ static void pools_take_turns_where_they_meet(void **state) {
     expect_turns(w, "bababaa");
 }
 
+/* The room was taken while the store wrote the claim: it waits for room of its own pool. */
+static void what_is_claimed_begins_when_its_own_pool_has_room(void **state) {
+    struct world *w = *state;
+    w->pooled = true;
+    w->capacity = 10;
+    w->rooms[0] = 5;
+    w->rooms[1] = 1;
+    struct queue_submit in = of("a", 0, "1");
+    uint64_t n = submit_in(w, &in);
+    while (store_step(w) && queue_tick(w->queue) > 0) continue; /* durable, and claimed */
+    assert_int_equal(store_waiting(w), 1);
+    w->rooms[1] = 0;
+    settle_world(w);
+    assert_int_equal(w->nruns, 0);
+    assert_int_equal(ask_status(w, w->answers[n].id)->state, STORE_IN_PROGRESS);
+    w->rooms[1] = 1;
+    queue_wake(w->queue);
+    settle_world(w);
+    assert_int_equal(w->nruns, 1);
+}
+
 static void a_restart_keeps_the_pools(void **state) {
     struct world *w = *state;
     w->pooled = true;
@@ -488,6 +524,22 @@ static void a_restart_keeps_the_pools(void **state) {
     assert_int_equal(w->runs[0].attempt, 2);
     finish_some(w, 1);
     assert_int_equal(w->runs[0].attempt, 1);
+}
+
+/* --- direct calls */
+
+static void the_end_of_a_direct_call_wakes_the_queue(void **state) {
+    struct world *w = *state;
+    struct queue_submit in = of("a", 0, "");
+    in.owner_concurrency = 1;
+    submit_in(w, &in);
+    queue_owner_calls(w->queue, SLICE("a"), 1);
+    settle_world(w);
+    assert_int_equal(w->nruns, 0);
+    queue_owner_calls(w->queue, SLICE("a"), 0);
+    assert_true(w->queue->wake_wanted);
+    settle_world(w);
+    assert_int_equal(w->nruns, 1);
 }
 
 /* --- the list */
@@ -550,6 +602,31 @@ static void the_list_is_as_short_as_asked_for(void **state) {
     }
 }
 
+static void the_list_goes_by_position_over_pools(void **state) {
+    struct world *w = *state;
+    struct listed l = {0};
+    w->pooled = true;
+    w->capacity = 0;
+    static const char *const models[] = {"0", "0", "0", "1", "1", "2", "2", "2"};
+    for (size_t k = 0; k < 8; k++) {
+        struct queue_submit in = of("a", 0, models[k]);
+        submitted_in(w, &in);
+    }
+    assert_int_equal(queue_list(w->queue, 64, take_entry, &l), 8);
+    for (size_t k = 0; k < 8; k++) assert_int_equal(l.entries[k].position, k < 6 ? k / 3 : 2);
+}
+
+static void the_list_has_what_came_back_from_a_claim_once(void **state) {
+    struct world *w = *state;
+    struct listed l = {0};
+    w->capacity = 0;
+    many(w, "a", 4);
+    w->fail_next = 4;
+    open_up(w, 4);
+    assert_int_equal(queue_list(w->queue, 64, take_entry, &l), 4);
+    assert_int_equal(l.n, 4);
+}
+
 /* In progress to those who ask, though nobody runs it: after a restart. Each once. */
 static void the_list_has_the_lost_and_each_once(void **state) {
     struct world *w = *state;
@@ -584,14 +661,19 @@ int main(int argc, char **argv) {
         T(a_line_that_was_claimed_whole_comes_back_whole),
         cmocka_unit_test(as_many_start_before_it_as_its_position_says),
         cmocka_unit_test(what_is_shown_never_rises),
+        T(what_is_being_claimed_counts_until_it_is),
         T(what_waits_for_its_owners_others_has_a_position),
         cmocka_unit_test(a_position_that_rises_is_found),
         T(a_full_pool_holds_up_no_other),
         T(a_failing_pool_holds_up_no_other),
         T(pools_take_turns_where_they_meet),
+        T(what_is_claimed_begins_when_its_own_pool_has_room),
         T(a_restart_keeps_the_pools),
+        T(the_end_of_a_direct_call_wakes_the_queue),
         T(the_list_is_what_runs_then_what_starts_next),
         T(the_list_is_as_short_as_asked_for),
+        T(the_list_goes_by_position_over_pools),
+        T(the_list_has_what_came_back_from_a_claim_once),
         T(the_list_has_the_lost_and_each_once),
     };
     program = argv[0];
