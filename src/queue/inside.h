@@ -38,12 +38,12 @@ static inline struct slice item_owner(const struct item *i) {
 
 /* Requests that run in the same places. Its counts are kept with those of the owners. */
 struct pool {
-    struct order begun; /* LOST, HELD, READY: by priority, then age */
-    struct order slots; /* of what is eligible: by priority, then tag */
-    uint32_t starting;  /* claims and retries given, not yet answered … */
-    uint32_t claiming;  /* … of these, claims of requests that callers see in the queue */
-    uint32_t backoff;   /* between two attempts */
-    uint64_t started;   /* counts up over all pools: when one of it was started last */
+    struct order begun;           /* LOST, HELD, READY: by priority, then age */
+    struct order slots;           /* of what is eligible: by priority, then tag */
+    uint32_t starting;            /* claims and retries given, not yet answered … */
+    uint32_t claiming;            /* … of these, claims of requests that callers see in the queue */
+    uint32_t backoff;             /* between two attempts */
+    uint64_t started;             /* counts up over all pools: when one of it was started last */
     uint64_t turn[UINT8_MAX + 1]; /* by priority: the tag that was claimed last */
 };
 
@@ -122,7 +122,7 @@ enum asked {
 
 struct ticket {
     enum asked asked;
-    uint32_t epoch; /* of the item, else of the queue: another one's answer is not ours */
+    uint32_t epoch;          /* of the item, else of the queue: another one's answer is not ours */
     char id[STORE_ID_BYTES]; /* looked up when the answer comes: the item may be gone. Bury: boot */
     struct call *call; /* submit, get, cancel, and the end of a waiting one that was cancelled */
     struct item *item; /* submit: not yet in the table */
@@ -140,7 +140,7 @@ struct call {
     enum call_kind kind;
     bool logs;
     uint8_t parked; /* how often it has waited for what is being loaded */
-    bool again; /* a submit that was there already: CALL_STATUS of its first request */
+    bool again;     /* a submit that was there already: CALL_STATUS of its first request */
     struct queue_done done;
     enum queue_code refused; /* submit: answered with this */
     char id[STORE_ID_BYTES];
@@ -211,10 +211,10 @@ struct queue {
     struct ages waiting_ages, running_ages;
     struct table items;
     struct pool pools[QUEUE_POOLS];
-    unsigned npools;   /* those from this one on were never used */
-    uint64_t starts;   /* counts up */
-    uint64_t births;   /* of lines: counts up */
-    struct line *over; /* lines of which more wait than are eligible */
+    unsigned npools;            /* those from this one on were never used */
+    uint64_t starts;            /* counts up */
+    uint64_t births;            /* of lines: counts up */
+    struct line *over;          /* lines of which more wait than are eligible */
     struct deadlines deadlines; /* of what has a start timeout, until it is due or over */
     struct owners owners;
     struct run *runs;
@@ -321,7 +321,7 @@ void wait_in_order(struct queue *q, struct item *i);
 void put_in_order(struct queue *q, struct item *i, enum step step);
 void leave_order(struct queue *q, struct item *i);
 void leave_to_start(struct queue *q, struct item *i); /* it was the first of its pool */
-bool order_waits(const struct queue *q); /* something would start if there were room */
+bool order_waits(const struct queue *q);              /* something would start if there were room */
 /* Its first so many are eligible. */
 void line_fit(struct queue *q, struct line *l, uint32_t eligible);
 void start_what_may(struct queue *q);
@@ -356,8 +356,8 @@ void retain_answered(struct queue *q, struct ticket *t, const struct store_reply
 /* watch.c */
 void watch_news(struct queue *q, struct item *i); /* its state or its log lines have changed */
 void watch_left(struct queue *q, struct item *i); /* it leaves memory */
-void watch_found(struct queue *q); /* what is watched may have come into memory */
-void watch_elsewhere(struct queue *q); /* look again at what is not in memory */
+void watch_found(struct queue *q);                /* what is watched may have come into memory */
+void watch_elsewhere(struct queue *q);            /* look again at what is not in memory */
 void watch_tick(struct queue *q, uint64_t now);
 
 /* ending.c */
@@ -375,7 +375,8 @@ void end_answered(struct queue *q, struct item *i, struct ticket *t, const struc
 void leases_init(struct queue *q);
 void leases_free(struct queue *q);
 void leases_join(struct queue *q);
-bool leases_left(struct queue *q); /* at the end of a drain: true when nothing is to be waited for */
+bool leases_left(
+    struct queue *q); /* at the end of a drain: true when nothing is to be waited for */
 void leases_doubt(struct queue *q);
 uint64_t leases_tick(struct queue *q, uint64_t now);
 void join_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
@@ -393,7 +394,8 @@ uint64_t loads_tick(struct queue *q, uint64_t now);
 void pending_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 
 /* suspects.c */
-bool suspect_aside(struct queue *q, struct item *i); /* a LOST one: true when its turn has not come */
+bool suspect_aside(struct queue *q,
+                   struct item *i); /* a LOST one: true when its turn has not come */
 void suspect_back(struct queue *q, struct item *i);
 void suspect_begins(struct queue *q, struct item *i);
 void suspect_left(struct queue *q, struct item *i); /* memory */

@@ -243,7 +243,8 @@ void nodes_answered(struct queue *q, struct ticket *t, const struct store_reply 
 }
 
 void bury_answered(struct queue *q, struct ticket *t, const struct store_reply *r) {
-    if (r->status != STORE_OK) return; /* it beat again, or another one was first: the next look tells */
+    if (r->status != STORE_OK)
+        return; /* it beat again, or another one was first: the next look tells */
     q->stats.buried++;
     log_line(LOG_WARN, "queue_bury", "boot=%s", t->id);
     struct other *o = other_of(&q->leases, t->id);

@@ -88,7 +88,8 @@ static bool load(struct queue *q, const struct store_pending *p) {
     q->at[STEP_NEW]++;
     table_add(&q->items, i);
     owner_counts(q, i);
-    owner_limit(q, i->line->owner, (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
+    owner_limit(q, i->line->owner,
+                (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
     place(q, i, p);
     return true;
 }

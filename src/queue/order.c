@@ -168,8 +168,8 @@ void wait_in_order(struct queue *q, struct item *i) {
     }
 }
 
-static void leave(struct queue *q, struct item *i, void (*with_slot)(struct queue *q,
-                                                                     struct item *i)) {
+static void leave(struct queue *q, struct item *i,
+                  void (*with_slot)(struct queue *q, struct item *i)) {
     if (i->aside) {
         suspect_back(q, i);
         return;

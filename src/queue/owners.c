@@ -96,8 +96,8 @@ void owners_free(struct owners *t) {
 /* Where the owner's line for this pool and priority stands, or belongs. */
 static struct line **line_at(struct owner *o, unsigned pool, uint8_t priority) {
     struct line **at = &o->lines;
-    while (*at != NULL && ((*at)->pool < pool ||
-                           ((*at)->pool == pool && (*at)->priority < priority)))
+    while (*at != NULL &&
+           ((*at)->pool < pool || ((*at)->pool == pool && (*at)->priority < priority)))
         at = &(*at)->next;
     return at;
 }

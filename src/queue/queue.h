@@ -154,7 +154,8 @@ void queue_wake(struct queue *q);
 #define QUEUE_HEARTBEAT_MS 10000 /* between two beats of ours */
 #define QUEUE_SCAN_MS \
     5000 /* between two looks at what others have left, when there may be others */
-#define QUEUE_LOAD_ROWS 1000U /* of one piece when what is unfinished is loaded: some 5 ms of the loop */
+#define QUEUE_LOAD_ROWS \
+    1000U /* of one piece when what is unfinished is loaded: some 5 ms of the loop */
 #define QUEUE_IDEMPOTENCY_MS 86400000 /* a day */
 #define QUEUE_RETAIN_MS \
     60000 /* between two looks for what is too old or too much, when the last found nothing more … */
@@ -167,7 +168,8 @@ void queue_wake(struct queue *q);
 #define QUEUE_MAX_RESULT_BYTES (10U << 20)
 #define QUEUE_MAX_CRASHES \
     3U /* with the same request running; then it fails as runner_disconnected */
-#define QUEUE_SUSPECT_MS 10000 /* between the begins of two requests that one more crash would fail */
+#define QUEUE_SUSPECT_MS \
+    10000                    /* between the begins of two requests that one more crash would fail */
 #define QUEUE_BACKOFF_MS 500 /* full jitter: uniform below this, doubled with each attempt … */
 #define QUEUE_BACKOFF_CAP_MS 30000 /* … up to this */
 #define QUEUE_RETRY_AFTER_CAP_MS 300000

@@ -3,7 +3,7 @@
 
 /* --- the wall clock */
 
-#define CLOCK_SLACK_MS 5000  /* what a clock is set by without anybody calling it a jump */
+#define CLOCK_SLACK_MS 5000    /* what a clock is set by without anybody calling it a jump */
 #define CLOCK_TRUST_MS 3600000 /* a jump is believed when it has stood for so long */
 
 static bool near(int64_t a, int64_t b) {

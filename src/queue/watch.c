@@ -125,7 +125,8 @@ static void compare_some(struct queue *q) {
 }
 
 void watch_tick(struct queue *q, uint64_t now) {
-    if (q->loads.whole && q->moved && q->round == NULL && q->queued != NULL && now >= q->round_due_ms) {
+    if (q->loads.whole && q->moved && q->round == NULL && q->queued != NULL &&
+        now >= q->round_due_ms) {
         q->moved = false;
         q->round_due_ms = now + QUEUE_POSITION_NEWS_MS;
         link_move(&q->round, &q->queued);

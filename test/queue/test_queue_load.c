@@ -107,7 +107,8 @@ static void a_status_asked_before_its_row_was_loaded_waits_too(void **state) {
     store_step(w); /* the join */
     uint64_t n = status(w, w->rows[10].id, false);
     turn(w);
-    for (unsigned k = 0; k < 2; k++) store_step(w), turn(w); /* the first piece, what the store says */
+    for (unsigned k = 0; k < 2; k++)
+        store_step(w), turn(w); /* the first piece, what the store says */
     assert_true(stats_of(w).loading);
     assert_int_equal(w->answers[n].times, 0);
     settle_world(w);
@@ -251,7 +252,8 @@ static void the_lines_before_come_first_and_are_written_once(void **state) {
     unsigned steps = 0;
     while (w->nruns == 0) {
         turn(w);
-        assert_true(steps++ < 5 && store_step(w)); /* join, piece, claim: the lines are not waited for */
+        assert_true(steps++ < 5 &&
+                    store_step(w)); /* join, piece, claim: the lines are not waited for */
     }
     queue_run_log(w->queue, run_of(w, id)->run, "INFO", SLICE("three"));
     struct answer *a = ask_status(w, id);

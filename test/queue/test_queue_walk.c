@@ -24,7 +24,7 @@ struct walk {
     size_t nknown;
     uint64_t pending[4096]; /* calls not yet looked at */
     enum { SUBMITTED, STATUS, RESULT, CANCELLED } what[4096];
-    unsigned seat[4096];           /* who was asked */
+    unsigned seat[4096]; /* who was asked */
     struct {
         enum store_state state;
         uint64_t position;
@@ -224,7 +224,8 @@ static void step(struct walk *k) {
     if (k->servers > 1) world_sit(w, (unsigned)draw(w, k->servers));
     unsigned dice = (unsigned)draw(w, 100);
     if (k->servers > 1 && draw(w, w->seats[w->seat].stopped ? 400 : 200) == 0) stop_or_go_on(k);
-    for (uint64_t n = k->servers > 1 ? draw(w, 4) : 0; n > 0; n--) store_step(w); /* beats come through */
+    for (uint64_t n = k->servers > 1 ? draw(w, 4) : 0; n > 0; n--)
+        store_step(w); /* beats come through */
     if (w->seats[w->seat].stopped) return;
     if (dice < 12 && w->nrows + 10 < MAX_ROWS && w->calls + 10 < MAX_CALLS) {
         submit_any(k);
@@ -301,7 +302,7 @@ static void bring_to_its_end(struct walk *k) {
     settle_world(w);
     look_at_answers(k);
     assert_int_equal(k->npending, 0);
-    settle_world(w); /* the watches just made */
+    settle_world(w);                            /* the watches just made */
     if (k->servers > 1) pass(w, QUEUE_SCAN_MS); /* who watches elsewhere is told at the next look */
     for (size_t n = 0; n < k->nknown; n++) check_end(k, &k->known[n]);
     for (unsigned s = 0; s < k->servers; s++) world_sit(w, s), unwatch_all(k);
@@ -400,8 +401,7 @@ static void the_order_agrees_with_a_plain_array(void **state) {
             order_add(&o, &items[n]);
         in[n] = !in[n];
         n = (unsigned)(x >> 32) % N;
-#define KEY(i) \
-    ((unsigned)items[i].priority << 16 | (unsigned)items[i].seq)
+#define KEY(i) ((unsigned)items[i].priority << 16 | (unsigned)items[i].seq)
         for (unsigned i = 0; i < N; i++) {
             if (in[i] && KEY(i) < KEY(n)) rank++;
             if (in[i] && (first == N || KEY(i) < KEY(first))) first = i;

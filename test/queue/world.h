@@ -33,7 +33,7 @@ struct fake_row {
     uint32_t attempt, crashes;
     uint64_t seq, token;
     char boot[STORE_ID_BYTES]; /* who has or had it; whether that lives, world.nodes says */
-    unsigned webhooks; /* told of by the queue; the last one's id */
+    unsigned webhooks;         /* told of by the queue; the last one's id */
     char webhook_id[STORE_ID_BYTES];
     int64_t created_ms, started_ms, completed_ms;
     unsigned http_status;
@@ -98,8 +98,8 @@ struct world {
     struct fake_op *first, **last; /* given, not yet applied */
     unsigned fail_next;            /* so many of the next writes fail */
     unsigned fail_percent;
-    unsigned piece;  /* so many rows at most in an answer of pending, 0: as asked for */
-    bool fail_reads; /* pending, logs and nodes count among those that fail */
+    unsigned piece;             /* so many rows at most in an answer of pending, 0: as asked for */
+    bool fail_reads;            /* pending, logs and nodes count among those that fail */
     struct fake_node nodes[64]; /* that live */
     size_t nnodes;
     unsigned beats, looks, burials; /* given */
@@ -190,8 +190,8 @@ unsigned seats_running(struct world *w, const char *id);
 /* What must hold at any moment. */
 void check_world(struct world *w);
 
-/* This program, run again with each of these faults (BREAK, NULL ends the list), fails. */
-void suite_must_find(const char *const *faults);
+/* This program, run again with a fault (BREAK), fails in this case of its own. */
+void suite_must_find(const char *const faults[][2], size_t n);
 
 int world_setup(void **state);
 int world_teardown(void **state);
