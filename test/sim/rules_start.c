@@ -58,7 +58,8 @@ static void check_places(struct server *v, const struct row *r) {
         n += c->active && !c->cancelled && c->server == v->number && c->boots == v->boots &&
              strcmp(c->row->owner, r->owner) == 0;
     }
-    if (r->wishes.owner_concurrency > 0 && r->attempt == 1)
+    if (r->wishes.owner_concurrency > 0 && r->attempt == 1 &&
+        s->habits.servers == 1) /* others leave more */
         RULE(s, PLACES, n <= 2, "%u of %s run at %s", n, r->owner, v->name);
 }
 
