@@ -76,16 +76,14 @@ static void follow(struct queue *q, struct queue_watch *w) {
 }
 
 void watch_found(struct queue *q) {
-    struct link *all, *l;
-    link_move(&all, &q->elsewhere);
-    while ((l = all) != NULL) {
+    for (struct link *l = q->elsewhere, *next; l != NULL; l = next) {
         struct queue_watch *w = WATCH_OF(l, of_item);
-        link_out(l);
+        next = l->next;
         w->item = table_find(&q->items, slice_of(w->id));
-        if (w->item == NULL)
-            link_in(&q->elsewhere, l);
-        else
+        if (w->item != NULL) {
+            link_out(l);
             follow(q, w);
+        }
         news(q, w);
     }
 }
