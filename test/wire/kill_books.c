@@ -298,7 +298,9 @@ void books_print(const struct books *b, const struct load *l, struct killed *k,
 void books_end(struct load *l, struct receiver *r, struct findings *f) {
     struct killed *k = l->server;
     struct books *b = calloc(1, sizeof *b);
+    uint64_t from = now_ms();
     if (!killed_idle(k)) found(f, FOUND_STUCK, "not idle 60 s after the last start");
+    print_message("# idle %llu ms after the last of all\n", (unsigned long long)(now_ms() - from));
     killed_stop(k);
     killed_check(k, f);
     books_read(b, k->data);

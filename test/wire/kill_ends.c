@@ -84,7 +84,7 @@ static void wait_idle(void) {
 /* --- T4: one server alone. Nobody may take over, so nothing may be lost or doubled. */
 
 #define STILL 12U
-#define PAST_LEASE_MS 4500U /* --lease 2 */
+#define PAST_LEASE_MS 3000U /* --lease 2 */
 
 static void expect_each_once(struct line *l, char ids[][ID_BYTES], unsigned n) {
     struct books *b = calloc(1, sizeof *b);

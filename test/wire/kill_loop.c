@@ -131,15 +131,15 @@ static void T1_T2_T15_kills_lose_nothing_and_double_nothing(void **state) {
                            .kills = long_or(200, 40),
                            .most = MAX_PROMPTS,
                            .keys = long_or(1000, 100),
-                           .up_ms = long_or(1200, 900),
-                           .weight = {[PLAIN] = 30,
-                                      [SLOW] = 10,
+                           .up_ms = long_or(1200, 700),
+                           .weight = {[PLAIN] = 36,
+                                      [SLOW] = 6,
                                       [HOOK] = 15,
                                       [NO_RETRY] = 20,
                                       [CANCELLED] = 10,
                                       [FLAKY] = 8,
                                       [PICTURE] = 5,
-                                      [TIMED] = 5},
+                                      [TIMED] = 3},
                            .backups = true};
     struct findings f;
     run(&p, &f);
