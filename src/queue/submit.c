@@ -182,6 +182,14 @@ static void not_taken(struct queue *q, struct ticket *t, const struct store_repl
     }
 }
 
+/* It came with what others left, before its submit was answered: its deadline is better known here. */
+static void take_deadline(struct queue *q, struct item *loaded, const struct item *i) {
+    if (loaded->deadline_at == 0 || i->deadline_ms >= loaded->deadline_ms) return;
+    deadlines_remove(&q->deadlines, loaded);
+    loaded->deadline_ms = i->deadline_ms;
+    deadlines_add(&q->deadlines, loaded); /* there is room: one has just gone */
+}
+
 static void enter(struct queue *q, struct item *i) {
     table_add(&q->items, i);
     wait_in_order(q, i);
@@ -212,10 +220,12 @@ void submit_answered(struct queue *q, struct ticket *t, const struct store_reply
     t->item = NULL;
     i->seq = r->seq;
     struct item *loaded = table_find(&q->items, slice_of(i->id));
-    if (loaded != NULL)
-        drop_new(q, i); /* it came with what others left, before this answer */
-    else
+    if (loaded != NULL) {
+        take_deadline(q, loaded, i);
+        drop_new(q, i);
+    } else {
         enter(q, i);
+    }
     q->stats.submitted++;
     answer_taken(q, t->call, loaded != NULL ? loaded : i);
 }

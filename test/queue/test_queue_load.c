@@ -73,14 +73,19 @@ static void a_submit_meanwhile_is_taken_and_answered_with_its_right_position(voi
 static void a_submit_that_a_piece_brings_first_is_one_request(void **state) {
     struct world *w = half_loaded();
     w->capacity = 0;
-    uint64_t n = submit(w, 0, false);
-    store_put_off(w);   /* the piece */
-    store_step_late(w); /* the submit is durable */
+    struct queue_submit in = plain();
+    in.start_timeout_ms = 5000;
+    uint64_t n = submit_in(w, &in);
+    w->wall_ms -= 3600000; /* the row's date is in the future now */
+    store_put_off(w);      /* the piece */
+    store_step_late(w);    /* the submit is durable */
     settle_world(w);
     assert_int_equal(w->answers[n].code, QUEUE_OK);
     assert_int_equal(w->answers[n].position, QUEUE_LOAD_ROWS + 100);
     assert_int_equal(stats_of(w).waiting, QUEUE_LOAD_ROWS + 101);
     assert_int_equal(ask_status(w, w->answers[n].id)->position, QUEUE_LOAD_ROWS + 100);
+    pass(w, 5000);
+    assert_string_equal(row_of(w, w->answers[n].id)->error_type, "request_timeout");
     end_of(w);
 }
 
