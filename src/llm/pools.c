@@ -40,7 +40,8 @@ unsigned llm_pool(struct llm *m, struct slice model, bool keeps_nothing, bool no
     while (pool < m->npools && memcmp(set_at(m, pool), set, m->nupstreams * sizeof *set) != 0)
         pool++;
     if (pool < m->npools) return pool;
-    if (pool == LLM_POOLS) { /* they share the last one, which stands for the upstreams of them all */
+    if (pool ==
+        LLM_POOLS) { /* they share the last one, which stands for the upstreams of them all */
         for (size_t i = 0; i < m->nupstreams; i++) last[i] = last[i] || set[i];
         return LLM_POOLS - 1;
     }

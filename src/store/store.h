@@ -362,12 +362,13 @@ struct store;
 struct store_backend {
     const char *name;
     /* This boot lives. Earlier boots of the same node do not any more; `alone`: neither does any other (one server at a
-     * time can open this store, and this is it). Given before everything else. */
+     * time can open this store, and this is it). Given before everything else: what a boot claims that never joined is
+     * held by nobody. A name that was used before begins a new life, which holds nothing of the earlier one's. */
     void (*join)(struct store *s, uint64_t ticket, const char *node, const char *boot, bool alone,
                  int64_t at_ms);
     /* It still lives: its beat grows. STALE: it was buried, all its leases are lost. */
     void (*beat)(struct store *s, uint64_t ticket, const char *boot, int64_t at_ms);
-    /* It does not live any more. Guard: its beat is still this one (bury), or whatever it is (leave). */
+    /* It does not live any more. Guard: it lives, and its beat is still this one (bury), or whatever it is (leave). */
     void (*bury)(struct store *s, uint64_t ticket, const char *boot, uint64_t beat);
     void (*leave)(struct store *s, uint64_t ticket, const char *boot);
     void (*nodes)(struct store *s, uint64_t ticket);
@@ -396,7 +397,7 @@ struct store_backend {
     void (*request_cancel)(struct store *s, uint64_t ticket, const char *id, int64_t at_ms);
     /* Removes row, result, input, log lines and webhook of at most `max` requests whose forget_ms is not after now_ms, the
      * earliest first: from then on they are STORE_NOT_FOUND. The ledger stays; a request whose webhook is WAITING stays
-     * until that has ended. */
+     * until that has ended. Keys of idempotency that are over go too, are counted in `swept` and looked to in forget_ms. */
     void (*sweep)(struct store *s, uint64_t ticket, int64_t now_ms, unsigned max);
     /* Removes what is too old or too much; reply.more: there is more of it, give it again. */
     void (*retain)(struct store *s, uint64_t ticket, const struct store_retention *r);

@@ -11,9 +11,8 @@
 #define ROUTER "/queue/openrouter/router"
 #define KEY_A "Authorization: Key a:" CANARY_CLIENT "\r\n"
 #define KEY_B "Authorization: Key b:" CANARY_OTHER "\r\n"
-#define KEYS                                      \
-    "keys:\n  - { id: a, secret: " CANARY_CLIENT  \
-    " }\n  - { id: b, secret: " CANARY_OTHER " }\n" \
+#define KEYS                                                                                     \
+    "keys:\n  - { id: a, secret: " CANARY_CLIENT " }\n  - { id: b, secret: " CANARY_OTHER " }\n" \
     "  - { id: ops, secret: ops-secret, scope: ADMIN }\n"
 #define OPS "Authorization: Key ops:ops-secret\r\n"
 
@@ -61,9 +60,9 @@ static long position(const char *key, const char *queue, const char *id) {
 
 /* --- T13 */
 
-#define LINES 50U    /* connections that submit at once … */
-#define EACH 200U    /* … so many each, one after the other */
-#define WORKERS 4U   /* slots of the upstream; a job takes 50 ms */
+#define LINES 50U  /* connections that submit at once … */
+#define EACH 200U  /* … so many each, one after the other */
+#define WORKERS 4U /* slots of the upstream; a job takes 50 ms */
 #define WATCHED 20U
 
 static unsigned count_answers(const struct text *t) {
@@ -77,8 +76,9 @@ static void ten_thousand_of_a(char *ids[LINES]) {
     struct peer lines[LINES];
     struct text t = {0};
     for (unsigned k = 0; k < EACH; k++)
-        text_puts(&t, "POST " QUEUE " HTTP/1.1\r\n" HOST KEY_A
-                      "Content-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"prompt\":\"a\"}");
+        text_puts(&t,
+                  "POST " QUEUE " HTTP/1.1\r\n" HOST KEY_A
+                  "Content-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"prompt\":\"a\"}");
     for (unsigned k = 0; k < LINES; k++) {
         lines[k] = peer_open(server.port);
         assert_true(peer_send(&lines[k], t.p, t.len));
@@ -205,8 +205,10 @@ static int nothing(void **state) {
 
 int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(T13_a_single_request_starts_within_two_jobs, start_slow, stop),
-        cmocka_unit_test_setup_teardown(a_hung_upstream_holds_up_nobody_of_another, start_two, stop),
+        cmocka_unit_test_setup_teardown(T13_a_single_request_starts_within_two_jobs, start_slow,
+                                        stop),
+        cmocka_unit_test_setup_teardown(a_hung_upstream_holds_up_nobody_of_another, start_two,
+                                        stop),
     };
     return suite_main(argc, argv, "fair_keys", tests, 2, nothing, nothing);
 }
