@@ -177,10 +177,6 @@ static void no_answered_write_is_lost_when_any_write_fails_with_eio(void **state
     each_change_fails_once(*state, SQLITE_IOERR_WRITE);
 }
 
-static void no_answered_write_is_lost_when_any_sync_fails(void **state) {
-    each_change_fails_once(*state, SQLITE_IOERR_FSYNC);
-}
-
 static void no_answered_write_is_lost_when_any_write_finds_the_disk_full(void **state) {
     each_change_fails_once(*state, SQLITE_FULL);
 }
@@ -314,7 +310,6 @@ int main(void) {
     static const struct suite_backend sqlite = {"sqlite faults", "sqlite:anyllm.db", NULL};
     struct CMUnitTest tests[] = {
         T(no_answered_write_is_lost_when_any_write_fails_with_eio),
-        T(no_answered_write_is_lost_when_any_sync_fails),
         T(no_answered_write_is_lost_when_any_write_finds_the_disk_full),
         T(a_sweep_is_whole_or_not_at_all),
         T(on_a_full_disk_submits_fail_and_reads_go_on),

@@ -320,7 +320,7 @@ static void statistics_count_batches_commits_and_what_was_refused(void **state) 
 
 /* Runs the loop until it is told, or until everything is answered. */
 static void run_until_told(struct fixture *f) {
-    net_loop_run(&f->loop);
+    if (f->breaks == 0) net_loop_run(&f->loop);
 }
 
 /* Every change of a file fails as if a sync of it had: the first is told, nothing is answered, reads go on. */
@@ -382,6 +382,61 @@ static void a_failed_sync_of_a_checkpoint_ends_it_too(void **state) {
     fault_clear();
 }
 
+#define CYCLES 12U
+
+struct cycle {
+    uint64_t submit, complete;
+};
+
+static void cycles_until_told(struct fixture *f, struct cycle *cycles) {
+    static char input[6000];
+    for (unsigned i = 0; i < CYCLES && f->breaks == 0; i++) {
+        struct store_submit in = {.id = id_of(i), .input = slice_make(input, sizeof input)};
+        struct store_complete c = completion(in.id, 1, 7);
+        cycles[i].submit = give_submit(f, &in);
+        if (i % 3 == 1) run_until_told(f);
+        give_claim(f, in.id, 0, "boot-1", 7);
+        cycles[i].complete = give_complete(f, &c);
+        run_until_told(f);
+    }
+}
+
+/* Whatever sync it is: what was answered is there after the next start, and none was answered with anything else. */
+static void no_answered_write_is_lost_when_any_sync_fails(void **state) {
+    static struct answer answers[MAX_TICKETS];
+    struct fixture *f = *state;
+    unsigned failed = 0;
+    f->wal_checkpoint_pages = 10;
+    for (uint64_t k = 1;; k++) {
+        struct cycle cycles[CYCLES] = {{0, 0}};
+        fault_clear();
+        fixture_fresh(f);
+        fault_sync(k);
+        cycles_until_told(f, cycles);
+        bool hit = f->breaks > 0;
+        failed += hit;
+        fixture_close(f);
+        fault_clear();
+        memcpy(answers, f->answers, sizeof answers);
+        memset(f->answers, 0, sizeof f->answers);
+        f->nanswers = f->tickets = 0;
+        fixture_open(f);
+        for (unsigned i = 0; i < CYCLES; i++) {
+            const struct answer *s = &answers[cycles[i].submit], *c = &answers[cycles[i].complete];
+            assert_true(!s->given || s->status == STORE_OK);
+            assert_true(!c->given || c->status == STORE_OK);
+            if (s->given) assert_true(is_there(f, i));
+            if (c->given) assert_int_equal(f->row.state, STORE_COMPLETED);
+        }
+        assert_int_equal(ask(f, "SELECT count(*) FROM pragma_integrity_check"
+                                " WHERE integrity_check = 'ok'"),
+                         1);
+        if (!hit) break;
+    }
+    print_message("%u syncs failed\n", failed);
+    assert_true(failed > 15);
+}
+
 static void another_error_of_the_disk_is_tried_again(void **state) {
     static const int codes[] = {SQLITE_IOERR_WRITE, SQLITE_IOERR_TRUNCATE, SQLITE_FULL,
                                 SQLITE_IOERR};
@@ -422,6 +477,7 @@ int main(void) {
         T(statistics_count_batches_commits_and_what_was_refused),
         T(after_a_failed_sync_no_write_is_answered),
         T(a_failed_sync_of_a_checkpoint_ends_it_too),
+        T(no_answered_write_is_lost_when_any_sync_fails),
         T(another_error_of_the_disk_is_tried_again),
     };
     fault_vfs_install();
