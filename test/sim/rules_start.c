@@ -75,7 +75,8 @@ static void check_passed(struct server *v, const struct row *r, struct row *w) {
         RULE(s, POSITION_TRUE, ++w->at[v->number].before <= w->at[v->number].position,
              "%s (%s, %d) had position %" PRIu64 " and now sees %s (%s, %d) begin", TAIL(w),
              w->owner, w->priority, w->at[v->number].position, TAIL(r), r->owner, r->priority);
-    if (w->at[v->number].rank == 0 || w->wishes.owner_concurrency > 0) return;
+    bool ending = w->cancel_at != 0 || w->cancel_requested || w->wishes.start_timeout_ms > 0;
+    if (ending || w->at[v->number].rank == 0 || w->wishes.owner_concurrency > 0) return;
     if (r->priority > w->priority)
         RULE(s, FAIR, ++w->at[v->number].cheaper <= IN_FLIGHT, "%s waits for cheaper ones",
              TAIL(w));
