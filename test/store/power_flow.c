@@ -1,5 +1,6 @@
 #include "store/power_flow.h"
 
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -400,7 +401,27 @@ static void hours_go_by(struct flow *f) {
     for (unsigned i = 0; i < 5; i++) service_pass(&f->s, 61000);
 }
 
+/* Who reads for a while keeps the writer from copying its log back; afterwards it does so in pieces. */
+static void stop_reading(struct flow *f) {
+    sqlite3_close(f->reader);
+    f->reader = NULL;
+}
+
+static void read_for_a_while(struct flow *f) {
+    char path[SERVICE_DIR_BYTES + 16];
+    if (f->reader != NULL) {
+        stop_reading(f);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/anyllm.db", f->s.dir);
+    if (sqlite3_open_v2(path, &f->reader, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK ||
+        sqlite3_exec(f->reader, "BEGIN; SELECT count(*) FROM request", NULL, NULL, NULL) !=
+            SQLITE_OK)
+        f->wrong = "a reader was refused";
+}
+
 void flow_restart(struct flow *f, bool gracefully) {
+    stop_reading(f);
     service_close(&f->s, gracefully);
     if (!service_open(&f->s)) return;
     service_settle(&f->s);
@@ -440,6 +461,8 @@ static void step(struct flow *f) {
         backup(f);
     else if (luck < 938)
         hours_go_by(f);
+    else if (luck < 958)
+        read_for_a_while(f);
     else
         service_pass(&f->s, 1 + draw_below(&f->draws, 3000));
     if (goes_on(f)) service_settle(&f->s);
@@ -487,6 +510,7 @@ static bool busy(struct flow *f) {
 }
 
 void flow_finish(struct flow *f) {
+    stop_reading(f);
     for (unsigned i = 0; i < 400 && !f->s.broken && busy(f); i++) {
         struct asked a = {f, MARK_LATER, 0, 0, false};
         end_runs(f, 100);

@@ -74,6 +74,7 @@ struct flow {
     } known[MAX_REQUESTS];
     struct store_file whole[MAX_FILES]; /* id "": none */
     char *input;
+    struct sqlite3 *reader; /* holds the log back; NULL: nobody does */
 };
 
 void flow_begin(struct flow *f, const char *dir, uint64_t seed);

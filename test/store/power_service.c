@@ -95,7 +95,7 @@ static void on_webhook(void *user, const char *id) {
 /* --- life */
 
 void service_begin(struct service *s, const char *dir, uint64_t seed) {
-    *s = (struct service){.seed = seed};
+    *s = (struct service){.seed = seed, .checkpoint_pages = 10 + (unsigned)(seed % 3) * 7};
     snprintf(s->dir, sizeof s->dir, "%s", dir);
     s->clock = (struct clock){mono, wall, s};
     s->random = (struct random){fill, s};
@@ -125,7 +125,7 @@ bool service_open(struct service *s) {
                               .loop = &s->loop,
                               .hooks = {on_done, on_health, on_broken},
                               .user = s,
-                              .wal_checkpoint_pages = SERVICE_CHECKPOINT_PAGES};
+                              .wal_checkpoint_pages = s->checkpoint_pages};
     sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, (int)(s->seed | 1), NULL);
     random_uuid(&s->random, s->boot);
     s->ready = s->ready_ok = s->broken = false;

@@ -11,7 +11,6 @@
 #define SERVICE_RUNS 8U
 #define SERVICE_DIR_BYTES 128
 #define SERVICE_ENDPOINT "fal-ai/any-llm"
-#define SERVICE_CHECKPOINT_PAGES 24U
 
 struct service_run {
     uint64_t run;
@@ -35,6 +34,7 @@ struct service {
     unsigned started;
     bool ready, ready_ok, can_write, broken, keep_age;
     unsigned health_changes;
+    unsigned checkpoint_pages; /* 10 to 24, of the seed */
     /* A run begins: durable is what the queue promises of it. A webhook's row is durable. */
     void (*on_start)(void *user, const char *id, unsigned n, uint32_t attempt);
     void (*on_webhook)(void *user, const char *id);
