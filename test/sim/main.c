@@ -216,20 +216,31 @@ static void died(int signal) {
                 signal);
 }
 
-/* A fault of memory is the sanitizers' to tell. The queue's own log is for --verbose. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+
+/* A fault of memory is theirs to tell. */
+static void catch_faults(int report_fd) {
+    __sanitizer_set_report_fd((void *)(intptr_t)report_fd);
+}
+#else
+static void catch_faults(int report_fd) {
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGABRT};
+    for (size_t k = 0; k < sizeof fatal / sizeof *fatal; k++) signal(fatal[k], died);
+}
+#endif
+
+/* The queue's own log is for --verbose. */
 static void prepare(bool verbose) {
     told = stderr;
     signal(SIGALRM, died);
-#ifndef __SANITIZE_ADDRESS__
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGABRT};
-    for (size_t k = 0; k < sizeof fatal / sizeof *fatal; k++) signal(fatal[k], died);
-    if (verbose) return;
     int ours = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     FILE *f = ours >= 0 && nowhere >= 0 ? fdopen(ours, "w") : NULL;
+    catch_faults(f != NULL ? ours : STDERR_FILENO);
     if (f == NULL) return;
     told = f;
-    dup2(nowhere, STDERR_FILENO);
-#endif
+    if (!verbose) dup2(nowhere, STDERR_FILENO);
+    close(nowhere);
 }
 
 /* --- a seed */
