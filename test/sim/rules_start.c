@@ -39,7 +39,7 @@ static void check_time(struct server *v, const struct row *r, const struct queue
          "%s begins after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
     uint64_t mono_ms = server_mono(v) - r->born_mono_ms;
     bool here = r->born_server == v->number && r->born_lives == v->lives;
-    RULE(s, START_TIMEOUT, all_ms == 0 || !here || s->wall_jumped || mono_ms < all_ms,
+    RULE(s, START_TIMEOUT, all_ms == 0 || !here || mono_ms < all_ms,
          "%s begins after %" PRIu64 " of %" PRIu64 " ms of its server", TAIL(r), mono_ms, all_ms);
     if (!r->by_retry || job->attempt < 2) return;
     const struct call *before = &s->calls[r->attempt_call[job->attempt - 1]];
