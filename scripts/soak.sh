@@ -17,7 +17,7 @@ once() {
     began=$(date +%s)
     shift
     if TEST_FILTER="$name*" "$@" >"$LOG.one" 2>&1; then end=ok; else end=FAILED; failed=1; fi
-    grep '^# [A-Z][0-9]' "$LOG.one" >>"$LOG"
+    sed -n "s/^# \([A-Z][0-9]\)/$name: \1/p" "$LOG.one" >>"$LOG"
     [ "$end" = ok ] || cat "$LOG.one"
     printf 'soak: %s: %s after %s s\n' "$name" "$end" "$(($(date +%s) - began))"
 }
@@ -48,5 +48,5 @@ export ANYLLM_LONG=1
     done
 }
 rm -f "$LOG.one"
-sed 's/^# //' "$LOG"
+cat "$LOG"
 exit "$failed"
