@@ -39,6 +39,8 @@ static void check_time(struct server *v, const struct row *r, const struct queue
          "%s begins after %" PRIu64 " of %" PRIu64 " ms", TAIL(r), gone_ms, all_ms);
     uint64_t mono_ms = server_mono(v) - r->born_mono_ms;
     bool here = r->born_server == v->number && r->born_lives == v->lives;
+    if (s->wall_jumped && s->habits.servers > 1)
+        here = false; /* it may have come back from another */
     RULE(s, START_TIMEOUT, all_ms == 0 || !here || mono_ms < all_ms,
          "%s begins after %" PRIu64 " of %" PRIu64 " ms of its server", TAIL(r), mono_ms, all_ms);
     if (!r->by_retry || job->attempt < 2) return;
