@@ -55,7 +55,7 @@ sim: ## simulate servers that crash, stand still and lose their store: SEEDS=500
 	@$(MAKE) --no-print-directory build-tests
 	@$(BUILD)/test/sim/sim $(if $(SEED),--verbose $(SEED),1 $(or $(SEEDS),5000))
 
-soak: ## the long forms of the tests that kill the server: 100 times each, in uploads and in deliveries (10 minutes)
+soak: ## the long forms of the suites that kill the server, cut its power and simulate it, with their figures (half an hour)
 	@$(MAKE) --no-print-directory build-tests
 	@scripts/soak.sh $(BUILD)
 
