@@ -155,7 +155,7 @@ void queue_wake(struct queue *q);
 #define QUEUE_SCAN_MS \
     5000 /* between two looks at what others have left, when there may be others */
 #define QUEUE_LOAD_ROWS \
-    1000U /* of one piece when what is unfinished is loaded: some 5 ms of the loop */
+    1000U /* of one piece when what is unfinished is loaded: about 1 ms of the loop */
 #define QUEUE_IDEMPOTENCY_MS 86400000 /* a day */
 #define QUEUE_RETAIN_MS \
     60000 /* between two looks for what is too old or too much, when the last found nothing more … */
