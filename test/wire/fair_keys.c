@@ -132,7 +132,7 @@ static void T13_a_single_request_starts_within_two_jobs(void **state) {
 static void start(const char *upstreams) {
     struct text config = {0};
     mock_start(&mock);
-    text_puts(&config, KEYS "grace: 1\n");
+    text_puts(&config, KEYS "grace: 1\nmax_status_polls_per_second_per_key: 0\n");
     for (const char *at = upstreams; *at != '\0'; at++) {
         if (*at == '@')
             text_printf(&config, "kind: openai, base_url: \"http://127.0.0.1:%u", mock.port);

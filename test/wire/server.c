@@ -327,8 +327,12 @@ int suite_main(int argc, char **argv, const char *name, const struct CMUnitTest 
         fprintf(stderr, "usage: %s ANYLLM MOCKLLM\n", argv[0]);
         return 2;
     }
-    anyllm_path = argv[1];
-    mockllm_path = argv[2];
+    anyllm_path = realpath(argv[1], NULL); /* some tests change the folder */
+    mockllm_path = realpath(argv[2], NULL);
+    if (anyllm_path == NULL || mockllm_path == NULL) {
+        perror(anyllm_path == NULL ? argv[1] : argv[2]);
+        return 2;
+    }
     suite_setup = setup;
     suite_teardown = teardown;
     signal(SIGPIPE, SIG_IGN);
