@@ -14,11 +14,17 @@ static bool has_begun(struct queue *q, const struct run *r) {
     return runner->begun == NULL || runner->begun(runner->user, r->id);
 }
 
+/* How it ends is decided, whether the store has it or not. */
+static bool is_ending(enum step step) {
+    return step == STEP_SETTLING || step == STEP_ENDING || step == STEP_GIVING_BACK;
+}
+
 /* No attempt begins from now on. One that has begun runs on; what has not ends here, or when the store's or the
- * runner's answer that is on its way has come. */
+ * runner's answer that is on its way has come. A result that waits for the store stays the result. */
 static void end_late(struct queue *q, struct item *i) {
     enum step step = (enum step)i->step;
     i->late = true;
+    if (is_ending(step)) return;
     if (step == STEP_RUNNING && has_begun(q, i->run)) return;
     i->timed_out = true;
     switch (step) {
@@ -34,7 +40,7 @@ static void end_late(struct queue *q, struct item *i) {
         break;
     case STEP_BACKOFF: settle(q, i); break;
     case STEP_RUNNING: cancel_running(q, i); break;
-    default: break; /* NEW, CLAIMING, RETRYING: their answer ends it; the others are at their end */
+    default: break; /* NEW, CLAIMING, RETRYING: their answer ends it */
     }
 }
 

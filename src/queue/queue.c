@@ -51,7 +51,8 @@
  *     already were when the limit fell, a call came or the server ended; of what waits for it in a pool, those that
  *     come first are eligible, as many as there is room. (owners.c)
  *  9. From the deadline of its start on no attempt of a request begins. What has not begun by then ends as
- *     request_timeout, unless a cancel or its end was durable first; what has runs on, with this attempt as its last.
+ *     request_timeout, unless a cancel was durable or its end decided first; what has runs on, with this attempt as its
+ *     last.
  * 10. No run begins, and no position is shown, before all that is unfinished is loaded (loading.c); none begins unless a
  *     lease has not yet passed since our last beat that was answered (leases.c).
  * 11. Nothing is decided by a wall clock that has jumped: leases, retries and ages are by the monotonic one, what is to be

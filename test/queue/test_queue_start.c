@@ -296,6 +296,50 @@ static void an_abandoned_run_that_was_too_late_ends_so(void **state) {
 
 /* --- against a cancel and the end */
 
+static void a_result_that_waits_for_the_store_is_not_replaced(void **state) {
+    struct world *w = *state;
+    const char *id = submitted_within(w, 5000);
+    pass(w, 1000);
+    w->fail_next = 8;
+    finish(w, id, good());
+    for (unsigned k = 0; k < 12; k++) pass(w, QUEUE_STORE_RETRY_MS);
+    assert_int_equal(row_of(w, id)->http_status, 200);
+    assert_string_equal(row_of(w, id)->error_type, "");
+    assert_true(row_of(w, id)->inference_ms > 0);
+}
+
+static void a_result_that_waits_for_its_lines_is_not_replaced(void **state) {
+    struct world *w = *state;
+    const char *id = submitted_within(w, 5000);
+    struct queue_outcome o = good();
+    pass(w, 3900);
+    queue_run_log(w->queue, run_of(w, id)->run, "INFO", SLICE("working"));
+    advance(w, 1050);
+    queue_tick(w->queue);
+    assert_int_equal(store_waiting(w), 1); /* the flush */
+    end_run(w, run_of(w, id)->run, &o);
+    advance(w, 100);
+    settle_world(w);
+    assert_int_equal(row_of(w, id)->http_status, 200);
+}
+
+/* What it ends as is decided when its end is given, not when the store takes it. */
+static void another_end_that_waits_for_the_store_is_not_replaced(void **state) {
+    struct world *w = *state;
+    struct queue_submit in = within(5000);
+    in.no_retry = true;
+    const char *id = submitted_in(w, &in);
+    world_crash(w);
+    world_start(w);
+    while (!w->ready) {
+        while (queue_tick(w->queue) == 0) continue;
+        assert_true(store_step(w));
+    }
+    w->fail_next = 8;
+    for (unsigned k = 0; k < 12; k++) pass(w, QUEUE_STORE_RETRY_MS);
+    assert_string_equal(row_of(w, id)->error_type, "runner_disconnected");
+}
+
 /* A deadline, a cancel and the end of a run come at any distance from each other: answer and state agree. */
 static void in_order(unsigned cancel_at, unsigned late_at, bool slow, unsigned failing) {
     struct world *w = world_new(11 + cancel_at);
@@ -411,6 +455,9 @@ int main(void) {
         T(a_clock_set_back_meanwhile_gives_the_whole_time_at_most),
         T(a_drain_leaves_it_to_the_next_start),
         T(an_abandoned_run_that_was_too_late_ends_so),
+        T(a_result_that_waits_for_the_store_is_not_replaced),
+        T(a_result_that_waits_for_its_lines_is_not_replaced),
+        T(another_end_that_waits_for_the_store_is_not_replaced),
         T(deadline_cancel_and_end_agree_in_every_order),
         T(longer_than_a_year_is_a_year),
         T(a_refused_submit_leaves_no_deadline),

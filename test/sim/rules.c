@@ -97,8 +97,12 @@ void rules_logged(struct server *by, struct row *r, const struct line *l) {
          r->holder);
 }
 
-static void check_timeout(struct server *by, struct row *r) {
+/* Its deadline would have told it to stop before it ended, had it not begun by then. */
+static void check_timeout(struct server *by, struct row *r, const struct op *op) {
     struct sim *s = by->sim;
+    const struct call *c = &s->calls[r->attempt_call[op->attempt]];
+    RULE(s, RESULT_STAYS, op->kind != OP_COMPLETE || c->row != r || !c->well,
+         "call %u of %s ended well", r->attempt_call[op->attempt], TAIL(r));
     uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
     RULE(s, START_TIMEOUT, all_ms > 0, "%s had none", TAIL(r));
     if (s->wall_jumped) return;
@@ -148,7 +152,7 @@ void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_
     RULE(s, NEVER_LOST, kept && (op->due_at_ms != 0) == r->wishes.no_store,
          "%s is to be forgotten %lld ms after its end", TAIL(r),
          (long long)(op->due_at_ms - op->at_ms));
-    if (strcmp(e->error_type, "request_timeout") == 0) check_timeout(by, r);
+    if (strcmp(e->error_type, "request_timeout") == 0) check_timeout(by, r, op);
     check_cancelled(by, r, op, e);
 }
 

@@ -25,6 +25,7 @@
     X(IDEMPOTENT, "one request for a key and body, another body is refused")                      \
     X(CANCELLED, "an answered cancel ends as cancelled, unless the result was durable before")    \
     X(START_TIMEOUT, "the start timeout ends a request neither early nor late")                   \
+    X(RESULT_STAYS, "a run that began in time and ended well never ends as request_timeout")      \
     X(POSITION_TRUE,                                                                              \
       "no more begin before a request than its position said, of those that were there")          \
     X(FAIR, "an owner's request waits for a bounded number of each other owner's")                \

@@ -203,6 +203,7 @@ struct call {
     int64_t retry_after_ms;
     uint32_t attempt;
     bool active, cancelled, reached, slow, retryable;
+    bool well; /* it ended with a result, and nobody had told it to stop */
 };
 
 enum ask_kind { ASK_SUBMIT, ASK_STATUS, ASK_RESULT, ASK_CANCEL };

@@ -183,6 +183,7 @@ void upstream_end(struct sim *s, unsigned number) {
     trace(s, "%s: call %u ends with %u%s", v->name, number, o.http_status,
           c->retryable ? ", may be tried again" : "");
     c->active = false;
+    c->well = o.http_status == 200 && !c->cancelled;
     c->end_ms = s->now_ms;
     c->row->retryable += c->retryable;
     drop_ended(s);
