@@ -3,18 +3,22 @@
  *   meta 'unclean': 1 with the first transaction of a process, 0 with the last one of an orderly close
  *
  * So a note costs no sync of its own. The check reads on a thread and a connection of its own while the server works:
- * it may take minutes. What it finds, or what SQLite finds while it reads or writes, is for good: no new request is taken,
- * all else goes on as SQLite lets it. */
+ * it may take minutes. What two looks find, or what SQLite finds while it reads or writes, is for good: no new request is
+ * taken, all else goes on as SQLite lets it. A look that lacks memory or cannot read says nothing of the file. */
 #include "store/sqlite_cells.h"
 
 #include "base/log.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define LOOK_EVERY 1000 /* steps of SQLite's machine between two questions whether to end */
+#define LOOKS 5U      /* until one was finished: a shortage is over or the next start looks again */
+#define BELIEVED 2U   /* looks that found damage */
+#define PAUSE_MS 250U /* after the first look, twice as long after each further one */
 
 int sqlite_mark(struct sqlite_store *s, bool unclean) {
     struct binder b = start(s, ST_MARK);
@@ -53,21 +57,32 @@ static void note_connection(struct sqlite_store *s, sqlite3 *db) {
     uv_mutex_unlock(&s->stats_lock);
 }
 
-/* The state after it; `found` says what is damaged, or why nothing can be said. */
+/* The check has rows of text for what it could not get, too: out of memory, or a disk that did not read. */
+static bool could_not_read(const char *text) {
+    static const char code[] = "unable to get the page. error code=";
+    const char *at = strstr(text, code);
+    if (at != NULL) return !sqlite_is_damage((int)strtol(at + sizeof code - 1, NULL, 10));
+    return strstr(text, "failed to get page ") != NULL;
+}
+
+/* `rc` of the step, `text` its row or NULL. */
+static int judge(int rc, const char *text) {
+    if (text == NULL) return sqlite_is_damage(rc) ? STORE_DAMAGED : STORE_UNCHECKED;
+    if (strcmp(text, "ok") == 0) return STORE_SOUND;
+    return could_not_read(text) ? STORE_UNCHECKED : STORE_DAMAGED;
+}
+
+/* What it says of the file; `found`: what is damaged, or why nothing can be said. */
 static int look(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
     sqlite3 *db = NULL;
     sqlite3_stmt *st = NULL;
-    int state = STORE_UNCHECKED;
     int rc = sqlite_open_aside(s, &db);
     note_connection(s, db);
     if (rc == SQLITE_OK) sqlite3_progress_handler(db, LOOK_EVERY, ends_early, s);
     if (rc == SQLITE_OK) rc = sqlite3_prepare_v2(db, "PRAGMA integrity_check(1)", -1, &st, NULL);
     if (rc == SQLITE_OK) rc = sqlite3_step(st);
     const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : NULL;
-    if (text != NULL && strcmp(text, "ok") == 0)
-        state = STORE_SOUND;
-    else if (text != NULL || sqlite_is_damage(rc))
-        state = STORE_DAMAGED;
+    int state = judge(rc, text);
     if (text == NULL) text = db != NULL ? sqlite3_errmsg(db) : "out of memory";
     if (strncmp(text, "*** ", 4) == 0 && strchr(text, '\n') != NULL) /* in which database */
         text = strchr(text, '\n') + 1;
@@ -75,15 +90,32 @@ static int look(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
     note_connection(s, NULL);
     sqlite3_finalize(st);
     sqlite3_close(db);
-    return s->ending ? STORE_UNCHECKED : state;
+    return state;
+}
+
+static void rest(struct sqlite_store *s, unsigned ms) {
+    for (unsigned i = 0; i < ms && !s->ending; i += 5) usleep(5000);
+}
+
+/* A fault of memory may look like damage once: only what is found again is believed. */
+static int look_again(struct sqlite_store *s, char found[HEALTH_REASON_BYTES]) {
+    unsigned damaged = 0;
+    for (unsigned n = 0; n < LOOKS && !s->ending; n++) {
+        int state = look(s, found);
+        if (s->ending) break; /* it may have been interrupted */
+        if (state == STORE_SOUND) return state;
+        if (state == STORE_DAMAGED && ++damaged == BELIEVED) return state;
+        if (n + 1 < LOOKS) rest(s, PAUSE_MS << n);
+    }
+    return STORE_UNCHECKED;
 }
 
 static void check_all(void *arg) {
     struct sqlite_store *s = arg;
-    char found[HEALTH_REASON_BYTES], quoted[LOG_QUOTE_BYTES];
+    char found[HEALTH_REASON_BYTES] = "", quoted[LOG_QUOTE_BYTES];
     uint64_t began = uv_hrtime();
     setpriority(PRIO_PROCESS, (id_t)gettid(), 10); /* of this thread alone, on Linux */
-    int state = look(s, found);
+    int state = look_again(s, found);
     unsigned long long ms = (uv_hrtime() - began) / 1000000;
     if (state == STORE_DAMAGED)
         sqlite_found_damage(s, found);

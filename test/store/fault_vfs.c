@@ -16,7 +16,8 @@ static struct {
     uint64_t changes, failed, fail_at, syncs_left;
     int code;
     bool sticky, limited, kill;
-    int64_t room;
+    int64_t room, reads_at;
+    uint64_t reads_left;
 } plan; /* under lock */
 
 static sqlite3_vfs vfs, *parent;
@@ -49,6 +50,14 @@ void fault_room(int64_t bytes) {
     memset(&plan, 0, sizeof plan);
     plan.limited = true;
     plan.room = bytes;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_reads(int64_t at, uint64_t times, int code) {
+    fault_at(0, code, false);
+    pthread_mutex_lock(&lock);
+    plan.reads_at = at;
+    plan.reads_left = times;
     pthread_mutex_unlock(&lock);
 }
 
@@ -97,8 +106,21 @@ static int on_close(sqlite3_file *f) {
     return real(f)->pMethods->xClose(real(f));
 }
 
+static int read_fault(int64_t at) {
+    int rc = SQLITE_OK;
+    pthread_mutex_lock(&lock);
+    if (plan.reads_left > 0 && at == plan.reads_at) {
+        plan.reads_left--;
+        plan.failed++;
+        rc = plan.code;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
 static int on_read(sqlite3_file *f, void *out, int n, sqlite3_int64 at) {
-    return real(f)->pMethods->xRead(real(f), out, n, at);
+    int rc = read_fault(at);
+    return rc != SQLITE_OK ? rc : real(f)->pMethods->xRead(real(f), out, n, at);
 }
 
 static int on_write(sqlite3_file *f, const void *in, int n, sqlite3_int64 at) {

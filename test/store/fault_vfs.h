@@ -16,6 +16,8 @@ void fault_sync(uint64_t k);
 void fault_room(int64_t bytes);
 /* The process is killed in the k-th change: nothing of it is done, or (k even) the first half of a write. */
 void fault_kill_at(uint64_t k);
+/* The next so many reads of a file's bytes at this place fail with this code. */
+void fault_reads(int64_t at, uint64_t times, int code);
 void fault_clear(void);
 /* Changes counted since fault_at or fault_clear; how many of them failed. */
 uint64_t fault_changes(void);

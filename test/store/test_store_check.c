@@ -278,6 +278,71 @@ static void a_damaged_database_is_not_backed_up(void **state) {
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* --- a look that cannot be finished */
+
+/* A reads' fault in the middle of a table, which nothing but the look reads. */
+static int look_with_faults(struct fixture *f, uint64_t times, int code) {
+    fill(f);
+    close_unclean(f);
+    fault_reads((leaf(f, "payload", 40) - 1) * 4096, times, code);
+    open_again(f);
+    int state = look_ends(f);
+    assert_true(fault_failed() >= 1);
+    fault_clear();
+    return state;
+}
+
+static void serves_on(struct fixture *f) {
+    assert_true(f->can_write);
+    assert_int_equal(f->health_changes, 0);
+    assert_int_equal(status_of(f, give_id(f, id_of(6000))), STORE_OK);
+}
+
+static void memory_that_was_short_for_a_moment_is_no_damage(void **state) {
+    assert_int_equal(look_with_faults(*state, 1, SQLITE_NOMEM), STORE_SOUND);
+    serves_on(*state);
+}
+
+static void a_page_that_is_read_the_second_time_is_no_damage(void **state) {
+    assert_int_equal(look_with_faults(*state, 1, SQLITE_IOERR_READ), STORE_SOUND);
+    serves_on(*state);
+}
+
+static void what_one_look_alone_finds_is_no_damage(void **state) {
+    assert_int_equal(look_with_faults(*state, 1, SQLITE_CORRUPT), STORE_SOUND);
+    serves_on(*state);
+}
+
+static void what_each_look_finds_is_damage(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(look_with_faults(f, UINT64_MAX, SQLITE_CORRUPT), STORE_DAMAGED);
+    assert_false(f->can_write);
+}
+
+static void a_look_that_is_never_finished_says_nothing_of_the_file(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(look_with_faults(f, UINT64_MAX, SQLITE_NOMEM), STORE_UNCHECKED);
+    serves_on(f);
+    fixture_close(f);
+    assert_int_equal(unclean(f), 1); /* so the next start looks again */
+    open_again(f);
+    assert_int_equal(look_ends(f), STORE_SOUND);
+}
+
+static void the_end_does_not_wait_for_the_next_look(void **state) {
+    struct fixture *f = *state;
+    fill(f);
+    close_unclean(f);
+    fault_reads((leaf(f, "payload", 40) - 1) * 4096, UINT64_MAX, SQLITE_NOMEM);
+    open_again(f);
+    while (fault_failed() == 0) usleep(1000);
+    fixture_close(f);
+    assert_in_range(fault_failed(), 1, 2);
+    fault_clear();
+    assert_int_equal(unclean(f), 1);
+    open_again(f);
+}
+
 #define T(name) {#name, name, fixture_setup, fixture_teardown, (void *)(uintptr_t)&sqlite}
 
 int main(void) {
@@ -293,6 +358,12 @@ int main(void) {
         T(one_operation_on_a_damaged_page_fails_alone),
         T(a_disk_that_works_again_does_not_end_damage),
         T(a_damaged_database_is_not_backed_up),
+        T(memory_that_was_short_for_a_moment_is_no_damage),
+        T(a_page_that_is_read_the_second_time_is_no_damage),
+        T(what_one_look_alone_finds_is_no_damage),
+        T(what_each_look_finds_is_damage),
+        T(a_look_that_is_never_finished_says_nothing_of_the_file),
+        T(the_end_does_not_wait_for_the_next_look),
     };
     fault_vfs_install();
     return cmocka_run_group_tests(tests, NULL, NULL);
