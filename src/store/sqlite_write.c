@@ -298,6 +298,8 @@ static int write_result(struct sqlite_store *s, const struct found *f,
     int rc = run(&b);
     if (rc == SQLITE_OK)
         rc = charge(s, in->id, f, in->attempt, in->completed_ms, in->http_status, &in->usage);
+    if (rc == SQLITE_OK && broken(BROKEN_TWO_CHARGES))
+        rc = charge(s, in->id, f, in->attempt + 1, in->completed_ms, 0, &in->usage);
     if (rc == SQLITE_OK) rc = write_logs(s, f->seq, in->logs, in->nlogs);
     if (rc == SQLITE_OK && in->forget_ms > 0) rc = run_with(s, ST_DROP_INPUT, f->seq);
     if (rc == SQLITE_OK && f->cancelled) rc = run_with(s, ST_CANCEL_OVER, f->seq);
