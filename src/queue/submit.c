@@ -71,6 +71,7 @@ static struct item *new_item(struct queue *q, const struct queue_submit *in) {
 
 static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                         const struct queue_submit *in) {
+    int64_t now = steady_ms(q); /* a jump of the clock makes no repeat a first */
     struct store_submit row = {.id = i != NULL ? i->id : "",
                                .endpoint = in->endpoint,
                                .owner = in->owner,
@@ -85,7 +86,8 @@ static void give_submit(struct queue *q, uint64_t ticket, struct item *i,
                                .key_id = in->key_id,
                                .model = in->model,
                                .idempotency_key = in->idempotency_key,
-                               .idempotency_until_ms = wall_ms(q) + QUEUE_IDEMPOTENCY_MS,
+                               .now_ms = now,
+                               .idempotency_until_ms = now + QUEUE_IDEMPOTENCY_MS,
                                .only_known = i == NULL};
     memcpy(row.body_hash, in->body_hash, sizeof row.body_hash);
     if (i != NULL) {

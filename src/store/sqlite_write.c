@@ -90,7 +90,7 @@ static int find_known(struct sqlite_store *s, struct op *op) {
     unsigned char hash[32];
     struct binder b = start(s, ST_KNOWN);
     put_key(&b, in);
-    put_int(&b, in->created_ms);
+    put_int(&b, in->now_ms);
     int rc = next(&b);
     if (rc == SQLITE_ROW) {
         take_id(id, b.st, 0);
@@ -98,7 +98,7 @@ static int find_known(struct sqlite_store *s, struct op *op) {
     }
     finish(&b);
     if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_KNOWN_ROW], op, id, 0);
-    if (rc == SQLITE_ROW && is_forgotten(&op->row, in->created_ms)) rc = SQLITE_DONE;
+    if (rc == SQLITE_ROW && is_forgotten(&op->row, in->now_ms)) rc = SQLITE_DONE;
     op->reply.status = rc == SQLITE_ROW ? STORE_KNOWN : STORE_OK;
     if (rc != SQLITE_ROW) return rc;
     op->reply.row = &op->row;

@@ -54,10 +54,10 @@ struct store_submit {
     struct slice key_id;     /* of the key that submitted it: the ledger names it */
     struct slice model;      /* as asked for: which upstreams may run it; may be empty */
     /* Empty: none. A later submit of the same owner, key_id and endpoint with it writes nothing and is STORE_KNOWN,
-     * until idempotency_until_ms (wall clock). */
+     * until idempotency_until_ms. That goes by now_ms: the giver's clock without jumps, as `sweep` is told it. */
     struct slice idempotency_key;
     unsigned char body_hash[32]; /* SHA-256; another one with the same key: same_body is false */
-    int64_t idempotency_until_ms;
+    int64_t now_ms, idempotency_until_ms;
     /* Nothing new is taken: STORE_NOT_FOUND when its idempotency key has no request. For a full queue, which still answers
      * repeats. */
     bool only_known;

@@ -10,6 +10,7 @@
 static struct known {
     char key[16], id[STORE_ID_BYTES];
     unsigned char hash[32];
+    int64_t until_ms;
 } keys[MAX_KEYS];
 static size_t nkeys;
 
@@ -24,14 +25,15 @@ static size_t nanswers;
 static const struct store_backend *worlds;
 static struct store_backend with_keys;
 
-static const struct known *known_of(struct slice key) {
+static const struct known *known_of(const struct store_submit *in) {
     for (size_t i = 0; i < nkeys; i++)
-        if (slice_is(key, keys[i].key)) return &keys[i];
+        if (slice_is(in->idempotency_key, keys[i].key) && in->now_ms < keys[i].until_ms)
+            return &keys[i];
     return NULL;
 }
 
 static void give_submit(struct store *s, uint64_t ticket, const struct store_submit *in) {
-    const struct known *k = in->idempotency_key.len > 0 ? known_of(in->idempotency_key) : NULL;
+    const struct known *k = in->idempotency_key.len > 0 ? known_of(in) : NULL;
     if (k != NULL || in->only_known) {
         bool same = k != NULL && memcmp(k->hash, in->body_hash, sizeof k->hash) == 0;
         assert_true(nanswers < MAX_KEYS);
@@ -44,7 +46,8 @@ static void give_submit(struct store *s, uint64_t ticket, const struct store_sub
         snprintf(new->key, sizeof new->key, "%.*s", SLICE_ARG(in->idempotency_key));
         snprintf(new->id, sizeof new->id, "%s", in->id);
         memcpy(new->hash, in->body_hash, sizeof new->hash);
-        assert_true(in->idempotency_until_ms == in->created_ms + QUEUE_IDEMPOTENCY_MS);
+        new->until_ms = in->idempotency_until_ms;
+        assert_true(in->idempotency_until_ms == in->now_ms + QUEUE_IDEMPOTENCY_MS);
     }
     worlds->submit(s, ticket, in);
 }
@@ -115,6 +118,49 @@ static void a_repeat_is_answered_with_the_first_request_as_it_stands(void **stat
     restart(w);
     expect_again(w, "k", id, STORE_COMPLETED);
     check_world(w);
+}
+
+static void a_jump_of_the_clock_frees_no_key(void **state) {
+    struct world *w = *state;
+    static const int64_t years[] = {27, -54, 30}; /* ahead, before 1970, and nearly right */
+    char id[STORE_ID_BYTES];
+    memcpy(id, submit_keyed(w, "k", 1)->id, sizeof id);
+    for (size_t k = 0; k < sizeof years / sizeof *years; k++) {
+        w->wall_ms += years[k] * 365 * 86400000;
+        expect_again(w, "k", id, STORE_IN_PROGRESS);
+        pass(w, 60000);
+        expect_again(w, "k", id, STORE_IN_PROGRESS);
+    }
+    assert_int_equal(stats_of(w).submitted, 1);
+    finish(w, id, good());
+    check_world(w);
+}
+
+/* The machine's first clock is that of 1970, and is set right with work under way. */
+static void a_key_of_1970_is_known_when_the_clock_is_right(void **state) {
+    struct world *w = *state;
+    int64_t right = w->wall_ms;
+    char id[STORE_ID_BYTES];
+    w->wall_ms = 5000;
+    restart(w);
+    memcpy(id, submit_keyed(w, "k", 1)->id, sizeof id);
+    assert_int_equal(row_of(w, id)->created_ms, w->wall_ms);
+    w->wall_ms = right;
+    expect_again(w, "k", id, STORE_IN_PROGRESS);
+    finish(w, id, good());
+    expect_again(w, "k", id, STORE_COMPLETED);
+    check_world(w);
+}
+
+static void a_key_is_free_when_its_day_has_passed(void **state) {
+    struct world *w = *state;
+    char id[STORE_ID_BYTES];
+    memcpy(id, submit_keyed(w, "k", 1)->id, sizeof id);
+    finish(w, id, good());
+    pass(w, QUEUE_IDEMPOTENCY_MS - 1000);
+    expect_again(w, "k", id, STORE_COMPLETED);
+    pass(w, 1000);
+    assert_string_not_equal(submit_keyed(w, "k", 1)->id, id);
 }
 
 static void copies_at_once_are_one_request(void **state) {
@@ -208,6 +254,9 @@ static void a_repeat_while_the_server_ends_is_unavailable(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(a_repeat_is_answered_with_the_first_request_as_it_stands),
+        T(a_jump_of_the_clock_frees_no_key),
+        T(a_key_of_1970_is_known_when_the_clock_is_right),
+        T(a_key_is_free_when_its_day_has_passed),
         T(copies_at_once_are_one_request),
         T(another_body_is_told_and_changes_nothing),
         T(where_no_more_may_wait_repeats_are_answered_and_new_ones_refused),

@@ -183,7 +183,7 @@ static struct row *known(struct sim *s, const struct row *in) {
         struct row *r = s->rows[k];
         if (!r->swept && strcmp(r->idempotency, in->idempotency) == 0 &&
             strcmp(r->owner, in->owner) == 0 && strcmp(r->key_id, in->key_id) == 0 &&
-            strcmp(r->endpoint, in->endpoint) == 0 && in->created_ms < r->idempotency_until_ms)
+            strcmp(r->endpoint, in->endpoint) == 0 && in->asked_ms < r->idempotency_until_ms)
             return r;
     }
     return NULL;

@@ -87,6 +87,7 @@ static void submit(struct store *s, uint64_t ticket, const struct store_submit *
     COPY(r->webhook, in->webhook);
     COPY(r->idempotency, in->idempotency_key);
     memcpy(r->body_hash, in->body_hash, sizeof r->body_hash);
+    r->asked_ms = in->now_ms;
     r->idempotency_until_ms = in->idempotency_until_ms;
     r->wishes = in->wishes;
     r->priority = in->priority;

@@ -203,7 +203,7 @@ static void check_only_one(struct sim *s, const struct row *r) {
         RULE(s, IDEMPOTENT,
              o == r || strcmp(o->idempotency, r->idempotency) != 0 ||
                  strcmp(o->key_id, r->key_id) != 0 || o->swept || o->seq > r->seq ||
-                 r->created_ms >= o->idempotency_until_ms,
+                 r->asked_ms >= o->idempotency_until_ms,
              "%s and %s are of one key", TAIL(o), TAIL(r));
     }
 }

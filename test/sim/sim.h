@@ -54,7 +54,7 @@ struct row {
     char endpoint[32], owner[8], key_id[8], model[8], input[16], webhook[24];
     char idempotency[16];
     unsigned char body_hash[32];
-    int64_t idempotency_until_ms;
+    int64_t asked_ms, idempotency_until_ms; /* by its server's steady clock */
     struct store_wishes wishes;
     enum store_state state;
     int priority;

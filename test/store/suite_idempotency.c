@@ -13,6 +13,7 @@ static struct store_submit keyed(unsigned n) {
                                  .created_ms = 1000,
                                  .idempotency_key = SLICE("k"),
                                  .body_hash = {1, [31] = 9},
+                                 .now_ms = 1000,
                                  .idempotency_until_ms = 1000 + DAY};
 }
 
@@ -185,16 +186,33 @@ static void a_key_that_is_over_is_free(void **state) {
     struct fixture *f = *state;
     struct store_submit in = keyed(1), again = keyed(2), later = keyed(3);
     assert_int_equal(submitted(f, &in), STORE_OK);
-    again.created_ms = in.idempotency_until_ms - 1;
+    again.now_ms = in.idempotency_until_ms - 1;
     is_known(f, &again, 1);
-    again.created_ms = in.idempotency_until_ms;
+    again.now_ms = in.idempotency_until_ms;
     again.body_hash[0] = 77;
-    again.idempotency_until_ms = again.created_ms + DAY;
+    again.idempotency_until_ms = again.now_ms + DAY;
     assert_int_equal(submitted(f, &again), STORE_OK);
-    later.created_ms = again.created_ms + 5;
+    later.now_ms = again.now_ms + 5;
     later.body_hash[0] = 77;
     is_known(f, &later, 2);
     assert_int_equal(count_pending(f), 2);
+}
+
+/* Its giver's wall clock has jumped; what it knows of the time has not. */
+static void the_date_of_a_row_frees_no_key(void **state) {
+    struct fixture *f = *state;
+    static const int64_t dates[] = {0, 1000 + 2 * DAY, 1000000LL * DAY};
+    struct store_submit in = keyed(1), again = keyed(2);
+    assert_int_equal(submitted(f, &in), STORE_OK);
+    for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+        again.created_ms = dates[i];
+        is_known(f, &again, 1);
+    }
+    struct store_complete c = completion(id_of(1), 0, 0);
+    c.boot = "boot-1";
+    c.forget_ms = 3000;
+    assert_int_equal(status_of(f, give_end(f, &c)), STORE_OK);
+    is_known(f, &again, 1);
 }
 
 static void sweep_removes_keys_that_are_over_in_small_numbers(void **state) {
@@ -279,9 +297,9 @@ static void a_request_whose_time_is_over_frees_its_key(void **state) {
         c.boot = "boot-1";
         c.forget_ms = 3000;
         assert_int_equal(status_of(f, give_end(f, &c)), STORE_OK);
-        again.created_ms = 2999;
+        again.now_ms = 2999;
         is_known(f, &again, 10 * i);
-        again.created_ms = 3000;
+        again.now_ms = 3000;
         assert_int_equal(submitted(f, &again), STORE_OK);
         is_known(f, &again, 10 * i + 1);
     }
@@ -310,7 +328,7 @@ static void only_known_takes_nothing_new(void **state) {
     assert_int_equal(count_pending(f), 0);
     assert_int_equal(submitted(f, &in), STORE_OK);
     is_known(f, &repeat, 1);
-    repeat.created_ms = in.idempotency_until_ms;
+    repeat.now_ms = in.idempotency_until_ms;
     assert_int_equal(submitted(f, &repeat), STORE_NOT_FOUND);
     assert_int_equal(count_pending(f), 1);
 }
@@ -340,6 +358,7 @@ int store_suite_idempotency(const struct suite_backend *backend) {
         T(keys_are_bytes),
         T(a_submit_without_a_key_is_never_known),
         T(a_key_that_is_over_is_free),
+        T(the_date_of_a_row_frees_no_key),
         T(sweep_removes_keys_that_are_over_in_small_numbers),
         T(sweep_takes_requests_and_keys_together_no_more_than_it_may),
         T(a_forgotten_request_frees_its_key),
