@@ -219,9 +219,8 @@ struct queue {
     struct owners owners;
     struct run *runs;
     struct slots run_ids, tickets;
-    struct item *suspects;   /* aside, linked by `next_stuck` */
-    struct item *suspect;    /* the one whose turn it is; NULL: none's */
-    uint64_t suspect_due_ms; /* when the next one's comes, mono */
+    struct item *suspects; /* aside, linked by `next_stuck` */
+    struct item *suspect;  /* the one whose turn it is; NULL: none's */
     struct item *stuck; /* steps that wait for the store to write again, linked by `next_stuck` */
     size_t at[STEP_COUNT];
 
@@ -397,9 +396,8 @@ void pending_answered(struct queue *q, struct ticket *t, const struct store_repl
 bool suspect_aside(struct queue *q,
                    struct item *i); /* a LOST one: true when its turn has not come */
 void suspect_back(struct queue *q, struct item *i);
-void suspect_begins(struct queue *q, struct item *i);
 void suspect_left(struct queue *q, struct item *i); /* memory */
-uint64_t suspects_tick(struct queue *q, uint64_t now);
+void suspects_tick(struct queue *q);
 
 /* times.c */
 int64_t steady_ms(struct queue *q); /* the wall clock without its jumps: for decisions */

@@ -66,14 +66,15 @@ uint64_t queue_tick(struct queue *q) {
     due = look_at_runs(q, now);
     earlier(&due, leases_tick(q, now));
     earlier(&due, loads_tick(q, now));
-    earlier(&due, suspects_tick(q, now));
+    suspects_tick(q);
     earlier(&due, deadlines_run(q, now)); /* before anything starts */
     sweep_if_due(q, now);
     retain_if_due(q, now);
     start_what_may(q);
     watch_tick(q, now);
     if (q->stuck != NULL) earlier(&due, q->stuck_due_ms);
-    if (q->paused_until_ms > now && order_waits(q)) earlier(&due, q->paused_until_ms);
+    if (q->paused_until_ms > now && (order_waits(q) || q->suspects != NULL))
+        earlier(&due, q->paused_until_ms);
     earlier(&due, q->timer_due_ms); /* what the work above has asked for */
     q->timer_due_ms = UINT64_MAX;
     if (due != UINT64_MAX) at_latest(q, due);

@@ -175,7 +175,6 @@ static void begin(struct queue *q, struct item *i) {
     r->began_ms = now_ms(q);
     r->told = false;
     set_step(q, i, STEP_RUNNING);
-    suspect_begins(q, i);
     q->o.runner.start(q->o.runner.user, &job);
 }
 

@@ -168,8 +168,6 @@ void queue_wake(struct queue *q);
 #define QUEUE_MAX_RESULT_BYTES (10U << 20)
 #define QUEUE_MAX_CRASHES \
     3U /* with the same request running; then it fails as runner_disconnected */
-#define QUEUE_SUSPECT_MS \
-    10000                    /* between the begins of two requests that one more crash would fail */
 #define QUEUE_BACKOFF_MS 500 /* full jitter: uniform below this, doubled with each attempt … */
 #define QUEUE_BACKOFF_CAP_MS 30000 /* … up to this */
 #define QUEUE_RETRY_AFTER_CAP_MS 300000

@@ -1,14 +1,7 @@
 /* Requests that ran when the server ended as often as may be: the next time they are quarantined. Run together, one that
  * kills the server would take the others with it, so they are tried one after the other: the next one begins when the one
- * before has ended, or has run for QUEUE_SUSPECT_MS and killed nobody. Those whose turn has not come are LOST, aside of
- * the order. */
+ * before has ended. Those whose turn has not come are LOST, aside of the order. */
 #include "queue/inside.h"
-
-/* It has no room in its pool for so long: the others do not wait for that. */
-static void turn(struct queue *q, struct item *i) {
-    q->suspect = i;
-    q->suspect_due_ms = now_ms(q) + QUEUE_SUSPECT_MS;
-}
 
 bool suspect_aside(struct queue *q, struct item *i) {
     struct item **at = &q->suspects;
@@ -27,20 +20,29 @@ void suspect_back(struct queue *q, struct item *i) {
     i->aside = false;
 }
 
-void suspect_begins(struct queue *q, struct item *i) {
-    if (q->suspect == i) turn(q, i);
-}
-
 void suspect_left(struct queue *q, struct item *i) {
     if (q->suspect == i) q->suspect = NULL;
 }
 
-uint64_t suspects_tick(struct queue *q, uint64_t now) {
+/* Whose turn it is and has not begun for want of room makes way for one of a pool that has some. */
+static struct item *next_turn(struct queue *q) {
+    const struct item *now = q->suspect;
     struct item *i = q->suspects;
-    if (i == NULL || !may_start(q)) return UINT64_MAX;
-    if (q->suspect != NULL && now < q->suspect_due_ms) return q->suspect_due_ms;
+    if (now == NULL) return i;
+    if (now->step != STEP_LOST || pool_has_room(q, now)) return NULL;
+    while (i != NULL && (i->line->pool == now->line->pool || !pool_has_room(q, i)))
+        i = i->next_stuck;
+    return i;
+}
+
+void suspects_tick(struct queue *q) {
+    if (q->suspects == NULL || !may_start(q)) return;
+    struct item *i = next_turn(q), *before = q->suspect;
+    if (i == NULL) return;
     suspect_back(q, i);
-    turn(q, i);
+    q->suspect = i;
     put_in_order(q, i, STEP_LOST);
-    return q->suspects != NULL ? q->suspect_due_ms : UINT64_MAX;
+    if (before == NULL) return;
+    leave_order(q, before);
+    suspect_aside(q, before);
 }

@@ -348,13 +348,74 @@ static void suspects_begin_one_after_the_other(void **state) {
     assert_non_null(run_of(w, fresh)); /* others are not held up */
     finish(w, ids[0], good());
     assert_non_null(run_of(w, ids[1]));
+    for (unsigned k = 0; k < 10; k++) pass(w, 3600000);
     assert_null(run_of(w, ids[2]));
-    pass(w, QUEUE_SUSPECT_MS - 1);
-    assert_null(run_of(w, ids[2]));
-    pass(w, 1);
-    assert_non_null(run_of(w, ids[2]));
     for (unsigned k = 1; k < 3; k++) finish(w, ids[k], good());
     assert_int_equal(stats_of(w).running, 1);
+}
+
+static void a_crash_quarantines_one_suspect_at_most(void **state) {
+    struct world *w = *state;
+    char ids[6][STORE_ID_BYTES];
+    w->capacity = 8;
+    for (unsigned k = 0; k < 6; k++) memcpy(ids[k], submitted(w, 0, false), STORE_ID_BYTES);
+    for (unsigned lives = 0; lives < 2; lives++) restart(w);
+    for (unsigned crashes = 1; crashes <= 3; crashes++) {
+        for (unsigned k = 0; k < 10; k++) pass(w, 60000);
+        assert_int_equal(w->nruns, 1);
+        restart(w);
+        unsigned ended = 0;
+        for (unsigned k = 0; k < 6; k++) ended += row_of(w, ids[k])->state == STORE_COMPLETED;
+        assert_int_equal(ended, crashes);
+    }
+}
+
+static void a_suspect_without_room_holds_up_none_of_another_pool(void **state) {
+    struct world *w = *state;
+    char ids[3][STORE_ID_BYTES];
+    struct queue_submit in = plain();
+    w->pooled = true;
+    for (unsigned k = 0; k < 3; k++) w->rooms[k] = 1;
+    for (unsigned k = 0; k < 3; k++) {
+        static const char *const pools[] = {"0", "1", "2"};
+        in.model = slice_of(pools[k]);
+        memcpy(ids[k], submitted_in(w, &in), STORE_ID_BYTES);
+    }
+    restart(w);
+    w->rooms[0] = w->rooms[2] = 0;
+    restart(w);
+    assert_int_equal(w->nruns, 1);
+    assert_non_null(run_of(w, ids[1]));
+    w->rooms[0] = w->rooms[2] = 1;
+    queue_wake(w->queue);
+    settle_world(w);
+    assert_int_equal(w->nruns, 1); /* one after the other all the same */
+    for (unsigned left = 3; left > 0; left--) {
+        assert_int_equal(w->nruns, 1);
+        memcpy(ids[0], w->runs[0].id, STORE_ID_BYTES);
+        finish(w, ids[0], good());
+    }
+    assert_int_equal(stats_of(w).running, 0);
+}
+
+/* None of them is in the order then. */
+static void suspects_begin_when_the_store_writes_again(void **state) {
+    struct world *w = *state;
+    char ids[3][STORE_ID_BYTES];
+    for (unsigned k = 0; k < 2; k++) memcpy(ids[k], submitted(w, 0, false), STORE_ID_BYTES);
+    restart(w);
+    w->capacity = 0;
+    restart(w);
+    w->fail_next = 1;
+    w->capacity = 4;
+    queue_wake(w->queue);
+    settle_world(w);
+    assert_int_equal(w->nruns, 0);
+    assert_int_equal(ask_cancelled(w, ids[0]), QUEUE_OK);
+    settle_world(w);
+    assert_in_range(queue_tick(w->queue), 0, QUEUE_STORE_RETRY_MS);
+    pass(w, QUEUE_STORE_RETRY_MS);
+    assert_non_null(run_of(w, ids[1]));
 }
 
 static void a_suspect_aside_is_cancelled_and_times_out_like_any(void **state) {
@@ -517,6 +578,9 @@ int main(void) {
         T(a_lost_one_that_waits_shows_the_lines_the_store_has),
         T(only_the_one_that_ends_the_server_is_quarantined),
         T(suspects_begin_one_after_the_other),
+        T(a_crash_quarantines_one_suspect_at_most),
+        T(a_suspect_without_room_holds_up_none_of_another_pool),
+        T(suspects_begin_when_the_store_writes_again),
         T(a_suspect_aside_is_cancelled_and_times_out_like_any),
         T(the_oldest_are_known_and_never_younger_than_they_are),
         T(the_oldest_are_right_in_any_order),

@@ -21,6 +21,7 @@
     X(CALLS, "upstream calls: one, one for each lost lease, one for each failure that allows it") \
     X(NO_RETRY, "one upstream call at most when the caller wants no retry")                       \
     X(POISON, "what has ended its server three times is not run again")                           \
+    X(ONE_SUSPECT, "of what has ended a server twice, one runs at a time")                        \
     X(ZOMBIE, "what a boot writes of a lease that it has lost changes nothing")                   \
     X(IDEMPOTENT, "one request for a key and body, another body is refused")                      \
     X(CANCELLED, "an answered cancel ends as cancelled, unless the result was durable before")    \

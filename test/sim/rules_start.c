@@ -32,6 +32,20 @@ static void check_calls(struct server *v, struct row *r, const struct queue_job 
     }
 }
 
+/* One that one more crash would quarantine runs beside no other such one. */
+static void check_suspects(struct server *v, const struct row *r, const struct queue_job *job) {
+    const struct sim *s = v->sim;
+    for (size_t k = s->first_call; k < s->ncalls; k++) {
+        const struct call *c = &s->calls[k];
+        bool beside = c->active && !c->cancelled && c->server == v->number &&
+                      c->boots == v->boots && c->run != job->run;
+        RULE(v->sim, ONE_SUSPECT,
+             !beside || r->crashes + 1 < QUEUE_MAX_CRASHES ||
+                 c->row->crashes + 1 < QUEUE_MAX_CRASHES,
+             "%s begins beside %s", TAIL(r), TAIL(c->row));
+    }
+}
+
 static void check_time(struct server *v, const struct row *r, const struct queue_job *job) {
     struct sim *s = v->sim;
     uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
@@ -90,6 +104,7 @@ static void check_passed(struct server *v, const struct row *r, struct row *w) {
 
 void rules_started(struct server *v, struct row *r, const struct queue_job *job) {
     check_calls(v, r, job);
+    check_suspects(v, r, job);
     check_time(v, r, job);
     check_places(v, r);
 }
