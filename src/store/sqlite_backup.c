@@ -2,8 +2,8 @@
  *
  * 1. A connection of its own reads one state of it, as it was at the beginning: writers are not waited for and do not wait.
  *    What they write meanwhile stays in the log; the writer writes it back in pieces afterwards.
- * 2. The copy is PATH.part until it is whole and synced, then PATH: there is no half of a copy under that name. One that a
- *    kill left behind is removed by the next backup to this path.
+ * 2. The copy is PATH.anyllm-part until it is whole and synced, then PATH: there is no half of a copy under that name. One
+ *    that a kill left behind is removed by the next backup to this path; so no backup may have a name like it.
  * 3. It gives way: a piece is synced before the next one is read, and as long as a piece took it rests. So the disk never
  *    has more than a piece of it to write before a commit. */
 #include "store/sqlite.h"
@@ -19,6 +19,7 @@
 #define PIECE_PAGES 256 /* 1 MiB */
 #define REST_MAX_US 200000
 #define PATH_BYTES 4096
+#define PART ".anyllm-part"
 
 struct backup {
     struct sqlite_store *store;
@@ -40,10 +41,17 @@ static int refuse_sqlite(struct backup *b, int rc) {
 
 /* --- the files */
 
+static bool is_part(const char *path) {
+    size_t n = strlen(path), len = sizeof PART - 1;
+    return n >= len && strcmp(path + n - len, PART) == 0;
+}
+
 static int make_part(struct backup *b) {
     struct stat st;
     if (b->path[0] != '/') return refuse(b, b->path, "is not an absolute path");
-    if (snprintf(b->part, sizeof b->part, "%s.part", b->path) >= (int)sizeof b->part)
+    if (is_part(b->path))
+        return refuse(b, b->path, "is a name of unfinished copies; choose another name");
+    if (snprintf(b->part, sizeof b->part, "%s" PART, b->path) >= (int)sizeof b->part)
         return refuse(b, "the backup's path", "is too long");
     if (lstat(b->path, &st) == 0) return refuse(b, b->path, "is there already");
     if (lstat(b->part, &st) == 0 && !S_ISREG(st.st_mode))

@@ -98,7 +98,7 @@ static void a_copy_is_whole_while_submits_go_on(void **state) {
     struct stat st;
     assert_int_equal(stat(path_of(f, "copy.db"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    assert_false(exists(f, "copy.db.part") || exists(f, "copy.db-wal"));
+    assert_false(exists(f, "copy.db.anyllm-part") || exists(f, "copy.db-wal"));
     f->store->backend->stats(f->store, &stats);
     assert_int_equal(stats.backups, 1);
     assert_int_equal(stats.backup_pages, 0);
@@ -200,19 +200,31 @@ static void nothing_is_written_over(void **state) {
     refused(f, path_of(f, "link.db"), "is there already");
     refused(f, "copy.db", "absolute");
     refused(f, path_of(f, "none/copy.db"), "No such file");
-    mkdir(path_of(f, "dir.db.part"), 0700);
+    mkdir(path_of(f, "dir.db.anyllm-part"), 0700);
     refused(f, path_of(f, "dir.db"), "in the way");
 }
 
 static void what_a_kill_left_behind_is_removed(void **state) {
     struct fixture *f = *state;
     submit_many(f, 0, 5, 100);
-    int fd = open(path_of(f, "copy.db.part"), O_WRONLY | O_CREAT, 0644);
+    int fd = open(path_of(f, "copy.db.anyllm-part"), O_WRONLY | O_CREAT, 0644);
     assert_int_equal(write(fd, "SQLite format 3", 15), 15);
     close(fd);
     assert_int_equal(status_of(f, give_backup(f, path_of(f, "copy.db"))), STORE_OK);
     is_whole(path_of(f, "copy.db"));
-    assert_false(exists(f, "copy.db.part"));
+    assert_false(exists(f, "copy.db.anyllm-part"));
+}
+
+static void a_backup_of_any_name_is_left_alone(void **state) {
+    struct fixture *f = *state;
+    submit_many(f, 0, 5, 100);
+    assert_int_equal(status_of(f, give_backup(f, path_of(f, "copy.db.part"))), STORE_OK);
+    assert_int_equal(status_of(f, give_backup(f, path_of(f, "copy.db"))), STORE_OK);
+    is_whole(path_of(f, "copy.db.part"));
+    is_whole(path_of(f, "copy.db"));
+    refused(f, path_of(f, "other.db.anyllm-part"), "another name");
+    refused(f, path_of(f, ".anyllm-part"), "another name");
+    assert_false(exists(f, "other.db.anyllm-part"));
 }
 
 static void one_at_a_time(void **state) {
@@ -232,7 +244,7 @@ static void a_full_disk_ends_it_and_leaves_nothing(void **state) {
     submit_many(f, 0, 400, 20000);
     fault_room(3000000);
     refused(f, path_of(f, "copy.db"), "full");
-    assert_false(exists(f, "copy.db") || exists(f, "copy.db.part"));
+    assert_false(exists(f, "copy.db") || exists(f, "copy.db.anyllm-part"));
     fault_clear();
     assert_true(f->can_write);
     assert_int_equal(status_of(f, give_backup(f, path_of(f, "copy.db"))), STORE_OK);
@@ -250,7 +262,7 @@ static void each_failing_change_is_told_and_leaves_nothing(void **state) {
         fault_clear();
         assert_int_equal(status, hit ? STORE_UNAVAILABLE : STORE_OK);
         assert_true(exists(f, "copy.db") == !hit);
-        assert_false(exists(f, "copy.db.part"));
+        assert_false(exists(f, "copy.db.anyllm-part"));
         if (!hit) break;
         failed++;
     }
@@ -270,7 +282,7 @@ static void the_end_of_the_store_ends_it(void **state) {
         assert_true(f->answers[t].given);
         ended = f->answers[t].status == STORE_UNAVAILABLE;
         assert_true(ended == !exists(f, "copy.db"));
-        assert_false(exists(f, "copy.db.part"));
+        assert_false(exists(f, "copy.db.anyllm-part"));
         fixture_fresh(f);
     }
     assert_int_equal(ended, 1);
@@ -294,6 +306,7 @@ int main(void) {
         T(a_copy_by_another_program_is_whole_too),
         T(nothing_is_written_over),
         T(what_a_kill_left_behind_is_removed),
+        T(a_backup_of_any_name_is_left_alone),
         T(one_at_a_time),
         T(a_full_disk_ends_it_and_leaves_nothing),
         T(each_failing_change_is_told_and_leaves_nothing),
