@@ -181,7 +181,9 @@ int serve_lock(const char *path, int *lock_fd) {
     return e;
 }
 
-#define LOCK_LEAST_MS 1000 /* an operator's command holds it for the blink of an eye */
+/* An operator's command without a server holds it for the blink of an eye; not a backup, which takes as long as it takes:
+ * who starts a server then is told to use --wait-for-lock. */
+#define LOCK_LEAST_MS 1000
 #define LOCK_PAUSE_MS 50
 
 static int wait_lock(int dir, const char *path, uint32_t wait_s, int *lock_fd) {
@@ -207,10 +209,11 @@ int serve_open_data(const char *path, uint32_t wait_s, int *lock_fd, char node[U
     if (dir >= 0) close(dir);
     if (e == 0) return 0;
     if (e == -EWOULDBLOCK)
-        return serve_refuse(EXIT_DATA,
-                            "data folder %s is in use by another server; end it, wait for its end "
-                            "with --wait-for-lock SECONDS, or choose another with --data",
-                            path);
+        return serve_refuse(
+            EXIT_DATA,
+            "data folder %s is in use by another server, or a backup; end it, wait for its end "
+            "with --wait-for-lock SECONDS, or choose another with --data",
+            path);
     return serve_refuse(EXIT_DATA, "data folder %s: %s; choose another with --data", path,
                         strerror(-e));
 }
