@@ -19,8 +19,12 @@ struct result {
 /* What there is of one owner. */
 struct owner {
     struct owner *same_hash;
-    struct line *lines; /* by pool, then by priority; with the last one the owner is forgotten */
-    uint32_t limit;     /* in progress at once, 0: none */
+    struct line *lines;    /* by pool, then by priority; with the last one the owner is forgotten */
+    uint32_t limit;        /* in progress at once, 0: none */
+    uint32_t wanted;       /* the limit of the latest submit, which counts soon */
+    uint64_t limit_due_ms; /* no change of the limit before this, mono … */
+    struct owner *next_limit,
+        **limit_at;   /* … in queue.limits until then; limit_at NULL: not there */
     uint32_t running; /* in progress: from the claim to the end in the store, with the lost ones */
     uint32_t calls;   /* direct ones, which count with those */
     uint32_t queued;  /* what callers see in the queue, and submits under way */
@@ -217,6 +221,8 @@ struct queue {
     struct line *over;          /* lines of which more wait than are eligible */
     struct deadlines deadlines; /* of what has a start timeout, until it is due or over */
     struct owners owners;
+    struct owner *limits;   /* whose limit is to change */
+    uint64_t limits_due_ms; /* not before this, mono */
     struct run *runs;
     struct slots run_ids, tickets;
     struct item *suspects; /* aside, linked by `next_stuck` */
@@ -333,6 +339,7 @@ bool owners_init(struct owners *t);
 void owners_free(struct owners *t);
 struct owner *owner_find(const struct queue *q, struct slice name);
 void owner_limit(struct queue *q, struct owner *o, uint64_t limit);
+uint64_t limits_run(struct queue *q, uint64_t now); /* when the next one counts */
 /* The item's owner counts it as its step says, and lets as many start as may. */
 void owner_counts(struct queue *q, struct item *i);
 void owner_leaves(struct queue *q, struct item *i);

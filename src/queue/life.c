@@ -67,6 +67,7 @@ uint64_t queue_tick(struct queue *q) {
     earlier(&due, leases_tick(q, now));
     earlier(&due, loads_tick(q, now));
     suspects_tick(q);
+    earlier(&due, limits_run(q, now));
     earlier(&due, deadlines_run(q, now)); /* before anything starts */
     sweep_if_due(q, now);
     retain_if_due(q, now);

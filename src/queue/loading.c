@@ -87,9 +87,9 @@ static bool load(struct queue *q, const struct store_pending *p) {
     if (i == NULL) return false;
     q->at[STEP_NEW]++;
     table_add(&q->items, i);
-    owner_counts(q, i);
     owner_limit(q, i->line->owner,
                 (uint64_t)p->wishes.owner_concurrency); /* the latest one's stays */
+    owner_counts(q, i);
     place(q, i, p);
     return true;
 }
@@ -173,6 +173,7 @@ static void pass_over(struct queue *q) {
     l->running = false;
     if (!l->whole) {
         l->whole = q->moved = true; /* now there are positions */
+        limits_run(q, now_ms(q));
         q->sweep_due_ms = now_ms(q);
         retain_begin(q);
     }

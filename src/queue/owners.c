@@ -9,6 +9,9 @@
  *                                                            | |                                    | |
  *                                                  slots of the pool …[a]…[a]…                    …[a]…[a]…
  *
+ * A limit that changes may move all that waits of its owner, so it does that seldom: keys of one owner may have different
+ * ones, and each submit says that of its key.
+ *
  * Direct calls of the owner take of its room too; nothing is held back for either. */
 #include "queue/inside.h"
 
@@ -68,7 +71,15 @@ static struct owner *add(struct queue *q, struct slice name) {
     return o;
 }
 
+static void limit_no_more(struct owner *o) {
+    if (o->limit_at == NULL) return;
+    *o->limit_at = o->next_limit;
+    if (o->next_limit != NULL) o->next_limit->limit_at = o->limit_at;
+    o->limit_at = NULL;
+}
+
 static void drop(struct queue *q, struct owner *o) {
+    limit_no_more(o);
     struct owner **link = head_of(&q->owners, owner_name(o));
     while (*link != o) link = &(*link)->same_hash;
     *link = o->same_hash;
@@ -154,12 +165,50 @@ static void balance(struct queue *q, struct owner *o) {
     }
 }
 
-void owner_limit(struct queue *q, struct owner *o, uint64_t limit) {
-    uint32_t most = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
-    if (o->limit == most) return;
-    o->limit = most;
+#define LIMIT_MS 100U /* between two changes of the limit of one owner */
+
+static void limit_later(struct queue *q, struct owner *o) {
+    if (o->limit_at != NULL) return;
+    if (q->limits == NULL || o->limit_due_ms < q->limits_due_ms) q->limits_due_ms = o->limit_due_ms;
+    o->next_limit = q->limits;
+    o->limit_at = &q->limits;
+    q->limits = o;
+    if (o->next_limit != NULL) o->next_limit->limit_at = &o->next_limit;
+    at_latest(q, q->limits_due_ms);
+}
+
+static void limit_now(struct queue *q, struct owner *o) {
+    limit_no_more(o);
+    if (o->limit == o->wanted) return;
+    o->limit = o->wanted;
+    if (o->queued > 0) o->limit_due_ms = now_ms(q) + LIMIT_MS;
     balance(q, o);
     soon(q);
+}
+
+/* Where nothing waits, nothing is moved. What is being loaded has its limit when it is whole. */
+void owner_limit(struct queue *q, struct owner *o, uint64_t limit) {
+    bool may = q->loads.whole && now_ms(q) >= o->limit_due_ms;
+    o->wanted = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
+    if (o->wanted == o->limit) return;
+    if (may || o->queued == 0)
+        limit_now(q, o);
+    else
+        limit_later(q, o);
+}
+
+uint64_t limits_run(struct queue *q, uint64_t now) {
+    if (q->limits == NULL || !q->loads.whole) return UINT64_MAX;
+    if (now < q->limits_due_ms) return q->limits_due_ms;
+    q->limits_due_ms = UINT64_MAX;
+    for (struct owner *o = q->limits, *next; o != NULL; o = next) {
+        next = o->next_limit;
+        if (o->limit_due_ms <= now)
+            limit_now(q, o);
+        else if (o->limit_due_ms < q->limits_due_ms)
+            q->limits_due_ms = o->limit_due_ms;
+    }
+    return q->limits_due_ms;
 }
 
 enum { RUNNING = 1, QUEUED = 2, STARTING = 4, CLAIMING = 8, BACKOFF = 16 };

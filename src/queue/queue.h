@@ -74,7 +74,8 @@ struct queue_submit {
     unsigned char body_hash[32];
     /* How often it may be tried again after a failure of this class; -1: as the outcome says. */
     int retries_server_error, retries_timeout, retries_connection_error;
-    /* Of this owner, 0: none. The latest submit's values count for all that the owner has here. */
+    /* Of this owner, 0: none. The latest submit's values count for all that the owner has here: while they
+     * change with every submit, at the latest a tenth of a second later. */
     uint64_t owner_concurrency;  /* in progress at once; further ones wait and hold nobody up */
     uint64_t owner_queue_length; /* waiting, this one included; beyond it QUEUE_FULL */
 };
