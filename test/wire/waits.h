@@ -1,5 +1,5 @@
-/* The rows of docs/bad-input.md whose surface does not exist yet, and what each waits for. A row leaves this table
- * when its surface comes, and becomes a test. */
+/* The rows of docs/bad-input.md, or their parts, that do not hold or whose surface does not exist yet, and what each
+ * waits for. A row leaves this table when that comes, and becomes a test. */
 #ifndef ANYLLM_TEST_WIRE_WAITS_H
 #define ANYLLM_TEST_WIRE_WAITS_H
 
@@ -10,6 +10,7 @@ static const struct {
 } waiting[] = {
     {"K12", "budgets of keys: no budgets yet"},
     {"Q9", "a budget that would be passed: no budgets yet"},
+    {"Q12", "a log deleted after a crash: nothing tells it from one that another program wrote back"},
     {"Q16", "a server cut off from its database: SQLite has no network"},
     {"U22", "an own count of tokens where usage is missing or absurd: not counted yet"},
     {"U25", "an upstream's key rotated under running streams: keys are read at the start alone"},
