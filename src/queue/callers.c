@@ -311,10 +311,15 @@ void get_answered(struct queue *q, struct ticket *t, const struct store_reply *f
 
 /* --- the mark of a cancel */
 
+/* The wish is in memory only: a promise as long as that is not about to go. */
+enum queue_code cancel_kept(const struct queue *q) {
+    return q->draining ? QUEUE_UNAVAILABLE : QUEUE_OK;
+}
+
 void ask_cancel(struct queue *q, const char *id, struct call *call) {
     uint64_t ticket = ask(q, ASKED_CANCEL, NULL, call);
     if (ticket == 0) {
-        if (call != NULL) call_answer_code(q, call, QUEUE_OK); /* the wish is in memory */
+        if (call != NULL) call_answer_code(q, call, cancel_kept(q));
         return;
     }
     struct ticket *t = slots_get(&q->tickets, ticket);
@@ -333,6 +338,8 @@ void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply
         code = r->state == STORE_COMPLETED ? QUEUE_ALREADY_COMPLETED : QUEUE_OK;
     else if (i == NULL)
         code = q->o.alone && !q->draining ? QUEUE_ALREADY_COMPLETED : QUEUE_UNAVAILABLE;
+    else
+        code = cancel_kept(q);
     if (code == QUEUE_OK && i != NULL && !i->given) i->cancel_requested = true;
     if (t->call != NULL) call_answer_code(q, t->call, code);
 }

@@ -202,7 +202,7 @@ static void end_now(struct queue *q, struct item *i, struct call *call) {
         return;
     }
     stick(q, i);
-    if (call != NULL) call_answer_code(q, call, QUEUE_OK);
+    if (call != NULL) call_answer_code(q, call, cancel_kept(q));
 }
 
 /* -> ENDING. Nobody holds it and it is not in the order. */
@@ -213,14 +213,14 @@ void end_waiting(struct queue *q, struct item *i, enum verdict v, struct call *c
 }
 
 /* A cancel of a waiting one is answered here. When the store cannot write, the wish is kept in memory and tried again:
- * it will not run. */
+ * it will not run while this process lives. */
 void end_answered(struct queue *q, struct item *i, struct ticket *t, const struct store_reply *r) {
     if (r->status == STORE_OK) {
         ended(q, i);
         if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
         forget(q, i);
     } else if (store_failed(r)) {
-        if (t->call != NULL) call_answer_code(q, t->call, QUEUE_OK);
+        if (t->call != NULL) call_answer_code(q, t->call, cancel_kept(q));
         stick(q, i);
     } else {
         if (q->o.alone)

@@ -437,6 +437,7 @@ struct queue_reply call_reply(struct queue *q, struct item *i);
 void call_answer(struct queue *q, struct call *c, const struct queue_reply *r);
 void call_answer_code(struct queue *q, struct call *c, enum queue_code code);
 void get_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
+enum queue_code cancel_kept(const struct queue *q); /* not in the store: the answer */
 void ask_cancel(struct queue *q, const char *id, struct call *call); /* call NULL: nobody waits */
 void cancel_answered(struct queue *q, struct ticket *t, const struct store_reply *r);
 

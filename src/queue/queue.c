@@ -40,7 +40,8 @@
  *     the release or the completion that ends it.
  *  5. A cancel answered CANCELLATION_REQUESTED ends as client_cancelled unless the runner's result was durable first,
  *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides. Of what another server holds
- *     the mark is durable; its result may be so first.
+ *     the mark is durable; its result may be so first. While the store cannot write the wish lives in memory, until it
+ *     can again: it goes with the process. Who is ending promises nothing then.
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
  *     what waits to be written is tried again.
  *  7. In each pool starts first what callers have seen IN_PROGRESS (LOST, HELD, READY: by priority, then age), then by
