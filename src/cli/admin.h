@@ -47,6 +47,8 @@ struct admin; /* a connection to the operator's routes */
 /* NULL: said why, *code is the exit code. */
 struct admin *admin_open(const struct admin_args *args, int *code);
 void admin_close(struct admin *a); /* NULL is fine */
+/* What goes wrong from then on is said there, not on standard error. Borrowed until it is told another one. */
+void admin_speak_to(struct admin *a, FILE *words);
 /* A server answers; else this command has the folder to itself, and nobody can start one. */
 bool admin_has_server(const struct admin *a);
 /* The next admin_ask may take as long as it wants. `tick` (may be NULL) is called about every second meanwhile, and may ask. */

@@ -33,6 +33,7 @@ struct admin {
     int lock_fd;
     pid_t helper; /* 0: the server answers */
     bool patient; /* of the next call */
+    FILE *words;  /* where it says what is wrong */
     void (*tick)(struct admin *a);
     uint64_t ticked_s;
 };
@@ -208,7 +209,8 @@ struct admin *admin_open(const struct admin_args *args, int *code) {
         *code = cli_usage_error(args->command, "out of memory");
         return NULL;
     }
-    *a = (struct admin){.args = args, .data = args->data, .folder = -1, .lock_fd = -1};
+    *a = (struct admin){
+        .args = args, .data = args->data, .folder = -1, .lock_fd = -1, .words = stderr};
     *code = reach(a);
     if (*code == 0) {
         return a;
@@ -235,6 +237,10 @@ void admin_close(struct admin *a) {
     }
     config_free(a->config);
     free(a);
+}
+
+void admin_speak_to(struct admin *a, FILE *words) {
+    a->words = words;
 }
 
 bool admin_has_server(const struct admin *a) {
@@ -312,14 +318,14 @@ static CURLcode perform(struct admin *a, const char *method, const char *path, s
 
 static int refusal(const struct admin *a, yyjson_doc *answer, long status) {
     const char *text = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(answer), "message"));
-    fprintf(stderr, "anyllm %s: ", a->args->command);
-    cli_print_text(stderr, text != NULL ? text : "the server refused", false);
-    fprintf(stderr, " (HTTP %ld)\n", status);
+    fprintf(a->words, "anyllm %s: ", a->args->command);
+    cli_print_text(a->words, text != NULL ? text : "the server refused", false);
+    fprintf(a->words, " (HTTP %ld)\n", status);
     return CLI_FAILED;
 }
 
 static int no_answer(const struct admin *a, CURLcode rc) {
-    fprintf(stderr, "anyllm %s: %s: %s\n", a->args->command, a->socket,
+    fprintf(a->words, "anyllm %s: %s: %s\n", a->args->command, a->socket,
             rc != CURLE_OK ? curl_easy_strerror(rc) : "the answer is no JSON");
     return rc == CURLE_OPERATION_TIMEDOUT ? CLI_TIMED_OUT : CLI_TRANSPORT;
 }

@@ -193,7 +193,6 @@ static bool draw(yyjson_val *root, unsigned lines) {
     return true;
 }
 
-/* Leaves the screen before it says what went wrong: *code. */
 static int watch(const struct admin_args *args, struct admin *a) {
     const struct timespec pause = {.tv_sec = LOOK_S};
     int code = CLI_DONE;
@@ -220,6 +219,23 @@ static int watch(const struct admin_args *args, struct admin *a) {
     return ended != 0 ? CLI_DONE : code;
 }
 
+/* What goes wrong is said on the screen that was there before: this one takes its words with it. */
+static int watch_and_tell(const struct admin_args *args, struct admin *a) {
+    char *text = NULL;
+    size_t len;
+    FILE *words = open_memstream(&text, &len);
+    if (words != NULL) {
+        admin_speak_to(a, words);
+    }
+    int code = watch(args, a);
+    admin_speak_to(a, stderr);
+    if (words != NULL && fclose(words) == 0 && ended == 0) {
+        fputs(text, stderr);
+    }
+    free(text);
+    return code;
+}
+
 /* Where no server runs this command holds the folder's lock: not longer than it takes. */
 int cmd_queue(int argc, char **argv) {
     struct admin_args args;
@@ -230,7 +246,7 @@ int cmd_queue(int argc, char **argv) {
     struct admin *a = admin_open(&args, &code);
     if (a != NULL) {
         bool live = !args.json && !args.once && admin_has_server(a) && isatty(STDOUT_FILENO);
-        code = live ? watch(&args, a) : show_once(&args, a);
+        code = live ? watch_and_tell(&args, a) : show_once(&args, a);
     }
     admin_close(a);
     int flushed = cli_flush(args.command);

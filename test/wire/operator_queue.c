@@ -193,6 +193,21 @@ static void the_terminal_is_left_when_the_server_ends(void **state) {
     terminal_close(&t);
 }
 
+static void why_the_table_ended_is_said_after_the_screen_is_left(void **state) {
+    struct terminal t = terminal_open(24);
+    struct program p;
+    serve();
+    program_begin(&p, "/bin/sh", "", t.slave, ENV((char[]){"ASAN_OPTIONS=detect_leaks=0"}),
+                  ARGV("-c", "exec \"$0\" queue --data \"$1\" --config \"$2\" 2>&1",
+                       (char *)(uintptr_t)anyllm_path, data, file));
+    terminal_wait(&t, "waiting 0");
+    kill_server();
+    program_ends(&p);
+    expect_code(&p, 3);
+    terminal_wait(&t, LEAVE "anyllm queue: ");
+    terminal_close(&t);
+}
+
 static void on_a_terminal_once_is_once(void **state) {
     struct terminal t = terminal_open(24);
     struct program p;
@@ -379,6 +394,7 @@ int main(int argc, char **argv) {
         TEST(without_a_server_the_queue_is_read_from_the_store),
         TEST(on_a_terminal_the_table_goes_on_until_it_is_interrupted),
         TEST(the_terminal_is_left_when_the_server_ends),
+        TEST(why_the_table_ended_is_said_after_the_screen_is_left),
         TEST(on_a_terminal_once_is_once),
         TEST(a_backup_is_whole_and_overwrites_nothing),
         TEST(backups_are_asked_for_over_the_socket_alone),
