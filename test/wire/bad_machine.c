@@ -197,10 +197,11 @@ static pid_t launch(int err, unsigned port, const char *dir) {
 }
 
 static void end(pid_t pid) {
-    int status = -1;
     kill(pid, SIGTERM);
-    waitpid(pid, &status, 0);
-    if (status != 0) fail_msg("the server ended with the status %x", (unsigned)status);
+    int code = process_end(pid, PATIENCE_MS);
+    if (code == INT32_MIN) kill(pid, SIGKILL);
+    if (code == INT32_MIN) fail_msg("the server does not end");
+    if (code != 0) fail_msg("the server ended with %d", code);
 }
 
 static void expect_to_work_without_log(int err) {

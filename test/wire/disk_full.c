@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define MAX_JOBS 20000U
@@ -370,7 +369,6 @@ static void Q11_a_quota_a_read_only_disk_and_errors_refuse(void **state) {
 
 /* Nothing is answered any more, the process ends with 74, and the next one knows all that was told. */
 static void Q11_a_failed_sync_ends_the_server_and_nothing_is_lost(void **state) {
-    int status = 0;
     struct line l = LINE_CLOSED;
     const char *ask = "POST " QUEUE " HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n"
                       "Content-Length: 37\r\n\r\n{\"prompt\":\"x\",\"model\":\"test/quick\"}  ";
@@ -381,9 +379,9 @@ static void Q11_a_failed_sync_ends_the_server_and_nothing_is_lost(void **state) 
         fault->syncs = EIO;
         if (line_ask(&l, server.port, ask, strlen(ask)))
             fail_msg("answered: %u %s", l.status, l.body.p);
-        assert_int_equal(waitpid(server.server.pid, &status, 0), server.server.pid);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 74)
-            fail_msg("ended with %x:\n%s", (unsigned)status, file_text(server.server.err, NULL));
+        int code = process_end(server.server.pid, PATIENCE_MS);
+        if (code == INT32_MIN) fail_msg("it does not end after a failed sync");
+        if (code != 74) fail_msg("ended with %d:\n%s", code, file_text(server.server.err, NULL));
         char *log = file_text(server.server.err, NULL);
         assert_non_null(strstr(log, "event=storage_broken"));
         free(log);

@@ -131,7 +131,7 @@ static int ended(pid_t pid) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-static int wait_end(pid_t pid, unsigned ms) {
+int process_end(pid_t pid, unsigned ms) {
     int code = INT32_MIN;
     for (uint64_t end = now_ms() + ms; code == INT32_MIN && now_ms() < end; sleep_ms(2))
         code = ended(pid);
@@ -237,7 +237,7 @@ static void expect_no_sanitizer(const struct server *s) {
 void server_stop(struct server *s) {
     if (s->pid == 0) return;
     kill(s->pid, SIGTERM);
-    int code = wait_end(s->pid, STOP_MS);
+    int code = process_end(s->pid, STOP_MS);
     if (code == INT32_MIN) kill_now(s->pid);
     s->pid = 0;
     if (code != 0) fail_msg("the server ended with %d:\n%s", code, file_text(s->err, NULL));
@@ -250,7 +250,7 @@ int server_fails(const struct server_options *o, char err[MAX_ERR]) {
     struct server s;
     prepare(&s, o);
     s.pid = begin(&s, o);
-    int code = wait_end(s.pid, FAIL_MS);
+    int code = process_end(s.pid, FAIL_MS);
     if (code == INT32_MIN) kill_now(s.pid);
     char *text = file_text(s.err, NULL);
     snprintf(err, MAX_ERR, "%s", text);

@@ -53,6 +53,9 @@ size_t server_rss_kib(const struct server *s);
 #define MAX_ERR 8192
 int server_fails(const struct server_options *o, char err[MAX_ERR]);
 
+/* The exit code of a child, -signal, or INT32_MIN while it still runs after so long. */
+int process_end(pid_t pid, unsigned ms);
+
 struct mock {
     pid_t pid;
     unsigned port;
