@@ -309,17 +309,24 @@ void sqlite_close_connections(struct sqlite_store *s) {
     sqlite_close_connection(s, &s->writer.db);
 }
 
-/* The last transaction says that it was; not when the file is damaged or was not looked at to the end. */
+static int note_end(struct sqlite_store *s, bool unclean) {
+    int rc = step(s, ST_BEGIN);
+    if (rc == SQLITE_OK) rc = sqlite_mark(s, unclean);
+    if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
+    if (!sqlite3_get_autocommit(s->writer.db)) step(s, ST_ROLLBACK);
+    return rc;
+}
+
+/* The last transaction says that it was; not when the file is damaged or was not looked at to the end. A note whose sync
+ * failed stands in the log all the same: another one is written over it. */
 static void end_well(struct sqlite_store *s) {
     struct store_stats now;
     sqlite_stats(&s->base, &now);
     bool looked = !s->unclean || now.check == STORE_SOUND;
     if (!s->marked || s->broken || s->damaged || !looked) return;
-    int rc = step(s, ST_BEGIN);
-    if (rc == SQLITE_OK) rc = sqlite_mark(s, false);
-    if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
-    if (!sqlite3_get_autocommit(s->writer.db)) step(s, ST_ROLLBACK);
-    if (is_lost(rc)) keep_log(s);
+    if (!is_lost(note_end(s, false))) return;
+    note_end(s, true);
+    break_down(s); /* who is told may end the process at once */
 }
 
 static void end_writer(struct sqlite_store *s) {

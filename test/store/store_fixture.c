@@ -116,6 +116,7 @@ void fixture_close(struct fixture *f) {
     if (f->store == NULL) return;
     f->store->backend->close(f->store, on_closed, f);
     net_loop_run(&f->loop);
+    if (f->store != NULL) net_loop_run(&f->loop); /* on_broken stopped it */
     assert_null(f->store);
 }
 

@@ -117,6 +117,25 @@ static void an_orderly_end_is_noted_and_nothing_is_looked_at(void **state) {
     assert_int_equal(unclean(f), 0);
 }
 
+/* The note of a good end may be on disk or not: it is taken back, and told of as every failed sync is. */
+static void an_end_whose_sync_fails_is_no_good_end(void **state) {
+    struct fixture *f = *state;
+    assert_int_equal(status_of(f, give_id(f, id_of(1))), STORE_OK);
+    fault_sync(1);
+    fixture_close(f);
+    assert_int_equal(fault_failed(), 1);
+    fault_clear();
+    assert_int_equal(f->breaks, 1);
+    assert_int_equal(unclean(f), 1);
+    f->breaks = 0;
+    open_again(f);
+    assert_int_equal(look_ends(f), STORE_SOUND);
+    assert_int_equal(status_of(f, ask_row(f, id_of(1), 0)), STORE_OK);
+    fixture_close(f);
+    assert_int_equal(unclean(f), 0);
+    open_again(f);
+}
+
 static void run_and_be_killed(struct fixture *f) {
     if (net_loop_init(&f->loop) != 0) _exit(5);
     fixture_open(f);
@@ -349,6 +368,7 @@ int main(void) {
     static const struct suite_backend sqlite = {"sqlite check", "sqlite:anyllm.db", NULL};
     struct CMUnitTest tests[] = {
         T(an_orderly_end_is_noted_and_nothing_is_looked_at),
+        T(an_end_whose_sync_fails_is_no_good_end),
         T(after_a_kill_the_file_is_looked_at_while_the_store_works),
         T(a_look_that_the_end_cuts_short_is_begun_anew),
         T(a_damaged_table_is_found),
