@@ -254,7 +254,7 @@ static void end(const char *what) {
 
 static void need_mounts(void) {
     if (mounts) return;
-    print_message("# skipped: no file system of its own can be mounted: %s\n", why_not);
+    print_message("skip: no file system of its own can be mounted: %s\n", why_not);
     skip();
 }
 
