@@ -416,6 +416,6 @@ void config_print_help(void) {
         "Each option can stand in the file (log_level: debug) and in the environment (ANYLLM_LOG_LEVEL=debug).\n"
         "Flags win over the environment, the environment over the file. Keys, upstreams and routes stand in the file;\n"
         "ANYLLM_KEYS=ID:SECRET,… and OPENROUTER_API_KEY need no file. docs/configuration.md has all of it.\n\n"
-        "Exit codes: 64 usage, 66 model or engine, 69 port, 73 data folder, 74 the disk lost what it had synced,\n"
-        "78 configuration.\n");
+        "Exit codes: 64 usage, 66 model or engine, 69 port, 71 no memory or threads, 73 data folder,\n"
+        "74 the disk lost what it had synced, 78 configuration.\n");
 }

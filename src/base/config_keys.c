@@ -98,7 +98,7 @@ const struct field config_fields[] = {
     {"realtime_idle", FIELD_SECONDS32, USE_ALL, AT(realtime_idle_s), 1, 86400, "60", "SECONDS",
      "a realtime connection without inputs is ended after this"},
     {"lease", FIELD_SECONDS32, USE_ALL, AT(lease_s), 2, 3600, "30", "SECONDS",
-     "how long what a silent server runs stays its own; a third of it between two signs of life"},
+     "how long what a silent server runs stays its own; changes nothing with SQLite"},
     {"wal_checkpoint_pages", FIELD_UNSIGNED, USE_ALL, AT(wal_checkpoint_pages), 10, 1000000, "1000",
      "PAGES", "SQLite's log is written back into the database in pieces of this many pages"},
     {"check", FIELD_BOOL, USE_FLAG, AT(check), 0, 0, "false", NULL,
