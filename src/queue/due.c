@@ -51,10 +51,6 @@ void deadline_check(struct queue *q, struct item *i) {
     end_late(q, i);
 }
 
-/* Ends under way at which further ones wait for the answers of these: ten thousand due in one moment neither stop the
- * loop nor fill the memory. What is claimed meanwhile meets deadline_check. */
-#define LATE_AT_ONCE 1000U
-
 /* While draining, what waits stays for the next start: its clock goes on there. */
 static bool left_for_later(const struct queue *q, const struct item *i) {
     return q->draining && (i->step == STEP_WAITING || i->step == STEP_LOST);
@@ -64,7 +60,8 @@ uint64_t deadlines_run(struct queue *q, uint64_t now) {
     struct item *i;
     if (!q->started || !q->loads.whole || q->abandoned) return UINT64_MAX;
     while ((i = deadlines_first(&q->deadlines)) != NULL && i->deadline_ms <= now) {
-        if (q->at[STEP_ENDING] + q->at[STEP_SETTLING] >= LATE_AT_ONCE) return UINT64_MAX;
+        if (q->at[STEP_ENDING] + q->at[STEP_SETTLING] >= ENDS_AT_ONCE)
+            return UINT64_MAX; /* what is claimed meanwhile meets deadline_check */
         deadlines_remove(&q->deadlines, i);
         if (!left_for_later(q, i)) end_late(q, i);
     }

@@ -108,9 +108,11 @@ static void stick(struct queue *q, struct item *i) {
         return;
     }
     if (q->stuck == NULL) q->stuck_due_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
+    struct item **end = q->stuck != NULL ? &q->stuck_last->next_stuck : &q->stuck;
+    *end = q->stuck_last = i;
+    i->next_stuck = NULL;
     i->stuck = true;
-    i->next_stuck = q->stuck;
-    q->stuck = i;
+    q->nstuck++;
     at_latest(q, q->stuck_due_ms);
 }
 
@@ -173,6 +175,7 @@ void settle(struct queue *q, struct item *i) {
 /* Its end is durable, and with it the row of its webhook. */
 static void ended(struct queue *q, const struct item *i) {
     bool cancelled = i->verdict == VERDICT_CANCELLED;
+    q->stuck_due_ms = now_ms(q); /* the store writes: what waits for that follows */
     bool failed = i->verdict != VERDICT_RUNNER || i->run == NULL || i->run->result.error.len > 0;
     q->stats.completed++;
     q->stats.quarantined += i->verdict == VERDICT_POISON;
@@ -231,11 +234,15 @@ void end_answered(struct queue *q, struct item *i, struct ticket *t, const struc
     }
 }
 
+/* Those that were first, as many as may be under way; the others when these have been written, or in a while. */
 void try_stuck_again(struct queue *q) {
-    struct item *i = q->stuck, *next;
-    q->stuck = NULL;
-    for (; i != NULL; i = next) {
-        next = i->next_stuck;
+    size_t under_way = q->at[STEP_ENDING] + q->at[STEP_SETTLING] - q->nstuck;
+    size_t n = under_way < ENDS_AT_ONCE ? ENDS_AT_ONCE - under_way : 0;
+    q->stuck_due_ms = now_ms(q) + QUEUE_STORE_RETRY_MS;
+    for (n = n < q->nstuck ? n : q->nstuck; n > 0; n--) {
+        struct item *i = q->stuck;
+        q->stuck = i->next_stuck;
+        q->nstuck--;
         i->stuck = false;
         if (i->step == STEP_SETTLING)
             settle_now(q, i);

@@ -227,7 +227,9 @@ struct queue {
     struct slots run_ids, tickets;
     struct item *suspects; /* aside, linked by `next_stuck` */
     struct item *suspect;  /* the one whose turn it is; NULL: none's */
-    struct item *stuck; /* steps that wait for the store to write again, linked by `next_stuck` */
+    /* Steps that wait for the store to write again, linked by `next_stuck`. */
+    struct item *stuck, *stuck_last;
+    size_t nstuck;
     size_t at[STEP_COUNT];
 
     /* Life. */
@@ -347,6 +349,10 @@ void owner_leaves(struct queue *q, struct item *i);
 bool item_join(struct queue *q, struct item *i, struct slice owner,
                const struct queue_place *where);
 void item_free(struct queue *q, struct item *i);
+
+/* Ends under way at which further ones wait for the answers of these: ten thousand due in one moment neither stop the
+ * loop nor fill the memory, and a store that cannot write is not asked for more at a time. */
+#define ENDS_AT_ONCE 1000U
 
 /* due.c */
 bool start_by(struct queue *q, struct item *i, uint64_t in_ms); /* false: no memory */

@@ -161,6 +161,7 @@ void queue_abandon(struct queue *q) {
         forget(q, i);
     }
     q->stuck = NULL;
+    q->nstuck = 0;
     for (struct run *r = q->runs, *next; r != NULL; r = next) {
         next = r->next;
         if (r->item->step == STEP_RUNNING) abandon_run(q, r);
