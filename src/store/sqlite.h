@@ -292,8 +292,8 @@ struct sqlite_leash {
     sqlite3 *db;
     sqlite3_file *file;
     volatile uint32_t *index; /* the head of SQLite's wal-index */
-    bool unusable;
-    int slot; /* the read mark that is held, 0: none */
+    bool unusable;            /* for good: its format is not known */
+    int slot;                 /* the read mark that is held, 0: none */
 };
 
 /* When malloc fails for an operation, one of these carries its STORE_MEMORY. */

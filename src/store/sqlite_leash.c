@@ -7,6 +7,7 @@
 #include "store/sqlite.h"
 
 #include "base/broken.h"
+#include "base/log.h"
 
 #define INDEX_VERSION 3007000U
 #define AT_VERSION 0
@@ -20,8 +21,8 @@ static int lock(struct sqlite_leash *l, int slot, int how) {
     return l->file->pMethods->xShmLock(l->file, LOCK_OF(slot), 1, how);
 }
 
-/* The connection has read something, so that its part of the index is there. */
-static bool open_leash(struct sqlite_store *s) {
+/* SQLITE_OK, or the error. The connection has read something, so that its part of the index is there. */
+static int open_leash(struct sqlite_store *s) {
     struct sqlite_leash *l = &s->leash;
     void volatile *head = NULL;
     int rc = sqlite_open_aside(s, &l->db);
@@ -32,7 +33,29 @@ static bool open_leash(struct sqlite_store *s) {
     if (rc == SQLITE_OK && l->file->pMethods->iVersion >= 2)
         rc = l->file->pMethods->xShmMap(l->file, 0, 32768, 0, &head);
     l->index = head;
-    return rc == SQLITE_OK && head != NULL && l->index[AT_VERSION] == INDEX_VERSION;
+    return rc;
+}
+
+static void close_leash(struct sqlite_leash *l) {
+    sqlite3_close(l->db);
+    l->db = NULL;
+    l->file = NULL;
+    l->index = NULL;
+}
+
+/* Of a failure that is not of the format nothing is kept: the next long log tries again. */
+static bool is_open(struct sqlite_store *s) {
+    struct sqlite_leash *l = &s->leash;
+    if (l->db != NULL || l->unusable) return !l->unusable;
+    int rc = open_leash(s);
+    if (rc == SQLITE_OK && l->index != NULL && l->index[AT_VERSION] == INDEX_VERSION) return true;
+    l->unusable = rc == SQLITE_OK;
+    if (l->unusable)
+        log_line(LOG_WARN, "checkpoint_in_one",
+                 "reason=\"SQLite's wal-index is of a format that is not known\" sqlite=%s",
+                 sqlite3_libversion());
+    close_leash(l);
+    return false;
 }
 
 /* As a reader takes a mark: alone to set it, then shared, and it must not have been set anew in between. */
@@ -49,10 +72,7 @@ static bool take(struct sqlite_leash *l, int slot, uint32_t frame) {
 
 bool sqlite_leash_hold(struct sqlite_store *s, uint32_t piece) {
     struct sqlite_leash *l = &s->leash;
-    if (l->unusable || (l->db == NULL && !open_leash(s))) {
-        l->unusable = true;
-        return false;
-    }
+    if (!is_open(s)) return false;
     uint32_t frame = l->index[AT_COPIED] + piece;
     if (frame >= l->index[AT_FRAMES]) return false;
     for (l->slot = MARKS - 1; l->slot > 0; l->slot--)
@@ -71,6 +91,5 @@ int sqlite_leash_let_go(struct sqlite_store *s) {
 }
 
 void sqlite_leash_free(struct sqlite_store *s) {
-    sqlite3_close(s->leash.db);
-    s->leash.db = NULL;
+    close_leash(&s->leash);
 }

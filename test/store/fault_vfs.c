@@ -9,6 +9,7 @@
 struct file {
     sqlite3_file base;
     sqlite3_file *real; /* behind this struct */
+    unsigned maps;      /* of the wal-index's head */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -17,7 +18,8 @@ static struct {
     int code;
     bool sticky, limited, kill;
     int64_t room, reads_at;
-    uint64_t reads_left;
+    uint64_t reads_left, opens_left;
+    bool strange;
 } plan; /* under lock */
 
 static sqlite3_vfs vfs, *parent;
@@ -58,6 +60,20 @@ void fault_reads(int64_t at, uint64_t times, int code) {
     pthread_mutex_lock(&lock);
     plan.reads_at = at;
     plan.reads_left = times;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_opens(uint64_t times, int code) {
+    fault_at(0, code, false);
+    pthread_mutex_lock(&lock);
+    plan.opens_left = times;
+    pthread_mutex_unlock(&lock);
+}
+
+void fault_strange_index(void) {
+    fault_clear();
+    pthread_mutex_lock(&lock);
+    plan.strange = true;
     pthread_mutex_unlock(&lock);
 }
 
@@ -185,7 +201,15 @@ static int on_traits(sqlite3_file *f) {
 }
 
 static int on_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **out) {
-    return real(f)->pMethods->xShmMap(real(f), page, size, extend, out);
+    static uint32_t unknown[8192];
+    int rc = real(f)->pMethods->xShmMap(real(f), page, size, extend, out);
+    pthread_mutex_lock(&lock);
+    if (page == 0 && ++((struct file *)f)->maps > 1 && plan.strange) {
+        *out = unknown;
+        plan.failed++;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
 }
 
 static int on_shm_lock(sqlite3_file *f, int offset, int n, int flags) {
@@ -220,10 +244,26 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = on_shm_unmap,
 };
 
+static int open_fault(int flags) {
+    int rc = SQLITE_OK;
+    pthread_mutex_lock(&lock);
+    if (plan.opens_left > 0 && (flags & SQLITE_OPEN_MAIN_DB) != 0) {
+        plan.opens_left--;
+        plan.failed++;
+        rc = plan.code;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
 static int on_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, int *out) {
     struct file *file = (struct file *)f;
     file->real = (sqlite3_file *)(file + 1);
-    int rc = parent->xOpen(parent, name, file->real, flags, out);
+    file->maps = 0;
+    f->pMethods = NULL;
+    int rc = open_fault(flags);
+    if (rc != SQLITE_OK) return rc;
+    rc = parent->xOpen(parent, name, file->real, flags, out);
     f->pMethods = file->real->pMethods != NULL ? &methods : NULL;
     return rc;
 }

@@ -18,6 +18,10 @@ void fault_room(int64_t bytes);
 void fault_kill_at(uint64_t k);
 /* The next so many reads of a file's bytes at this place fail with this code. */
 void fault_reads(int64_t at, uint64_t times, int code);
+/* The next so many openings of a database fail with this code. */
+void fault_opens(uint64_t times, int code);
+/* Whoever maps the head of a wal-index of his own once more finds one of a format that he does not know. */
+void fault_strange_index(void);
 void fault_clear(void);
 /* Changes counted since fault_at or fault_clear; how many of them failed. */
 uint64_t fault_changes(void);

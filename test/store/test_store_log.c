@@ -2,10 +2,12 @@
 #include "store/fault_vfs.h"
 #include "store/store_fixture.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,16 +66,12 @@ static void open_with_small_pieces(struct fixture *f) {
 }
 
 /* What the pieces are for is their number: one call for all would stop the writer as long as all takes. */
-static void a_long_log_is_written_back_in_pieces(void **state) {
-    struct fixture *f = *state;
-    struct reader r;
-    open_with_small_pieces(f);
-    begin_reading(f, &r);
+static uint64_t pieces_of_a_long_log(struct fixture *f, struct reader *r) {
     for (unsigned n = 0; n < KEPT; n++) submit(f, n);
     fixture_settle(f);
     struct store_stats before = stats_of(f);
     assert_true(before.wal_bytes > 2000 * 4096);
-    sqlite3_close(r.db);
+    sqlite3_close(r->db);
     uint64_t last = before.checkpoint_us.count;
     for (unsigned quiet = 0, k = 0; quiet < 200; quiet++) {
         if (k < 40) submit(f, KEPT + k++); /* it waits for the next piece */
@@ -85,12 +83,61 @@ static void a_long_log_is_written_back_in_pieces(void **state) {
     fixture_settle(f);
     uint64_t pieces = last - before.checkpoint_us.count;
     print_message("%llu pieces\n", (unsigned long long)pieces);
-    assert_in_range(pieces, 40, 1000);
     give_ping(f);
     fixture_settle(f);
     assert_true(stats_of(f).wal_bytes < 1000 * 4096); /* all was, so it has begun anew */
     assert_true(is_sound(f));
     assert_int_equal(ask(f, "SELECT count(*) FROM request"), KEPT + 40);
+    return pieces;
+}
+
+static void a_long_log_is_written_back_in_pieces(void **state) {
+    struct fixture *f = *state;
+    struct reader r;
+    open_with_small_pieces(f);
+    begin_reading(f, &r);
+    assert_in_range(pieces_of_a_long_log(f, &r), 40, 1000);
+}
+
+/* What holds a checkpoint back is a connection of its own: that it could not be opened once is of that moment. */
+static void a_failure_to_hold_it_is_not_for_good(void **state) {
+    struct fixture *f = *state;
+    struct reader r;
+    open_with_small_pieces(f);
+    begin_reading(f, &r);
+    fault_opens(3, SQLITE_NOMEM);
+    assert_in_range(pieces_of_a_long_log(f, &r), 40, 1000);
+    assert_int_equal(fault_failed(), 3);
+}
+
+static unsigned said(const char *path, const char *what) {
+    char text[16384] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    unsigned n = 0;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at++) n++;
+    return n;
+}
+
+static void an_index_of_an_unknown_format_is_said_once(void **state) {
+    struct fixture *f = *state;
+    struct reader r;
+    char path[160];
+    open_with_small_pieces(f);
+    begin_reading(f, &r);
+    fault_strange_index();
+    snprintf(path, sizeof path, "%s/stderr", f->dir);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600), old = dup(2);
+    dup2(fd, 2);
+    uint64_t pieces = pieces_of_a_long_log(f, &r);
+    dup2(old, 2);
+    close(old);
+    close(fd);
+    assert_in_range(pieces, 1, 39); /* all at once, and what came meanwhile */
+    assert_int_equal(fault_failed(), 1);
+    assert_int_equal(said(path, "event=checkpoint_in_one"), 1);
 }
 
 /* A reader who begins between two pieces reads the whole state. */
@@ -185,6 +232,8 @@ int main(void) {
     static const struct suite_backend sqlite = {"sqlite log", "sqlite:anyllm.db", NULL};
     struct CMUnitTest tests[] = {
         T(a_long_log_is_written_back_in_pieces),
+        T(a_failure_to_hold_it_is_not_for_good),
+        T(an_index_of_an_unknown_format_is_said_once),
         T(readers_between_two_pieces_read_what_was_committed),
         T(a_kill_between_two_pieces_loses_nothing),
     };
