@@ -37,16 +37,29 @@ static void on_made(void *user, uint64_t exchange, const struct store_reply *r) 
 
 /* Taken literally, in the server's own view of the files. NULL, or why not. */
 static const char *read_path(struct call *c, yyjson_val *v, char **out) {
-    struct stat st;
     struct slice text = yyjson_is_str(v) ? json_str(v) : SLICE("");
     *out = NULL;
     if (text.len == 0 || text.ptr[0] != '/') return "wants an absolute path";
     if (text.len >= PATH_MAX_BYTES || memchr(text.ptr, '\0', text.len) != NULL)
         return "wants a path of at most 4,095 bytes";
     *out = arena_dup(net_arena(c->x), text);
-    if (*out == NULL) return "out of memory";
-    return lstat(*out, &st) == 0 ? "there is something of this name: a backup overwrites nothing"
-                                 : NULL;
+    return *out != NULL ? NULL : "out of memory";
+}
+
+/* What the caller can mend, in words for whoever typed the path. True: the answer is given. */
+static bool is_refused(struct call *c, const char *path) {
+    char text[PATH_MAX_BYTES + 64];
+    struct stat st;
+    int folder_len = (int)(strrchr(path, '/') - path);
+    snprintf(text, sizeof text, "%.*s/", folder_len, path);
+    if (stat(text, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        snprintf(text, sizeof text, "there is no folder %.*s", folder_len, path);
+    else if (lstat(path, &st) == 0)
+        snprintf(text, sizeof text, "%s is there already: a backup overwrites nothing", path);
+    else
+        return false;
+    call_error(c, 422, NULL, slice_of(text));
+    return true;
 }
 
 static void make(struct call *c, const char *path) {
@@ -75,7 +88,7 @@ void handle_admin_backup_make(struct call *c) {
     yyjson_doc_free(doc);
     if (why != NULL)
         admin_refuse(c, "body", "path", why);
-    else
+    else if (!is_refused(c, path))
         make(c, path);
 }
 

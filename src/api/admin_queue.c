@@ -18,9 +18,12 @@ static void add_store(struct buf *b, const struct api *a) {
     bool can_write = a->operator_only || (a->store_ok && s.check != STORE_DAMAGED);
     buf_printf(b, ",\"store\":{\"can_write\":%s,\"check\":\"%s\"", can_write ? "true" : "false",
                ops_check_name((int)s.check));
-    buf_printf(b, ",\"bytes\":%llu,\"free_bytes\":%llu,\"wal_bytes\":%llu}",
-               (unsigned long long)s.bytes, (unsigned long long)s.free_bytes,
-               (unsigned long long)s.wal_bytes);
+    if (s.bytes >
+        0) /* measured with each commit, and an operator's command that only looks makes none */
+        buf_printf(b, ",\"bytes\":%llu,\"free_bytes\":%llu,\"wal_bytes\":%llu",
+                   (unsigned long long)s.bytes, (unsigned long long)s.free_bytes,
+                   (unsigned long long)s.wal_bytes);
+    buf_addc(b, '}');
 }
 
 static void add_entry(struct buf *b, const struct queue_entry *e, bool positions, int64_t now_ms) {

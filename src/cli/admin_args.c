@@ -142,6 +142,22 @@ static bool fits(const struct admin_args *args, const char *action, unsigned giv
     return true;
 }
 
+#define LIMIT_MAX 1000U /* as the routes have it */
+
+static bool makes_sense(const struct admin_args *args) {
+    uint64_t n;
+    if (args->limit != NULL && !slice_to_range(slice_of(args->limit), 1, LIMIT_MAX, &n)) {
+        cli_usage_error(args->command, "--limit %s: wants a whole number from 1 to %u", args->limit,
+                        LIMIT_MAX);
+        return false;
+    }
+    if (args->action == ADMIN_BACKUP && args->operand[0] == '\0') {
+        cli_usage_error(args->command, "the name of the FILE is empty");
+        return false;
+    }
+    return true;
+}
+
 bool admin_parse(int argc, char **argv, struct admin_args *args, int *code) {
     unsigned given = 0;
     *args = (struct admin_args){.command = argv[0]};
@@ -167,7 +183,7 @@ bool admin_parse(int argc, char **argv, struct admin_args *args, int *code) {
                         cli_usage(args->command));
         return false;
     }
-    return true;
+    return makes_sense(args);
 }
 
 /* ---- Times ---- */

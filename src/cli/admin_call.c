@@ -316,11 +316,16 @@ static CURLcode perform(struct admin *a, const char *method, const char *path, s
     return rc;
 }
 
+/* The number is for those who have no words. */
 static int refusal(const struct admin *a, yyjson_doc *answer, long status) {
     const char *text = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(answer), "message"));
     fprintf(a->words, "anyllm %s: ", a->args->command);
-    cli_print_text(a->words, text != NULL ? text : "the server refused", false);
-    fprintf(a->words, " (HTTP %ld)\n", status);
+    if (text != NULL) {
+        cli_print_text(a->words, text, false);
+        fputc('\n', a->words);
+    } else {
+        fprintf(a->words, "the server refused (HTTP %ld)\n", status);
+    }
     return CLI_FAILED;
 }
 

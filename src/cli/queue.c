@@ -56,11 +56,16 @@ static void print_totals(yyjson_val *root, FILE *out) {
         fprintf(out, "   owners %" PRIu64 "   quarantined %" PRIu64, number_of(root, "owners"),
                 number_of(root, "quarantined"));
     }
-    fprintf(out, "\nstore %s, check %s, %.1f MiB (%.1f free), log %.1f MiB%s%s%s\n\n",
+    fprintf(out, "\nstore %s, check %s",
             yyjson_is_true(yyjson_obj_get(store, "can_write")) ? "writes" : "DOES NOT WRITE",
-            text_of(store, "check"), (double)number_of(store, "bytes") / 1048576,
-            (double)number_of(store, "free_bytes") / 1048576,
-            (double)number_of(store, "wal_bytes") / 1048576, live ? "" : "   no server runs",
+            text_of(store, "check"));
+    if (yyjson_obj_get(store, "bytes") != NULL) {
+        fprintf(out, ", %.1f MiB (%.1f free), log %.1f MiB",
+                (double)number_of(store, "bytes") / 1048576,
+                (double)number_of(store, "free_bytes") / 1048576,
+                (double)number_of(store, "wal_bytes") / 1048576);
+    }
+    fprintf(out, "%s%s%s\n\n", live ? "" : "   no server runs",
             yyjson_is_true(yyjson_obj_get(root, "loading")) ? "   LOADING" : "",
             yyjson_is_true(yyjson_obj_get(root, "draining")) ? "   ENDING" : "");
 }

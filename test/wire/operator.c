@@ -544,9 +544,14 @@ static void wrong_usage_is_2(void **state) {
                                            {"webhooks", "replay", "x", "--all"},
                                            {"queue", "x"},
                                            {"queue", "--owner", "x"},
+                                           {"queue", "--limit", "x"},
+                                           {"queue", "--limit", "0"},
+                                           {"queue", "--limit", "1001"},
+                                           {"webhooks", "list", "--limit", ""},
                                            {"backup"},
                                            {"backup", "a", "b"},
                                            {"backup", "caf\xe9"},
+                                           {"backup", ""},
                                            {"backup", "--once", "a"}};
     serve();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
