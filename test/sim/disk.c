@@ -226,6 +226,7 @@ static void lease(struct server *by, struct op *op, struct row *r) {
     r->by_retry = op->kind == OP_RETRY;
     r->told_ms = 0;
     r->attempt++;
+    if (op->kind == OP_CLAIM) r->claimed_attempt = r->attempt;
     r->token = op->next_token;
     r->released = false;
     memcpy(r->boot, op->boot, sizeof r->boot);
@@ -290,10 +291,12 @@ static enum store_status end(struct server *by, struct op *op, struct row *r, bo
     r->end = op->row->end;
     r->completed_ms = op->at_ms;
     r->ended_ms = by->sim->now_ms;
+    r->end_given_ms = op->given_ms;
     r->forget_ms = op->due_at_ms;
     if (r->forget_ms != 0) r->input[0] = '\0';
     charge(by->sim, r, op->attempt, op->call);
     add_lines(by, r, op);
+    if (by_holder) rules_completed(by, r, op);
     if (r->webhook[0] == '\0') return STORE_OK;
     r->hooks++;
     r->hook_due_ms = op->at_ms;
@@ -330,6 +333,7 @@ static enum store_status sweep(struct server *by, struct op *op, struct row *unu
         struct row *r = by->sim->rows[k];
         if (r->forget_ms == 0 || r->swept) continue;
         r->swept = r->forget_ms <= op->at_ms && reply->swept < op->limit && !waits_for_receiver(r);
+        if (r->swept) rules_swept(by, r, QUEUE_SHORT_KEEP_MS);
         reply->swept += r->swept;
         if (!r->swept && (reply->forget_ms == 0 || r->forget_ms < reply->forget_ms))
             reply->forget_ms = r->forget_ms;
@@ -345,6 +349,7 @@ static enum store_status retain(struct server *by, struct op *op, struct row *un
         op->reply.more = op->reply.swept >= op->limit;
         if (op->reply.more) break;
         r->swept = true;
+        rules_swept(by, r, (uint64_t)by->sim->habits.retention_ms);
         op->reply.swept++;
     }
     return STORE_OK;
@@ -352,7 +357,11 @@ static enum store_status retain(struct server *by, struct op *op, struct row *un
 
 static enum store_status log_lines(struct server *by, struct op *op, struct row *r) {
     bool after = op->token == 0 && r->state == STORE_COMPLETED;
-    if (held(op, r) || after) add_lines(by, r, op);
+    if (held(op, r) || after)
+        add_lines(by, r, op);
+    else /* dropped, as store.h says: of a lease that is lost, or overtaken by its own retry */
+        for (size_t k = 0; k < op->lines.n; k++)
+            by->sim->calls[op->lines.base[k].call].said = false;
     return STORE_OK;
 }
 

@@ -285,6 +285,8 @@ static void answer_first(struct server *v, struct ops *o) {
     o->applied = op->next;
     if (o->applied == NULL) o->applied_tail = &o->applied;
     heard(v, op);
+    struct row *r = op->id[0] != '\0' ? disk_had(v->sim, op->id) : NULL;
+    if (r != NULL) r->touched_ms = v->sim->now_ms;
     if (op->kind == OP_HOOKS || op->kind == OP_HOOK_NOTE)
         hooks_answered(v, op);
     else

@@ -2,7 +2,20 @@
 
 #include <inttypes.h>
 
-bool rules_must_find;
+const char *rules_must_find;
+jmp_buf rules_next_seed;
+
+static const char *const names[RULE_COUNT] = {
+#define X(name, text) [RULE_##name] = #name,
+    RULES(X)
+#undef X
+};
+
+bool rules_known(const char *name) {
+    for (size_t k = RULE_NONE + 1; k < RULE_COUNT; k++)
+        if (strcmp(names[k], name) == 0) return true;
+    return false;
+}
 
 void rule_broken(struct sim *s, enum rule which, const char *fmt, ...) {
     static const char *const texts[RULE_COUNT] = {
@@ -15,11 +28,14 @@ void rule_broken(struct sim *s, enum rule which, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    if (rules_must_find) {
-        printf("found at seed %" PRIu64 ", step %u: rule %d, %s: %s\n", s->seed, s->step,
-               (int)which, texts[which], what);
+    if (rules_must_find != NULL) {
+        bool wanted = strcmp(names[which], rules_must_find) == 0;
+        printf("%s at seed %" PRIu64 ", step %u: rule %d, %s: %s: %s\n",
+               wanted ? "found" : "another rule is broken", s->seed, s->step, (int)which,
+               names[which], texts[which], what);
         fflush(stdout);
-        _Exit(0);
+        if (wanted) _Exit(0);
+        longjmp(rules_next_seed, 1);
     }
     unsigned from = s->traced > TRACE_LINES ? s->traced - TRACE_LINES : 0;
     for (unsigned k = from; k < s->traced && !s->verbose; k++)
@@ -97,6 +113,35 @@ void rules_logged(struct server *by, struct row *r, const struct line *l) {
          r->holder);
 }
 
+/* All attempts of the lease that this end gives up were runs of one server: what they said comes with it at the latest. */
+void rules_completed(struct server *by, struct row *r, const struct op *op) {
+    struct sim *s = by->sim;
+    const size_t most = sizeof r->attempt_call / sizeof *r->attempt_call;
+    for (size_t k = r->claimed_attempt; k <= op->attempt && k < most; k++) {
+        unsigned call = r->attempt_call[k];
+        bool there = call == 0 || !s->calls[call].said;
+        for (size_t n = 0; n < r->lines.n && !there; n++) there = r->lines.base[n].call == call;
+        RULE(s, LINES, there, "the line of call %u, attempt %zu of %s, is not there", call, k,
+             TAIL(r));
+    }
+}
+
+/* Ages count from the moment at which the end was given to the store. */
+void rules_swept(struct server *by, struct row *r, uint64_t age_ms) {
+    struct sim *s = by->sim;
+    uint64_t old_ms = s->now_ms - r->end_given_ms;
+    RULE(s, KEPT, s->wall_jumped || old_ms + 1000 >= less_drift(age_ms),
+         "%s forgets %s after %" PRIu64 " of %" PRIu64 " ms", by->name, TAIL(r), old_ms, age_ms);
+}
+
+/* As its row says, whose attempt is the one that is ended: the present loss counts too. */
+static void check_disconnected(struct server *by, const struct row *r) {
+    unsigned crashes = r->crashes + (r->state == STORE_IN_PROGRESS && !r->released);
+    bool began = r->state == STORE_IN_PROGRESS;
+    RULE(by->sim, DESERVED, began && (r->no_retry || crashes >= QUEUE_MAX_CRASHES),
+         "%s ends %s after %u crashes", by->name, TAIL(r), crashes);
+}
+
 /* Its deadline would have told it to stop before it ended, had it not begun by then. */
 static void check_timeout(struct server *by, struct row *r, const struct op *op) {
     struct sim *s = by->sim;
@@ -153,6 +198,7 @@ void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_
          "%s is to be forgotten %lld ms after its end", TAIL(r),
          (long long)(op->due_at_ms - op->at_ms));
     if (strcmp(e->error_type, "request_timeout") == 0) check_timeout(by, r, op);
+    if (strcmp(e->error_type, "runner_disconnected") == 0) check_disconnected(by, r);
     check_cancelled(by, r, op, e);
 }
 

@@ -5,6 +5,8 @@
 
 #include "sim/sim.h"
 
+#include <setjmp.h>
+
 #define RULES(X)                                                                                  \
     X(DURABLE_FIRST, "a submit is answered only when its row is durable")                         \
     X(NEVER_LOST, "what was accepted is found for as long as it is kept")                         \
@@ -35,6 +37,9 @@
     X(CANCEL_ARRIVES, "a cancel that is answered has reached the run")                            \
     X(WATCHED, "a watch is told of the end")                                                      \
     X(FORGOTTEN, "what was not to be kept is forgotten after an hour, and nothing else")          \
+    X(KEPT, "nothing is forgotten before its hour, or its age, is over")                          \
+    X(DESERVED, "runner_disconnected is the end of what may not run again, or has crashed three") \
+    X(LINES, "what a run has said is in the log of the end that its server writes")               \
     X(ONE_ANSWER, "each call is answered once, after it has returned")                            \
     X(STATS, "the figures are those of this world")                                               \
     X(ALIVE, "no server crashes by itself, and none stands in a loop")                            \
@@ -55,8 +60,11 @@ _Noreturn void rule_broken(struct sim *s, enum rule which, const char *fmt, ...)
     do {                                                          \
         if (!(holds)) rule_broken((s), RULE_##name, __VA_ARGS__); \
     } while (0)
-/* In a run that must find a fault: it is found, the process ends with 0. */
-extern bool rules_must_find;
+/* In a run that must find a fault, the rule that it breaks: found, the process ends with 0. When it breaks another one
+ * first, the next seed is tried. */
+extern const char *rules_must_find;
+extern jmp_buf rules_next_seed;
+bool rules_known(const char *name);
 
 #define TAIL(r) ((r)->id + 28) /* tells ids apart */
 
@@ -71,6 +79,8 @@ void rules_ended(struct server *by, struct row *r, const struct op *op, bool by_
 void rules_charged(struct sim *s, struct row *r, uint32_t attempt, unsigned call);
 void rules_paid(struct sim *s, const struct row *r, const struct op *op);
 void rules_logged(struct server *by, struct row *r, const struct line *l);
+void rules_completed(struct server *by, struct row *r, const struct op *op); /* with its lines */
+void rules_swept(struct server *by, struct row *r, uint64_t age_ms);
 void rules_buried(struct server *by, const struct living *l);
 void rules_left(struct server *v);
 /* upstream.c: a run begins. */
@@ -84,6 +94,8 @@ void rules_cancel_arrived(struct server *v, const struct row *r);
 /* Of a boot. */
 void rules_boot_over(struct server *v);
 void rules_stats(struct server *v);
+/* After each step. */
+void rules_overdue(struct sim *s);
 /* When all is over. */
 void rules_at_rest(struct sim *s);
 void rules_forgotten(struct sim *s);

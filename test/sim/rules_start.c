@@ -66,6 +66,60 @@ static void check_time(struct server *v, const struct row *r, const struct queue
          (long long)before->retry_after_ms);
 }
 
+/* --- what has not begun by its deadline, and does not end */
+
+#define SOON_MS 5000U /* a server that works has told its store by then … */
+
+static void note_health(struct sim *s, struct server *v) {
+    struct queue_stats t = {.loading = true};
+    if (v->queue != NULL) queue_get_stats(v->queue, &t);
+    bool well = v->life == UP && v->frozen_until_ms <= s->now_ms && v->cut_until_ms <= s->now_ms &&
+                v->tired_ms == 0 && !t.loading;
+    if (well && (v->well_ms == NEVER || v->well_lives != v->lives)) v->well_ms = s->now_ms;
+    if (!well) v->well_ms = NEVER;
+    v->well_lives = v->lives;
+}
+
+static bool on_its_way(const struct server *v, const struct row *r) {
+    for (const struct op *op = v->ops[0].given; op != NULL; op = op->next)
+        if (strcmp(op->id, r->id) == 0) return true;
+    for (const struct op *op = v->ops[0].applied; op != NULL; op = op->next)
+        if (strcmp(op->id, r->id) == 0) return true;
+    return false;
+}
+
+/* Who has it in memory for certain: NULL when that is nobody, or when others than the one server may have it. */
+static const struct server *keeper(const struct sim *s, const struct row *r) {
+    if (s->habits.servers == 1) return &s->servers[0];
+    const struct server *holder = &s->servers[r->holder], *maker = &s->servers[r->born_server];
+    if (r->state == STORE_IN_PROGRESS)
+        return !r->loose && holder->boots == r->holder_boots ? holder : NULL;
+    return maker->lives == r->born_lives ? maker : NULL;
+}
+
+static bool runs(const struct sim *s, const struct row *r) {
+    for (size_t k = s->first_call; k < s->ncalls; k++)
+        if (s->calls[k].active && s->calls[k].row == r) return true;
+    return false;
+}
+
+static void check_overdue(struct sim *s, const struct row *r) {
+    uint64_t all_ms = (uint64_t)r->wishes.start_timeout_ms, gone_ms = s->now_ms - r->born_ms;
+    if (all_ms == 0 || r->state == STORE_COMPLETED || less_drift(gone_ms) <= all_ms + SOON_MS)
+        return;
+    const struct server *v = keeper(s, r);
+    if (v == NULL || v->well_ms == NEVER || s->now_ms - v->well_ms <= SOON_MS) return;
+    if (s->now_ms - r->touched_ms <= SOON_MS || runs(s, r) || on_its_way(v, r)) return;
+    RULE(s, START_TIMEOUT, false,
+         "%s is in state %d, attempt %u, after %" PRIu64 " of %" PRIu64 " ms, and %s is well",
+         TAIL(r), (int)r->state, r->attempt, gone_ms, all_ms, v->name);
+}
+
+void rules_overdue(struct sim *s) {
+    for (unsigned k = 0; k < s->habits.servers; k++) note_health(s, &s->servers[k]);
+    for (size_t k = 0; k < s->nrows && !s->wall_jumped; k++) check_overdue(s, s->rows[k]);
+}
+
 static void check_places(struct server *v, const struct row *r) {
     struct sim *s = v->sim;
     unsigned n = 0;

@@ -62,7 +62,7 @@ void server_init(struct sim *s, unsigned number) {
     v->mono_base_ms = 1 + draw(s, 1000000);
     v->drift_ppm = (int64_t)draw(s, 20001) - 10000;
     v->wall_base_ms = BORN_MS + (int64_t)draw(s, 400) - 200;
-    v->tick_ms = v->outbox_ms = NEVER;
+    v->tick_ms = v->outbox_ms = v->well_ms = NEVER;
     for (unsigned k = 0; k < 2; k++) {
         v->ops[k].given_tail = &v->ops[k].given;
         v->ops[k].applied_tail = &v->ops[k].applied;

@@ -75,6 +75,8 @@ struct row {
     unsigned calls, retryable, losses;   /* of the upstream; that may be tried again; leases lost */
     unsigned holder, holder_boots;       /* the process that has, or had, the lease */
     uint64_t born_ms, claimed_ms, ended_ms; /* truth */
+    uint64_t end_given_ms, touched_ms;      /* when its end was given; something of it came back */
+    uint32_t claimed_attempt;               /* of the present lease, before its retries */
     enum store_state seen;                  /* highest state an answer has shown */
     struct {
         unsigned lives; /* of the server, when … */
@@ -189,6 +191,8 @@ struct server {
     uint64_t start_ms;        /* DOWN: when it starts again */
     uint64_t abandon_ms;      /* DRAINING: when its time is over */
     uint64_t tired_ms;        /* its store cannot write until then; 0: it can */
+    uint64_t well_ms;         /* since then it works, and so does its store; NEVER: it does not */
+    unsigned well_lives;      /* … in this life */
     size_t room[POOLS];
     bool idle, failed; /* drained; its start did not succeed */
     bool new_machine;  /* at its next start */
@@ -204,6 +208,7 @@ struct call {
     uint32_t attempt;
     bool active, cancelled, reached, slow, retryable;
     bool well; /* it ended with a result, and nobody had told it to stop */
+    bool said; /* a line, to a queue that knew the run */
 };
 
 enum ask_kind { ASK_SUBMIT, ASK_STATUS, ASK_RESULT, ASK_CANCEL };

@@ -176,6 +176,8 @@ void upstream_end(struct sim *s, unsigned number) {
     char body[24], text[40];
     if (chance(s, 30)) {
         snprintf(text, sizeof text, "line of call %u", number);
+        bool given_up = v->life == DRAINING && v->abandon_ms == NEVER;
+        c->said = !given_up;
         queue_run_log(v->queue, c->run, "INFO", slice_of(text));
     }
     struct queue_outcome o = outcome_of(s, c, body, number);
@@ -186,6 +188,7 @@ void upstream_end(struct sim *s, unsigned number) {
     c->well = o.http_status == 200 && !c->cancelled;
     c->end_ms = s->now_ms;
     c->row->retryable += c->retryable;
+    c->row->touched_ms = s->now_ms;
     drop_ended(s);
     queue_run_done(v->queue, c->run, &o);
     server_soon(v);
