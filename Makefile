@@ -55,9 +55,10 @@ sim: ## simulate servers that crash, stand still and lose their store: SEEDS=500
 	@$(MAKE) --no-print-directory build-tests
 	@$(BUILD)/test/sim/sim $(if $(SEED),--verbose $(SEED),1 $(or $(SEEDS),5000))
 
-soak: ## the long forms of the suites that kill the server, cut its power and simulate it, with their figures (half an hour)
+soak: build-asan/build.ninja ## the long forms of the suites that kill the server, cut its power and simulate it, with their figures (half an hour)
 	@$(MAKE) --no-print-directory build-tests
-	@scripts/soak.sh $(BUILD)
+	@scripts/ninja.sh build-asan test/wire/anyllm-failing test/wire/test_failing_memory test/mock/mockllm
+	@scripts/soak.sh $(BUILD) build-asan
 
 gdb: ## one test function under gdb: make gdb T=NAME
 	@$(MAKE) --no-print-directory build-tests

@@ -1,15 +1,18 @@
 #!/bin/sh
-# ninja in the build folder $1, silent but for warnings and errors. First the build files by themselves, because
-# Meson describes their making at length. Two at a time in one folder would spoil it, so the second waits.
+# ninja in the build folder $1, of the targets that follow, or all; silent but for warnings and errors. First the build
+# files by themselves, because Meson describes their making at length. Two at a time in one folder would spoil it, so the
+# second waits.
 set -u
-exec 9>"$1/ninja.lock"
+BUILD=$1
+shift
+exec 9>"$BUILD/ninja.lock"
 if command -v flock >/dev/null 2>&1; then flock 9; fi
-if ! ninja -C "$1" --quiet build.ninja >"$1/setup.log" 2>&1; then
-    tail -n 20 "$1/setup.log" >&2
+if ! ninja -C "$BUILD" --quiet build.ninja >"$BUILD/setup.log" 2>&1; then
+    tail -n 20 "$BUILD/setup.log" >&2
     exit 1
 fi
 {
-    ninja -C "$1" --quiet 2>&1
-    echo $? >"$1/ninja.status"
+    ninja -C "$BUILD" --quiet "$@" 2>&1
+    echo $? >"$BUILD/ninja.status"
 } | sed -u '/^ninja: no work to do/d'
-exit "$(cat "$1/ninja.status")"
+exit "$(cat "$BUILD/ninja.status")"
