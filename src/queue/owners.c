@@ -251,7 +251,7 @@ void owner_leaves(struct queue *q, struct item *i) {
 }
 
 size_t queue_owner_running(const struct queue *q, struct slice owner) {
-    const struct owner *o = owner_find(q, owner);
+    const struct owner *o = q->owners.count > 0 ? owner_find(q, owner) : NULL;
     return o != NULL ? o->running : 0;
 }
 

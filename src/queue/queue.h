@@ -233,7 +233,8 @@ void queue_status(struct queue *q, const struct queue_find *f, bool logs, struct
 void queue_result(struct queue *q, const struct queue_find *f, struct queue_done d);
 void queue_cancel(struct queue *q, const struct queue_find *f, struct queue_done d);
 
-/* How many of this owner are in progress, those being claimed included. */
+/* How many of this owner are in progress, from their claim until their end is durable. Cheap when the queue holds nothing
+ * of it. */
 size_t queue_owner_running(const struct queue *q, struct slice owner);
 /* The owner has so many direct calls now: they count against its concurrency. Cheap when the queue holds nothing of it. */
 void queue_owner_calls(struct queue *q, struct slice owner, size_t calls);

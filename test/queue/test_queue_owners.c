@@ -354,6 +354,28 @@ static void direct_calls_of_an_owner_without_limit_are_nobodys_concern(void **st
     assert_int_equal(runs_of(w, "a"), 3);
 }
 
+/* More than stats.running: direct calls count with them. */
+static void it_counts_from_the_claim_to_the_end_in_the_store(void **state) {
+    struct world *w = *state;
+    w->capacity = 1;
+    struct queue_submit in = of("a", 1);
+    uint64_t n = submit_in(w, &in);
+    while (w->answers[n].times == 0) store_step(w);
+    queue_tick(w->queue); /* its claim is given */
+    assert_int_equal(stats_of(w).running, 0);
+    assert_int_equal(queue_owner_running(w->queue, SLICE("a")), 1);
+    settle_world(w);
+    w->capacity = 0;
+    restart(w); /* lost, and then cancelled */
+    cancel(w, w->answers[n].id);
+    queue_tick(w->queue);
+    while (store_waiting(w) == 0) queue_tick(w->queue);
+    assert_int_equal(stats_of(w).running, 0);
+    assert_int_equal(queue_owner_running(w->queue, SLICE("a")), 1);
+    settle_world(w);
+    assert_int_equal(queue_owner_running(w->queue, SLICE("a")), 0);
+}
+
 static void many_owners_come_and_go(void **state) {
     struct world *w = *state;
     w->capacity = 500;
@@ -392,6 +414,7 @@ int main(void) {
         T(submits_under_way_count_for_the_length),
         T(direct_calls_leave_the_queued_ones_less_room),
         T(direct_calls_of_an_owner_without_limit_are_nobodys_concern),
+        T(it_counts_from_the_claim_to_the_end_in_the_store),
         T(many_owners_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
