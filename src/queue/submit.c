@@ -205,11 +205,11 @@ static void answer_taken(struct queue *q, struct call *c, struct item *i) {
         return;
     }
     struct queue_reply reply = call_reply(q, i);
+    call_answer(q, c, &reply); /* first: an end that finds no memory may free the request */
     if (i->timed_out && i->step == STEP_WAITING) {
         leave_order(q, i);
         end_waiting(q, i, VERDICT_LATE, NULL);
     }
-    call_answer(q, c, &reply);
 }
 
 /* NEW -> WAITING: durable, so known. */
