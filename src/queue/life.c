@@ -36,7 +36,9 @@ static uint64_t look_at_runs(struct queue *q, uint64_t now) {
     uint64_t due = UINT64_MAX;
     for (struct run *r = q->runs, *next; r != NULL; r = next) {
         next = r->next;
-        if (r->item->step == STEP_SETTLING || r->item->step == STEP_GIVING_BACK) continue;
+        enum step step = (enum step)r->item->step;
+        /* A line that is given now would come after a retry that is on its way, and be dropped as of the attempt before. */
+        if (step == STEP_SETTLING || step == STEP_GIVING_BACK || step == STEP_RETRYING) continue;
         if (r->item->step == STEP_BACKOFF && r->due_ms <= now) back_off_over(q, r->item);
         if (r->item->step == STEP_BACKOFF) earlier(&due, r->due_ms);
         if (r->flush_due_ms != 0 && r->flush_due_ms <= now) flush_logs(q, r);

@@ -357,11 +357,7 @@ static enum store_status retain(struct server *by, struct op *op, struct row *un
 
 static enum store_status log_lines(struct server *by, struct op *op, struct row *r) {
     bool after = op->token == 0 && r->state == STORE_COMPLETED;
-    if (held(op, r) || after)
-        add_lines(by, r, op);
-    else /* dropped, as store.h says: of a lease that is lost, or overtaken by its own retry */
-        for (size_t k = 0; k < op->lines.n; k++)
-            by->sim->calls[op->lines.base[k].call].said = false;
+    if (held(op, r) || after) add_lines(by, r, op);
     return STORE_OK;
 }
 
