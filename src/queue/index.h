@@ -46,7 +46,7 @@ struct node {
     uint32_t weight; /* a parent's is not below its children's */
 };
 
-/* About 290 bytes for a request that waits: its input stays in the store. */
+/* About 240 bytes for a request that waits: its input stays in the store. */
 struct item {
     uint64_t seq;
     uint64_t tag;                  /* of the slot it carries; CLAIMING: of the one it used up */

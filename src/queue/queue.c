@@ -36,14 +36,14 @@
  *  3. COMPLETED never changes and no poller sees a step backwards: nothing IN_PROGRESS returns to IN_QUEUE, a request
  *     leaves memory only when the store knows better, and the position shown never rises. Memory answers for what nobody
  *     else can have; for all else the store does.
- *  4. Result, log lines, usage and webhook row are one transaction. Each attempt's usage is given once: with the retry,
- *     the release or the completion that ends it.
+ *  4. Result, log lines, usage and webhook row are one transaction. Each attempt's usage is given at most once: with the
+ *     retry, the release or the completion that ends it. What a lost lease has cost is not known to the ledger.
  *  5. A cancel answered CANCELLATION_REQUESTED ends as client_cancelled unless the runner's result was durable first,
  *     and then the answer was ALREADY_COMPLETED: the store's order of operations decides. Of what another server holds
  *     the mark is durable; its result may be so first. While the store cannot write the wish lives in memory, until it
  *     can again: it goes with the process. Who is ending promises nothing then.
  *  6. If the store cannot write, submits are refused; cancels and status go on from memory; nothing is forgotten, and
- *     what waits to be written is tried again.
+ *     what waits to be written is tried again, until queue_abandon: then the row stays as it is for the next start.
  *  7. In each pool starts first what callers have seen IN_PROGRESS (LOST, HELD, READY: by priority, then age), then by
  *     priority, then by turns of the owners, then age. A full pool holds up no other. What is WAITING and eligible
  *     carries a slot; a line (owner, pool, priority) has as many slots as eligible requests, without gaps in their tags;
@@ -54,8 +54,9 @@
  *  9. From the deadline of its start on no attempt of a request begins. What has not begun by then ends as
  *     request_timeout, unless a cancel was durable or its end decided first; what has runs on, with this attempt as its
  *     last.
- * 10. No run begins, and no position is shown, before all that is unfinished is loaded (loading.c); none begins unless a
- *     lease has not yet passed since our last beat that was answered (leases.c).
+ * 10. No run begins, and no caller is shown a position, before all that is unfinished is loaded (loading.c; queue_list
+ *     shows an operator those of what is there); none begins unless a lease has not yet
+ *     passed since our last beat that was answered (leases.c).
  * 11. Nothing is decided by a wall clock that has jumped: leases, retries and ages are by the monotonic one, what is to be
  *     forgotten by steady_ms; the dates of a row never go back. A start timeout alone goes on by the wall clock from one
  *     process to the next. (times.c) */

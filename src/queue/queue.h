@@ -212,13 +212,15 @@ struct queue *queue_new(
 /* The store's on_done goes here (serve wires it): tickets of the queue are the queue's own. */
 void queue_store_done(void *queue, uint64_t ticket, const struct store_reply *r);
 void queue_store_health(void *queue, bool can_write, const char *reason);
-/* Loads what is unfinished and begins to claim; `ready` is called once when done (ok) or failed. */
+/* Loads what is unfinished and begins to claim; `ready` is called once, when the first piece is there (ok) or has failed.
+ * The rest comes after it: stats.loading until all of it has. */
 void queue_start(struct queue *q, void (*ready)(void *user, bool ok), void *user);
 /* Graceful end: no new submits, no new claims; `idle` is called once, not before the call has returned, when no run is
  * left: running ones finish, those between two attempts are given back to the store. */
 void queue_drain(struct queue *q, void (*idle)(void *user), void *user);
 /* After queue_drain, when its time is over: runs are cancelled and given back, their rows stay IN_PROGRESS and are
- * claimed again at the next start without counting as crashed (with no_retry they end as runner_disconnected). What a
+ * claimed again at the next start without counting as crashed, unless the store could not write that (with no_retry they
+ * end as runner_disconnected). What a
  * runner says about them from now on is dropped. `idle` follows. */
 void queue_abandon(struct queue *q);
 /* After the store has been closed, so that no answer of it can come any more. Callers not yet answered are not. */
