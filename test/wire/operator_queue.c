@@ -355,7 +355,9 @@ static void M8_a_new_server_takes_over_and_nothing_is_lost(void **state) {
     assert_int_equal(waitpid(helper, NULL, 0), helper);
     assert_int_equal(waitpid(old.pid, &status, WNOHANG), old.pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    expect_in(file_text(server.err, NULL), "event=waiting_for_lock");
+    char *log = file_text(server.err, NULL);
+    expect_in(log, "event=waiting_for_lock");
+    free(log);
     for (size_t i = 0; i < JOBS; i++) {
         struct answer a = result_of(server.port, QUEUE, "", ids[i]);
         expect_status("taken over", &a, 200);
