@@ -63,14 +63,23 @@ static inline bool changed(struct sqlite_store *s) {
 
 /* --- out of rows */
 
+/* SQLite gives NULL for an empty value, and where memory for one is short: then the whole read has failed, or a request
+ * would have no input and a result would be gone. */
+static inline void look_at_value(struct op *op, sqlite3_stmt *st, const void *value) {
+    if (value == NULL && (sqlite3_errcode(sqlite3_db_handle(st)) & 0xff) == SQLITE_NOMEM)
+        op->mem.failed = true;
+}
+
 static inline struct slice take_text(struct op *op, sqlite3_stmt *st, int column) {
     const unsigned char *text = sqlite3_column_text(st, column);
+    look_at_value(op, st, text);
     return arena_copy(&op->mem,
                       slice_make((const char *)text, (size_t)sqlite3_column_bytes(st, column)));
 }
 
 static inline struct slice take_blob(struct op *op, sqlite3_stmt *st, int column) {
     const void *bytes = sqlite3_column_blob(st, column);
+    look_at_value(op, st, bytes);
     return arena_copy(&op->mem, slice_make(bytes, (size_t)sqlite3_column_bytes(st, column)));
 }
 
@@ -79,8 +88,9 @@ static inline uint64_t take_count(sqlite3_stmt *st, int column) {
 }
 
 /* Rows are written with ids shorter than out. */
-static inline void take_id(char out[STORE_ID_BYTES], sqlite3_stmt *st, int column) {
+static inline void take_id(struct op *op, char out[STORE_ID_BYTES], sqlite3_stmt *st, int column) {
     const unsigned char *text = sqlite3_column_text(st, column);
+    look_at_value(op, st, text);
     size_t len = (size_t)sqlite3_column_bytes(st, column);
     if (text == NULL) len = 0;
     if (len >= STORE_ID_BYTES) len = STORE_ID_BYTES - 1;
@@ -89,8 +99,9 @@ static inline void take_id(char out[STORE_ID_BYTES], sqlite3_stmt *st, int colum
 }
 
 /* A hash; all zeros when there is none. */
-static inline void take_hash(unsigned char out[32], sqlite3_stmt *st, int column) {
+static inline void take_hash(struct op *op, unsigned char out[32], sqlite3_stmt *st, int column) {
     const void *bytes = sqlite3_column_blob(st, column);
+    look_at_value(op, st, bytes);
     memset(out, 0, 32);
     if (bytes != NULL && sqlite3_column_bytes(st, column) == 32) memcpy(out, bytes, 32);
 }

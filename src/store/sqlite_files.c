@@ -69,13 +69,13 @@ int sqlite_file_remove(struct sqlite_store *s, struct op *op) {
 
 static void take_file(struct op *op, sqlite3_stmt *st, struct store_file *f) {
     *f = (struct store_file){.state = (enum store_file_state)sqlite3_column_int(st, 1)};
-    take_id(f->id, st, 0);
+    take_id(op, f->id, st, 0);
     f->owner = take_text(op, st, 2);
     f->name = take_text(op, st, 3);
     f->content_type = take_text(op, st, 4);
     f->acl = take_text(op, st, 5);
     f->bytes = take_count(st, 6);
-    take_hash(f->sha256, st, 7);
+    take_hash(op, f->sha256, st, 7);
     f->created_ms = sqlite3_column_int64(st, 8);
     f->lifetime_ms = sqlite3_column_int64(st, 9);
     f->expires_ms = sqlite3_column_int64(st, 10);

@@ -29,7 +29,7 @@ static void take_key(struct op *op, sqlite3_stmt *st, struct store_key *k) {
     k->id = take_text(op, st, 0);
     k->alias = take_text(op, st, 1);
     k->owner = take_text(op, st, 2);
-    take_hash(k->sha256, st, 4);
+    take_hash(op, k->sha256, st, 4);
     k->created_ms = sqlite3_column_int64(st, 5);
     k->expires_ms = sqlite3_column_int64(st, 6);
     k->revoked_ms = sqlite3_column_int64(st, 7);

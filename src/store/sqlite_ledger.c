@@ -150,7 +150,7 @@ static void take_usage(struct op *op, sqlite3_stmt *st, int column, struct store
 
 static void take_charge(struct op *op, sqlite3_stmt *st, struct store_charge *c) {
     *c = (struct store_charge){.attempt = (uint32_t)sqlite3_column_int64(st, 2)};
-    take_id(c->id, st, 1);
+    take_id(op, c->id, st, 1);
     c->kind = (enum store_call_kind)sqlite3_column_int(st, 3);
     c->owner = take_text(op, st, 4);
     c->key_id = take_text(op, st, 5);

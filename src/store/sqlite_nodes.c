@@ -56,7 +56,7 @@ static int reply_cancelled(struct sqlite_store *s, struct op *op) {
         rows = grow(op, rows, n, &room, sizeof *rows);
         if (rows == NULL) break;
         rows[n] = (struct store_pending){.seq = take_count(b.st, 0), .state = STORE_IN_PROGRESS};
-        take_id(rows[n++].id, b.st, 1);
+        take_id(op, rows[n++].id, b.st, 1);
     }
     finish(&b);
     op->reply.pending = rows;
@@ -99,7 +99,7 @@ int sqlite_nodes(struct sqlite_store *s, struct op *op) {
         rows[n] = (struct store_node){.node = take_text(op, b.st, 1),
                                       .beat = take_count(b.st, 2),
                                       .at_ms = sqlite3_column_int64(b.st, 3)};
-        take_id(rows[n++].boot, b.st, 0);
+        take_id(op, rows[n++].boot, b.st, 0);
     }
     finish(&b);
     op->reply.living = rows;

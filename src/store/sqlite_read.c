@@ -56,7 +56,7 @@ static void take_result(struct op *op, sqlite3_stmt *st, unsigned parts) {
 static void take_row(struct op *op, sqlite3_stmt *st, unsigned parts) {
     struct store_row *row = &op->row;
     *row = (struct store_row){.inference_ms = -1};
-    take_id(row->id, st, COL_ID);
+    take_id(op, row->id, st, COL_ID);
     row->seq = (uint64_t)sqlite3_column_int64(st, COL_SEQ);
     row->state = (enum store_state)sqlite3_column_int(st, COL_STATE);
     row->attempt = (uint32_t)sqlite3_column_int64(st, COL_ATTEMPT);
@@ -123,6 +123,7 @@ static int read_get(struct sqlite_store *s, struct op *op) {
 static struct slice take_again(struct op *op, sqlite3_stmt *st, int column, struct slice before) {
     const char *text = (const char *)sqlite3_column_text(st, column);
     size_t len = (size_t)sqlite3_column_bytes(st, column);
+    look_at_value(op, st, text);
     if (len == before.len && before.ptr != NULL && memcmp(text, before.ptr, len) == 0)
         return before;
     return arena_copy(&op->mem, slice_make(text, len));
@@ -131,14 +132,14 @@ static struct slice take_again(struct op *op, sqlite3_stmt *st, int column, stru
 static void take_pending(struct op *op, sqlite3_stmt *st, const struct store_pending *before,
                          struct store_pending *p) {
     *p = (struct store_pending){.seq = (uint64_t)sqlite3_column_int64(st, 0)};
-    take_id(p->id, st, 1);
+    take_id(op, p->id, st, 1);
     p->state = (enum store_state)sqlite3_column_int(st, 2);
     p->attempt = (uint32_t)sqlite3_column_int64(st, 3);
     p->crashes = (uint32_t)sqlite3_column_int64(st, 4);
     p->priority = sqlite3_column_int(st, 5);
     p->no_retry = sqlite3_column_int(st, 6) != 0;
     p->cancel_requested = sqlite3_column_int64(st, 7) != 0;
-    take_id(p->boot, st, 8);
+    take_id(op, p->boot, st, 8);
     p->released = p->state == STORE_IN_PROGRESS && p->boot[0] == '\0';
     p->created_ms = sqlite3_column_int64(st, 9);
     p->started_ms = sqlite3_column_int64(st, 10);

@@ -41,7 +41,7 @@ static int take_request(struct sqlite_store *s, struct op *op, sqlite3_stmt *st,
     bool direct = sqlite3_column_int(st, 1) != 0;
     int64_t seq = sqlite3_column_int64(st, 2);
     *r = (struct store_request){.created_ms = sqlite3_column_int64(st, 5)};
-    take_id(r->id, st, 3);
+    take_id(op, r->id, st, 3);
     r->endpoint = take_text(op, st, 4);
     r->started_ms = sqlite3_column_int64(st, 6);
     r->ended_ms = sqlite3_column_int64(st, 7);

@@ -87,7 +87,7 @@ int sqlite_webhook_replay(struct sqlite_store *s, struct op *op) {
 
 static void take_webhook(struct op *op, sqlite3_stmt *st, struct store_webhook *w) {
     *w = (struct store_webhook){.seq = take_count(st, 0)};
-    take_id(w->id, st, 1);
+    take_id(op, w->id, st, 1);
     w->state = (enum store_webhook_state)sqlite3_column_int(st, 2);
     w->url = take_text(op, st, 3);
     w->owner = take_text(op, st, 4);

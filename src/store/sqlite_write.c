@@ -93,8 +93,8 @@ static int find_known(struct sqlite_store *s, struct op *op) {
     put_int(&b, in->now_ms);
     int rc = next(&b);
     if (rc == SQLITE_ROW) {
-        take_id(id, b.st, 0);
-        take_hash(hash, b.st, 1);
+        take_id(op, id, b.st, 0);
+        take_hash(op, hash, b.st, 1);
     }
     finish(&b);
     if (rc == SQLITE_ROW) rc = sqlite_read_row(s->statements[ST_KNOWN_ROW], op, id, 0);
