@@ -260,13 +260,15 @@ static void need_mounts(void) {
 
 /* --- full */
 
-static void Q11_a_full_disk_refuses_and_goes_on_by_itself(void **state) {
-    unsigned cycles = long_or(20, 3), slowest = 0;
-    need_mounts();
+/* What is accepted stays, so a disk of 16 MiB lasts for some cycles only. The longest that it took to be ready again, in ms. */
+#define CYCLES_OF_A_DISK 3U
+
+static unsigned fill_and_free(void) {
+    unsigned slowest = 0;
     begin();
     mount_disk(server.data, 0);
     start();
-    for (unsigned i = 0; i < cycles; i++) {
+    for (unsigned i = 0; i < CYCLES_OF_A_DISK; i++) {
         struct job *done = submit_ended(), *open = submit_open();
         submit_slow(); /* they end when there is no room for their results */
         fill_disk();
@@ -280,9 +282,20 @@ static void Q11_a_full_disk_refuses_and_goes_on_by_itself(void **state) {
         assert_true(submit("quick", 10));
     }
     end("a disk of 16 MiB, filled to the last byte");
-    print_message("# Q11: %u cycles, ready again after at most %u ms\n", cycles, slowest);
     umount2(server.data, MNT_DETACH);
     finish();
+    return slowest;
+}
+
+static void Q11_a_full_disk_refuses_and_goes_on_by_itself(void **state) {
+    unsigned disks = long_or(7, 1), slowest = 0;
+    need_mounts();
+    for (unsigned i = 0; i < disks; i++) {
+        unsigned ms = fill_and_free();
+        if (ms > slowest) slowest = ms;
+    }
+    print_message("# Q11: %u cycles, ready again after at most %u ms\n", disks * CYCLES_OF_A_DISK,
+                  slowest);
 }
 
 /* Killed, and no room for the next start: it says so, and nothing is lost. */
