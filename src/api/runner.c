@@ -194,6 +194,16 @@ static void fill_too_large(const struct run *r, struct queue_outcome *o, struct 
     o->retryable = false;
 }
 
+/* As the queue says it when it has no memory for the copy. The upstream was asked and is paid: not again. */
+static const struct queue_outcome result_lost = {
+    .http_status = 500,
+    .body = TEXT("{\"detail\":\"The server had no memory for the result.\","
+                 "\"error_type\":\"internal_error\"}"),
+    .headers = TEXT("x-fal-error-type: internal_error\r\nx-fal-billable-units: 0\r\n"),
+    .error = TEXT("The server had no memory for the result."),
+    .error_type = TEXT("internal_error"),
+    .retry_after_ms = -1};
+
 static void run_end_hook(void *user, const struct llm_result *res, const struct llm_error *err) {
     struct run *r = user;
     struct buf body, headers;
@@ -208,12 +218,17 @@ static void run_end_hook(void *user, const struct llm_result *res, const struct 
         fill_output(r, &body, &headers, res, &o.usage);
     else
         fill_error(r, &o, &body, &headers, res, err);
-    if (body.failed || buf_len(&body) > QUEUE_MAX_RESULT_BYTES) {
+    bool lost = body.no_memory || headers.no_memory;
+    if (!lost && (body.failed || buf_len(&body) > QUEUE_MAX_RESULT_BYTES)) {
         fill_too_large(r, &o, &body, &headers);
         o.usage = usage_of(r, res, true);
     }
     o.body = buf_slice(&body);
     o.headers = buf_slice(&headers);
+    if (lost || body.failed) {
+        o = result_lost;
+        o.usage = usage_of(r, res, true);
+    }
     run_finish(r, &o);
     buf_free(&body);
     buf_free(&headers);
