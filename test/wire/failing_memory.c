@@ -191,14 +191,15 @@ static uint64_t unharmed(const struct script *s, uint64_t n) {
 
 static unsigned silent, harmed;
 
-/* No answer comes only where one of the connection's own allocations fails: what it wants before it has read a request. */
+/* No answer comes only where one of the connection's own allocations fails: what it wants before it has read a request; or
+ * where the refusal has no memory either. */
 #define OF_A_CONNECTION 3U
 
-static void note_silence(const struct script *s, uint64_t n) {
+static void note_silence(const struct script *s, uint64_t n, uint64_t in_row) {
     if (atomic_load(&failing->failed) == 0)
         fail_msg("%s, allocation %llu: no answer, and nothing failed", s->name,
                  (unsigned long long)n);
-    if (n > OF_A_CONNECTION)
+    if (n > OF_A_CONNECTION && in_row == 1)
         fail_msg("%s, allocation %llu: no answer", s->name, (unsigned long long)n);
     silent++;
 }
@@ -214,7 +215,7 @@ static void harmed_once(const struct script *s, uint64_t n, uint64_t in_row) {
     if (!fine)
         fail_msg("%s, allocation %llu: %s", s->name, (unsigned long long)n,
                  h.body.p != NULL ? h.body.p : "");
-    if (h.status == 0) note_silence(s, n);
+    if (h.status == 0) note_silence(s, n, in_row);
     harmed += atomic_load(&failing->failed) > 0;
     if (s->waits && h.status == 200 && has(&h, "\"request_id\"")) {
         wait_for_end(s, &h, n);

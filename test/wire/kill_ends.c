@@ -26,8 +26,9 @@ static char *config_of(const char *upstreams, const char *more) {
     }
     text_puts(&t, "routes:\n");
     for (const char *at = upstreams; *at != '\0'; at += strcspn(at, " "), at += *at == ' ') {
-        int len = (int)strcspn(at, "=");
-        text_printf(&t, "  - { model: \"test/%.*s\", to: [%.*s] }\n", len, at, len, at);
+        char name[32];
+        assert_int_equal(sscanf(at, "%31[^=]", name), 1);
+        text_printf(&t, "  - { model: \"test/%s\", to: [%s] }\n", name, name);
     }
     text_puts(&t, more);
     return t.p;
