@@ -198,6 +198,7 @@ struct loads {
 /* Oldest first; an item is in one of them at most. */
 struct ages {
     struct item *oldest, *youngest, *last; /* last: added last */
+    size_t count;
 };
 
 struct steady {

@@ -206,10 +206,8 @@ void queue_free(struct queue *q) {
 
 void queue_get_stats(const struct queue *q, struct queue_stats *out) {
     *out = q->stats;
-    out->waiting = q->at[STEP_WAITING] + q->at[STEP_CLAIMING];
-    out->running = q->at[STEP_RUNNING] + q->at[STEP_BACKOFF] + q->at[STEP_READY] +
-                   q->at[STEP_RETRYING] + q->at[STEP_SETTLING] + q->at[STEP_LOST] +
-                   q->at[STEP_HELD];
+    out->waiting = q->waiting_ages.count;
+    out->running = q->running_ages.count;
     out->oldest_waiting_ms = oldest_ms(q, &q->waiting_ages);
     out->oldest_running_ms = oldest_ms(q, &q->running_ages);
     out->owners = q->owners.count;

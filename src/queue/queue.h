@@ -282,7 +282,8 @@ struct queue_stats {
     uint64_t retained;          /* rows removed because they were too old or too much */
     int64_t oldest_waiting_ms;  /* age of the oldest that waits, 0: none */
     int64_t oldest_running_ms;  /* since its first claim */
-    size_t waiting, running, owners;
+    size_t waiting, running;    /* IN_QUEUE and IN_PROGRESS, as their callers see it */
+    size_t owners;
     bool loading; /* what is unfinished is still being read: nothing starts yet */
     bool can_write;
 };

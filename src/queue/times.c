@@ -57,8 +57,7 @@ enum { AGED_NOT, AGED_WAITING, AGED_RUNNING };
 
 static uint8_t aged_as(const struct item *i) {
     if (i->step == STEP_NEW) return AGED_NOT;
-    if (i->started) return AGED_RUNNING;
-    return i->step == STEP_ENDING ? AGED_NOT : AGED_WAITING;
+    return i->started ? AGED_RUNNING : AGED_WAITING;
 }
 
 static struct ages *ages_of(struct queue *q, const struct item *i) {
@@ -66,6 +65,7 @@ static struct ages *ages_of(struct queue *q, const struct item *i) {
 }
 
 static void ages_remove(struct ages *a, struct item *i) {
+    a->count--;
     if (a->last == i) a->last = i->older != NULL ? i->older : i->younger;
     if (i->older != NULL)
         i->older->younger = i->younger;
@@ -90,6 +90,7 @@ static struct item *older_than(const struct ages *a, const struct item *i) {
 }
 
 static void ages_add(struct ages *a, struct item *i) {
+    a->count++;
     i->older = older_than(a, i);
     i->younger = i->older != NULL ? i->older->younger : a->oldest;
     if (i->older != NULL)

@@ -638,6 +638,23 @@ static void three_crashes_with_the_same_request_end_it(void **state) {
     assert_int_equal(w->started, 3);
 }
 
+/* At no step between two lives, nor at its end, is a request neither waiting nor running. */
+static void what_is_unfinished_is_counted_as_its_callers_see_it(void **state) {
+    struct world *w = *state;
+    const struct fake_row *row = row_of(w, submitted(w, 0, false));
+    for (unsigned crashes = 1; crashes <= 3; crashes++) {
+        world_crash(w);
+        world_start(w);
+        do {
+            while (queue_tick(w->queue) == 0) continue;
+            struct queue_stats s = stats_of(w);
+            assert_int_equal(s.waiting, 0);
+            if (!s.loading) assert_int_equal(s.running, row->state == STORE_IN_PROGRESS);
+        } while (store_step(w));
+        assert_int_equal(row->state, crashes < 3 ? STORE_IN_PROGRESS : STORE_COMPLETED);
+    }
+}
+
 static void retries_are_not_taken_for_crashes(void **state) {
     struct world *w = *state;
     const char *id = submitted(w, 0, false);
@@ -816,6 +833,7 @@ int main(int argc, char **argv) {
         T(after_a_crash_no_retry_ends_instead_of_running_twice),
         T(after_a_crash_a_cancelled_request_stays_cancelled),
         T(three_crashes_with_the_same_request_end_it),
+        T(what_is_unfinished_is_counted_as_its_callers_see_it),
         T(retries_are_not_taken_for_crashes),
         T(before_it_is_ready_nothing_is_accepted),
         T(drain_lets_runs_finish_and_keeps_the_rest),
