@@ -5,9 +5,12 @@
  *   - Text is UTF-8 and NUL-terminated. What you pass in is borrowed for the call and copied where
  *     it must live longer; what you get out is borrowed from its handle and lives until that handle
  *     is freed.
- *   - A client is used by one thread at a time. Different clients may be used by different threads
- *     at the same time. The one function that may be called from another thread is
- *     fal_client_cancel.
+ *   - A client, its calls and its realtime connections are used by one thread at a time. Different
+ *     clients may be used by different threads at the same time. What may be called from another
+ *     thread: fal_client_cancel, fal_call_cancel. What uses no client may be called from any.
+ *   - Callbacks are called in the thread that is inside a function of their client, and during it
+ *     only. They may start calls (…_start) and cancel; a blocking call of the same client inside
+ *     one ends with FAL_ERR_BUSY. They must not free the client.
  *   - Nothing here aborts, prints, or changes signal handlers. Lack of memory is FAL_ERR_MEMORY.
  *   - There is no global state but what fal_global_init sets up.
  *   - Structs with a `size` first are made with their _INIT macro; fields are only ever appended,
@@ -76,6 +79,8 @@ struct fal_error {
     bool retryable;
     /* how long the server asks to wait; negative when it did not say */
     double retry_after_s;
+    /* a 504 because the caller's own start timeout passed (X-Fal-Request-Timeout-Type) */
+    bool start_timeout;
 };
 
 /* ---- The library ---- */
@@ -95,6 +100,10 @@ typedef struct fal_client fal_client;
 
 /* For base_url: fal's own hosts, whatever the environment says. */
 #define FAL_BASE_FAL "fal"
+
+/* "Key …" is made of what it returns, borrowed until it is called again; NULL or "": none. Called in the client's thread
+ * before each exchange that carries the key. */
+typedef const char *(*fal_credentials_fn)(void *user);
 
 struct fal_options {
     size_t size;
@@ -118,8 +127,61 @@ struct fal_options {
      * again: for programs whose user is watching. Later exchanges of the same call are retried all
      * the same. */
     bool no_connect_retry;
+    /* Optional. Asked before each exchange instead of `credentials`. */
+    fal_credentials_fn credentials_fn;
+    void *credentials_user;
+    /* Optional, copied: one surface's own address, in place of what base_url says. NULL: $FAL_RUN_URL, $FAL_QUEUE_URL,
+     * $FAL_REST_URL, $FAL_CDN_URL only when neither base_url nor $FAL_BASE_URL is given, else under the base. */
+    const char *run_url, *queue_url, *rest_url, *cdn_url;
+    /* Optional, copied. The address of a proxy of one's own that keeps the key (fal's x-fal-target-url protocol, fal-js's
+     * proxyUrl): every exchange but the bytes of uploads and realtime connections goes there. An HTTP proxy is something
+     * else: http_proxy, https_proxy and no_proxy in the environment, as libcurl reads them. */
+    const char *proxy_url;
+    /* Optional, copied. "Name: value" lines, header_count of them, sent with each exchange to the surfaces above. */
+    const char *const *headers;
+    size_t header_count;
+    /* The longest pause between attempts. 0: 30,000. Each pause is the one before times the factor (0: 2.0; at least 1.0),
+     * +-25 % unless no_retry_jitter. */
+    int64_t retry_max_ms;
+    double retry_factor;
+    bool no_retry_jitter;
+    /* Optional, copied. HTTP statuses that are tried again in place of 408, 409, 429, 502, 503, 504. */
+    const int *retry_statuses;
+    size_t retry_status_count;
+    /* timeout_ms of every call that says none. 0: none. */
+    int64_t timeout_ms;
+    /* Connections kept open at most, of all hosts together. 0: 64. */
+    int max_connections;
+    /* Optional, copied. A unix domain socket through which the base is reached, whatever its host says (curl's
+     * --unix-socket). Addresses that are not of the base never go there. */
+    const char *unix_socket;
 };
-#define FAL_OPTIONS_INIT {sizeof(struct fal_options), NULL, NULL, NULL, 0, 0, 0, false}
+#define FAL_OPTIONS_INIT         \
+    {sizeof(struct fal_options), \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     0,                          \
+     0,                          \
+     0,                          \
+     false,                      \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     NULL,                       \
+     0,                          \
+     0,                          \
+     0.0,                        \
+     false,                      \
+     NULL,                       \
+     0,                          \
+     0,                          \
+     0,                          \
+     NULL}
 
 /* Makes a client. `options` is optional (NULL: all defaults). The environment is read here, once.
  * Opens no connection. FAL_OK: *client is yours, free it with fal_client_free. Otherwise *client is
@@ -131,7 +193,7 @@ FAL_API enum fal_code fal_client_new(const struct fal_options *options, fal_clie
  * callback. Results live on. */
 FAL_API void fal_client_free(fal_client *client);
 
-/* Ends the call that is running in `client` with FAL_ERR_CANCELLED; when none is running, the next
+/* Ends the blocking call that is running in `client` with FAL_ERR_CANCELLED; when none is running, the next
  * one, so that a cancellation is never lost between two calls. One call uses one cancellation up. A
  * fal_subscribe first cancels the request on the server (it waits for that at most 5 s; a second
  * fal_client_cancel ends this wait). May be called from any thread and from callbacks, as long as
@@ -239,6 +301,9 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
  * timeout_ms and fal_client_cancel end a call at once, except while a host's name is being looked
  * up: the system's resolver cannot be interrupted, so the call ends when it returns. */
 
+struct fal_files;
+struct fal_lifecycle;
+
 /* For fal_run, fal_queue_status, fal_queue_result and fal_queue_cancel. */
 struct fal_call_options {
     size_t size;
@@ -256,8 +321,16 @@ struct fal_call_options {
     const char *url;
     /* status: with the log lines */
     bool logs;
+    /* Optional, borrowed. "Name: value" lines for this call's requests. */
+    const char *const *headers;
+    size_t header_count;
+    /* run: what is uploaded first; see struct fal_files. Optional, borrowed. */
+    const struct fal_files *files;
+    /* run: how long the files that the model makes are kept, and who may read them. Optional, borrowed. */
+    const struct fal_lifecycle *lifecycle;
 };
-#define FAL_CALL_OPTIONS_INIT {sizeof(struct fal_call_options), 0, 0.0, NULL, NULL, false}
+#define FAL_CALL_OPTIONS_INIT \
+    {sizeof(struct fal_call_options), 0, 0.0, NULL, NULL, false, NULL, 0, NULL, NULL}
 
 struct fal_submit_options {
     size_t size;
@@ -274,8 +347,14 @@ struct fal_submit_options {
     /* One of your own instead of a random one. 1 to 255 visible ASCII characters. Optional,
      * borrowed. */
     const char *idempotency_key;
+    /* As above. */
+    const char *const *headers;
+    size_t header_count;
+    const struct fal_files *files;
+    const struct fal_lifecycle *lifecycle;
 };
-#define FAL_SUBMIT_OPTIONS_INIT {sizeof(struct fal_submit_options), 0, 0.0, NULL, NULL, NULL, NULL}
+#define FAL_SUBMIT_OPTIONS_INIT \
+    {sizeof(struct fal_submit_options), 0, 0.0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL}
 
 struct fal_subscribe_options {
     size_t size;
@@ -299,6 +378,13 @@ struct fal_subscribe_options {
     const char *priority;
     const char *webhook_url;
     const char *idempotency_key;
+    const char *const *headers;
+    size_t header_count;
+    const struct fal_files *files;
+    const struct fal_lifecycle *lifecycle;
+    /* Follow the request by the server's event stream of its status instead of polling. A stream that ends too early is
+     * opened again; a server that has none (404, 405, another content type) is polled. */
+    bool streaming;
 };
 #define FAL_SUBSCRIBE_OPTIONS_INIT         \
     {sizeof(struct fal_subscribe_options), \
@@ -312,7 +398,12 @@ struct fal_subscribe_options {
      NULL,                                 \
      NULL,                                 \
      NULL,                                 \
-     NULL}
+     NULL,                                 \
+     NULL,                                 \
+     0,                                    \
+     NULL,                                 \
+     NULL,                                 \
+     false}
 
 /* The direct call: sends the input, waits for the model's output. Nothing is kept by the server if
  * the connection breaks; for long work use fal_subscribe. */
@@ -353,6 +444,370 @@ FAL_API enum fal_code fal_queue_result(fal_client *client, const char *endpoint_
 FAL_API enum fal_code fal_queue_cancel(fal_client *client, const char *endpoint_id,
                                        const char *request_id,
                                        const struct fal_call_options *options, fal_result **result);
+
+/* Takes up a request that is known by its id (its submit was another program's, or a fal_subscribe that timed out): follows
+ * it to its end and returns its output, as fal_subscribe does after its submit. When timeout_ms is over or it is cancelled,
+ * the request is cancelled on the server. Of the options those that concern a submit are not read. */
+FAL_API enum fal_code fal_queue_subscribe_to_status(fal_client *client, const char *endpoint_id,
+                                                    const char *request_id,
+                                                    const struct fal_subscribe_options *options,
+                                                    fal_result **result);
+
+/* The event stream of a request's status: on_queue_update for each event, until COMPLETED. Returns the last status, not the
+ * output; cancels nothing. A stream that breaks is opened again. Log lines of events are new ones; fal_status.logs holds all
+ * that came. Of the options timeout_ms, logs, on_queue_update, user and headers are read. */
+FAL_API enum fal_code fal_queue_stream_status(fal_client *client, const char *endpoint_id,
+                                              const char *request_id,
+                                              const struct fal_subscribe_options *options,
+                                              fal_result **result);
+
+/* ---- Streams ---- */
+
+struct fal_stream_options {
+    size_t size;
+    /* For the whole stream. 0: none. */
+    int64_t timeout_ms;
+    /* Longest silence, comments of the server included, before the stream counts as broken (FAL_ERR_TIMEOUT). 0: 60,000.
+     * Negative: none. */
+    int64_t idle_timeout_ms;
+    /* All optional; what they are given lives until they return.
+     * on_event: each event's data, as JSON text.
+     * on_text: each event's cumulative "output" string: all of the answer so far.
+     * on_delta: what is new in it since the event before, `bytes` of whole UTF-8 characters. When an event's output does not
+     * begin with the one before, `restart` is true and delta holds the whole of it. */
+    void (*on_event)(const char *event_json, void *user);
+    void (*on_text)(const char *text, void *user);
+    void (*on_delta)(const char *delta, size_t bytes, bool restart, void *user);
+    void *user;
+    double start_timeout_s;
+    const char *hint;
+    const char *const *headers;
+    size_t header_count;
+    const struct fal_files *files;
+    const struct fal_lifecycle *lifecycle;
+    /* Put after the endpoint's id unless it ends so. NULL: "/stream". "": nothing. Optional, borrowed. */
+    const char *path;
+};
+#define FAL_STREAM_OPTIONS_INIT         \
+    {sizeof(struct fal_stream_options), \
+     0,                                 \
+     0,                                 \
+     NULL,                              \
+     NULL,                              \
+     NULL,                              \
+     NULL,                              \
+     0.0,                               \
+     NULL,                              \
+     NULL,                              \
+     0,                                 \
+     NULL,                              \
+     NULL,                              \
+     NULL}
+
+/* Sends the input to the endpoint's stream and follows it to its end. fal_result_json is the last event, which is the whole
+ * output. An event that is not JSON is FAL_ERR_PROTOCOL; "[DONE]" ends the stream. Nothing is tried again once the first
+ * event has come. An event with a non-empty "error" string ends as FAL_ERR_HTTP with that message. */
+FAL_API enum fal_code fal_stream(fal_client *client, const char *endpoint_id,
+                                 const char *input_json, const struct fal_stream_options *options,
+                                 fal_result **result);
+
+/* ---- Files ---- */
+
+enum fal_acl { FAL_ACL_DEFAULT = 0, FAL_ACL_ALLOW, FAL_ACL_FORBID, FAL_ACL_HIDE };
+
+struct fal_acl_rule {
+    const char *user;
+    enum fal_acl decision;
+};
+
+#define FAL_EXPIRES_NEVER ((int64_t)-1)
+
+/* How long a file is kept and who may read it. */
+struct fal_lifecycle {
+    size_t size;
+    /* 0: as the server likes. FAL_EXPIRES_NEVER. Else seconds. */
+    int64_t expires_in_s;
+    enum fal_acl acl;
+    const struct fal_acl_rule *rules;
+    size_t rule_count;
+};
+#define FAL_LIFECYCLE_INIT {sizeof(struct fal_lifecycle), 0, FAL_ACL_DEFAULT, NULL, 0}
+
+/* What is uploaded. Exactly one of path, data and read. All borrowed for the call. */
+struct fal_file {
+    size_t size;
+    const char *path;
+    const void *data;
+    size_t data_bytes;
+    /* Fills `buffer` with up to `room` bytes and returns how many; 0 at the end, negative on an error, which ends the upload.
+     * Called in the client's thread. Read once, part by part: what must be sent again is kept in memory. */
+    int64_t (*read)(void *buffer, size_t room, void *user);
+    void *user;
+    /* MIME type. NULL: by the name's ending, else application/octet-stream. */
+    const char *content_type;
+    /* NULL: the path's last part, else a name of the library's own. */
+    const char *name;
+    /* in fal_files: where its URL is put into the input, a JSON Pointer (RFC 6901): "/image_url", "/images/-" */
+    const char *pointer;
+};
+#define FAL_FILE_INIT {sizeof(struct fal_file), NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL}
+
+/* Files that a call uploads before it sends its input: `files` to where their pointers say; with file_urls also each string
+ * of the input that begins with "file://" (never do that with an input that is not your own: it sends local files away). */
+struct fal_files {
+    size_t size;
+    const struct fal_file *files;
+    size_t file_count;
+    bool file_urls;
+    /* Of the uploaded files; optional. */
+    const struct fal_lifecycle *lifecycle;
+    /* As in struct fal_upload_options, all files together. */
+    void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user);
+    void *user;
+};
+#define FAL_FILES_INIT {sizeof(struct fal_files), NULL, 0, false, NULL, NULL, NULL}
+
+struct fal_upload_options {
+    size_t size;
+    int64_t timeout_ms;
+    const struct fal_lifecycle *lifecycle;
+    /* A file larger than this goes in parts. 0: 90 MiB. */
+    uint64_t multipart_bytes;
+    /* Of one part. 0: 10 MiB. */
+    size_t part_bytes;
+    /* Parts on their way at once. 0: 4. At most 16. */
+    int parallel_parts;
+    /* Optional. total_bytes is UINT64_MAX while a read callback has not ended. */
+    void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user);
+    void *user;
+};
+#define FAL_UPLOAD_OPTIONS_INIT {sizeof(struct fal_upload_options), 0, NULL, 0, 0, 0, NULL, NULL}
+
+/* Uploads one file: fal_result_string(result, "/url") is its address. A part that breaks is sent again, alone. */
+FAL_API enum fal_code fal_storage_upload(fal_client *client, const struct fal_file *file,
+                                         const struct fal_upload_options *options,
+                                         fal_result **result);
+
+/* Uploads what `files` says and returns the input with the addresses in it: fal_result_json. */
+FAL_API enum fal_code fal_storage_transform_input(fal_client *client, const char *input_json,
+                                                  const struct fal_files *files,
+                                                  fal_result **result);
+
+/* ---- Tokens ---- */
+
+/* A token that opens the endpoints of `apps` ("fal-ai/any-llm") for expiration_s (0: 120) and can be given to a browser:
+ * fal_result_string(result, "/token"). */
+FAL_API enum fal_code fal_token_create(fal_client *client, const char *const *apps,
+                                       size_t app_count, int64_t expiration_s,
+                                       const struct fal_call_options *options, fal_result **result);
+
+/* ---- Realtime ---- */
+
+typedef struct fal_realtime fal_realtime;
+
+struct fal_realtime_options {
+    size_t size;
+    /* Put after the endpoint's id unless it ends so. NULL: "/realtime". */
+    const char *path;
+    /* A token of fal_token_create, borrowed for the call. NULL: one is fetched, and a new one for each new connection. */
+    const char *token;
+    /* of a fetched one. 0: 120 */
+    int64_t token_expiration_s;
+    /* The key in the handshake instead of a token. */
+    bool use_key;
+    /* 1 to 60; 0: not said */
+    int max_buffering;
+    /* JSON text frames instead of msgpack. */
+    bool text;
+    /* Until it is open. 0: 90,000. */
+    int64_t open_timeout_ms;
+    /* A message larger than this ends the connection. 0: 64 MiB. */
+    size_t max_message_bytes;
+    /* All optional; when on_message is NULL messages wait for fal_realtime_receive. */
+    void (*on_open)(void *user);
+    void (*on_message)(const char *message_json, void *user);
+    /* Once, last: FAL_OK when either side closed it in order. close_code as RFC 6455 says, 1006 when the connection broke. */
+    void (*on_close)(const struct fal_error *error, int close_code, void *user);
+    void *user;
+};
+#define FAL_REALTIME_OPTIONS_INIT         \
+    {sizeof(struct fal_realtime_options), \
+     NULL,                                \
+     NULL,                                \
+     0,                                   \
+     false,                               \
+     0,                                   \
+     false,                               \
+     0,                                   \
+     0,                                   \
+     NULL,                                \
+     NULL,                                \
+     NULL,                                \
+     NULL}
+
+/* Opens a WebSocket to the endpoint's realtime surface. Blocks until it is open, or could not be. *realtime is set when
+ * FAL_OK; close it with fal_realtime_close before the client is freed. */
+FAL_API enum fal_code fal_realtime_open(fal_client *client, const char *endpoint_id,
+                                        const struct fal_realtime_options *options,
+                                        fal_realtime **realtime, fal_result **result);
+/* The same without blocking: on_open or on_close says how it went. */
+FAL_API enum fal_code fal_realtime_start(fal_client *client, const char *endpoint_id,
+                                         const struct fal_realtime_options *options,
+                                         fal_realtime **realtime);
+
+/* Queues one message, a JSON object, as a msgpack frame; a string at any place that begins with "data:" and holds base64 stays
+ * text. Does not block: it goes out while a function of the client runs. FAL_ERR_ARGUMENT: not a JSON object;
+ * FAL_ERR_TRANSPORT: closed; FAL_ERR_TOO_LARGE: more than 64 MiB wait. */
+FAL_API enum fal_code fal_realtime_send(fal_realtime *realtime, const char *message_json);
+
+/* Blocks for the next message, at most timeout_ms (0: for ever; negative: not at all): fal_result_json. An x-fal-error message
+ * of the server is FAL_ERR_HTTP with its words, and the connection goes on. FAL_ERR_TIMEOUT; FAL_ERR_CANCELLED;
+ * FAL_ERR_TRANSPORT: closed, the error says why. Binary values of msgpack are data: URIs in the JSON. */
+FAL_API enum fal_code fal_realtime_receive(fal_realtime *realtime, int64_t timeout_ms,
+                                           fal_result **result);
+
+/* Sends what is queued, closes in order (at most a second), and frees it. NULL is allowed. Allowed in its own callbacks. */
+FAL_API void fal_realtime_close(fal_realtime *realtime);
+
+/* ---- Calls that do not block ----
+ *
+ * Each blocking call has a twin that only starts it; any number may be under way in one client, over one set of connections.
+ * Whoever owns a loop gives it the client's descriptors and time; who has none calls fal_client_wait.
+ *   - What is passed in is copied, but for the bytes and callbacks of struct fal_file and fal_files, which must live until
+ *     `done`.
+ *   - `done` is called exactly once, from inside fal_client_ready, fal_client_wait, or a blocking call of the same client,
+ *     never from inside …_start. It gets the result, which is its to free.
+ *   - `call` is optional: a handle for fal_call_cancel, to be given back with fal_call_free, before or after `done`.
+ *   - FAL_OK: started. FAL_ERR_ARGUMENT, FAL_ERR_MEMORY: not started, `done` is not called.
+ *   - The callbacks of the options are called in the same way. */
+
+typedef struct fal_call fal_call;
+
+struct fal_done {
+    void (*done)(enum fal_code code, fal_result *result, void *user);
+    void *user;
+};
+
+FAL_API enum fal_code fal_run_start(fal_client *client, const char *endpoint_id,
+                                    const char *input_json, const struct fal_call_options *options,
+                                    struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_subscribe_start(fal_client *client, const char *endpoint_id,
+                                          const char *input_json,
+                                          const struct fal_subscribe_options *options,
+                                          struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_stream_start(fal_client *client, const char *endpoint_id,
+                                       const char *input_json,
+                                       const struct fal_stream_options *options,
+                                       struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_submit_start(fal_client *client, const char *endpoint_id,
+                                             const char *input_json,
+                                             const struct fal_submit_options *options,
+                                             struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_status_start(fal_client *client, const char *endpoint_id,
+                                             const char *request_id,
+                                             const struct fal_call_options *options,
+                                             struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_result_start(fal_client *client, const char *endpoint_id,
+                                             const char *request_id,
+                                             const struct fal_call_options *options,
+                                             struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_cancel_start(fal_client *client, const char *endpoint_id,
+                                             const char *request_id,
+                                             const struct fal_call_options *options,
+                                             struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_subscribe_to_status_start(
+    fal_client *client, const char *endpoint_id, const char *request_id,
+    const struct fal_subscribe_options *options, struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_queue_stream_status_start(fal_client *client, const char *endpoint_id,
+                                                    const char *request_id,
+                                                    const struct fal_subscribe_options *options,
+                                                    struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_storage_upload_start(fal_client *client, const struct fal_file *file,
+                                               const struct fal_upload_options *options,
+                                               struct fal_done done, fal_call **call);
+FAL_API enum fal_code fal_token_create_start(fal_client *client, const char *const *apps,
+                                             size_t app_count, int64_t expiration_s,
+                                             const struct fal_call_options *options,
+                                             struct fal_done done, fal_call **call);
+
+/* Ends one call as fal_client_cancel ends a blocking one. Any thread, as long as the handle is not given back; nothing when
+ * the call has ended. */
+FAL_API void fal_call_cancel(fal_call *call);
+/* Gives the handle back; the call goes on. NULL is allowed. */
+FAL_API void fal_call_free(fal_call *call);
+
+/* ---- The client in a loop ---- */
+
+enum { FAL_READABLE = 1, FAL_WRITABLE = 2 };
+
+struct fal_fd {
+    int fd;
+    int events; /* FAL_READABLE | FAL_WRITABLE: wait for these */
+};
+
+/* For poll: fills `fds` with what to wait for now and returns how many there are, which may be more than `room` (then call
+ * again with more). Borrowed: never close them. They change with every function of the client. */
+FAL_API size_t fal_client_fds(const fal_client *client, struct fal_fd *fds, size_t room);
+/* For epoll and libuv: called whenever what to wait for on a descriptor changes; events 0: forget it, before it is closed.
+ * At once for those that are there. NULL: no more. */
+FAL_API void fal_client_on_fd(fal_client *client, void (*changed)(int fd, int events, void *user),
+                              void *user);
+/* Milliseconds until fal_client_ready must be called even when no descriptor is ready; 0: now; -1: no need. */
+FAL_API int64_t fal_client_timeout_ms(const fal_client *client);
+/* `fd` is ready for `events`; or, with fd -1, the time is over. Does what can be done without blocking. FAL_ERR_BUSY inside a
+ * callback; FAL_ERR_MEMORY. */
+FAL_API enum fal_code fal_client_ready(fal_client *client, int fd, int events);
+/* For programs without a loop: waits until something happened or timeout_ms (negative: as long as it takes) is over, and does
+ * what can be done. FAL_ERR_CANCELLED: fal_client_cancel; FAL_ERR_BUSY, FAL_ERR_MEMORY. */
+FAL_API enum fal_code fal_client_wait(fal_client *client, int64_t timeout_ms);
+/* Calls and realtime connections under way. */
+FAL_API size_t fal_client_pending(const fal_client *client);
+
+/* ---- Webhooks, for those who receive them ---- */
+
+/* One delivery as it came. Borrowed. `body` is the raw body: verify before you parse. */
+struct fal_webhook {
+    size_t size;
+    const void *body;
+    size_t body_bytes;
+    /* X-Fal-Webhook-Request-Id, -User-Id, -Timestamp, -Signature; NULL: not there */
+    const char *request_id, *user_id, *timestamp, *signature;
+    /* Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature; NULL: not there */
+    const char *standard_id, *standard_timestamp, *standard_signature;
+};
+#define FAL_WEBHOOK_INIT \
+    {sizeof(struct fal_webhook), NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+
+struct fal_webhook_keys {
+    size_t size;
+    /* The sender's published keys, as /.well-known/jwks.json gives them: opens both ED25519 signatures. Keep them at most a
+     * day. Optional. */
+    const char *jwks_json;
+    /* Your own secret for Standard Webhooks' v1, "whsec_…". Optional. */
+    const char *secret;
+    /* How far a timestamp may be from now. 0: 300. */
+    int64_t tolerance_s;
+    /* Unix seconds. 0: the system's clock. */
+    int64_t now_s;
+};
+#define FAL_WEBHOOK_KEYS_INIT {sizeof(struct fal_webhook_keys), NULL, NULL, 0, 0}
+
+enum fal_webhook_verdict {
+    FAL_WEBHOOK_VALID = 0,
+    FAL_WEBHOOK_UNSIGNED = 1, /* a header is missing or malformed */
+    FAL_WEBHOOK_EXPIRED = 2,  /* rightly signed, and too old or from the future */
+    FAL_WEBHOOK_FORGED = 3,   /* no key fits */
+    FAL_WEBHOOK_NO_KEY = 4, /* `keys` has none for the signature that came, or it cannot be read */
+    FAL_WEBHOOK_NO_MEMORY = 5
+};
+
+/* FAL_WEBHOOK_VALID when one signature that came fits one of the keys. Any thread; constant time in the secret. */
+FAL_API enum fal_webhook_verdict fal_webhook_verify(const struct fal_webhook *webhook,
+                                                    const struct fal_webhook_keys *keys);
+/* Fetches the published keys ({rest}/.well-known/jwks.json): fal_result_json is for jwks_json. */
+FAL_API enum fal_code fal_webhook_keys_fetch(fal_client *client,
+                                             const struct fal_call_options *options,
+                                             fal_result **result);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,51 @@
+/* What fal.h promises and is being built: each goes with the file that brings it. */
+#include "client/client.h"
+
+#define NOT_YET(out)                                                     \
+    do {                                                                 \
+        fal_result **where_ = (out);                                     \
+        fal_result *r_ = where_ != NULL ? client_result_new() : NULL;    \
+        if (r_ == NULL) return FAL_ERR_ARGUMENT;                         \
+        client_result_fail(r_, FAL_ERR_ARGUMENT, "%s", "not built yet"); \
+        *where_ = r_;                                                    \
+        return FAL_ERR_ARGUMENT;                                         \
+    } while (0)
+
+/* core */
+enum fal_code fal_queue_subscribe_to_status(fal_client *c, const char *e, const char *id,
+                                            const struct fal_subscribe_options *o, fal_result **r) {
+    NOT_YET(r);
+}
+
+/* streams */
+enum fal_code fal_queue_stream_status(fal_client *c, const char *e, const char *id,
+                                      const struct fal_subscribe_options *o, fal_result **r) {
+    NOT_YET(r);
+}
+
+enum fal_code fal_stream(fal_client *c, const char *e, const char *in,
+                         const struct fal_stream_options *o, fal_result **r) {
+    NOT_YET(r);
+}
+
+/* storage */
+enum fal_code fal_storage_upload(fal_client *c, const struct fal_file *f,
+                                 const struct fal_upload_options *o, fal_result **r) {
+    NOT_YET(r);
+}
+
+enum fal_code fal_storage_transform_input(fal_client *c, const char *in, const struct fal_files *f,
+                                          fal_result **r) {
+    NOT_YET(r);
+}
+
+enum fal_code fal_token_create(fal_client *c, const char *const *apps, size_t n, int64_t s,
+                               const struct fal_call_options *o, fal_result **r) {
+    NOT_YET(r);
+}
+
+/* realtime */
+enum fal_code fal_webhook_keys_fetch(fal_client *c, const struct fal_call_options *o,
+                                     fal_result **r) {
+    NOT_YET(r);
+}
