@@ -103,7 +103,7 @@ check_options() {
         [ "$use" = USE_FILE ] || in_man_page "$(printf %s "$key" | tr _ -)"
     done <"$TMP/options"
     # The client's and the operator's commands' options: {"name", "VALUE" or NULL, the commands …
-    for file in src/cli/client_common.c src/cli/admin_args.c; do
+    for file in src/cli/args.c src/cli/admin_args.c; do
         sed -n 's/^ *{"\([a-z-]*\)", \(NULL\|"[^"]*"\), [A-Z_| ]*,.*/\1/p' "$file" >"$TMP/options"
         [ -s "$TMP/options" ] || echo "$file: no option table found"
         while read -r flag; do in_man_page "$flag"; done <"$TMP/options"

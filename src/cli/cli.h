@@ -20,14 +20,19 @@ enum cli_exit {
 
 #define CLI_DEFAULT_BASE "http://127.0.0.1:8787"
 #define CLI_DEFAULT_ENDPOINT "fal-ai/any-llm"
-#define CLI_STDIN_BYTES ((size_t)32 << 20) /* the server's own default limit of a body */
+#define CLI_VISION_ENDPOINT "fal-ai/any-llm/vision" /* with --image */
+#define CLI_STDIN_BYTES ((size_t)32 << 20)          /* the server's own default limit of a body */
 
 /* argv[0] is the command's name. Each returns the exit code. */
 int cmd_run(int argc, char **argv);
+int cmd_chat(int argc, char **argv);
+int cmd_stream(int argc, char **argv);
 int cmd_submit(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_result(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
+int cmd_upload(int argc, char **argv);
+int cmd_models(int argc, char **argv);
 int cmd_serve(int argc, char **argv); /* serve.c */
 int cmd_keys(int argc, char **argv);  /* this and the next four: see admin.h */
 int cmd_usage(int argc, char **argv);
@@ -37,29 +42,45 @@ int cmd_backup(int argc, char **argv);
 int cmd_engine_exec(
     int argc, char **argv); /* engine_exec.c; hidden: sets up the engine's process, then execs it */
 
-/* ---- client_common.c: what the client commands share ---- */
+/* ---- args.c: the options of the client commands ---- */
 
 enum cli_command_bit {
     CLI_RUN = 1,
     CLI_SUBMIT = 2,
     CLI_STATUS = 4,
     CLI_RESULT = 8,
-    CLI_CANCEL = 16
+    CLI_CANCEL = 16,
+    CLI_CHAT = 32,
+    CLI_STREAM = 64,
+    CLI_UPLOAD = 128,
+    CLI_MODELS = 256
 };
 
+#define CLI_TEXTS_MAX 32
+struct cli_texts {
+    const char *at[CLI_TEXTS_MAX];
+    size_t count;
+};
+
+/* Texts are NULL when not given, numbers 0, unless they say otherwise. */
 struct cli_args {
     const char *command;
-    const char *base; /* --base, else the environment's, else the default */
+    const char *base; /* --base, else the environment's, else the default; "fal", "unix:PATH" */
     bool base_is_default;
-    bool base_from_fal; /* from FAL_BASE_URL */
-    const char *endpoint;
-    const char *model, *system, *input; /* NULL when not given */
-    double temperature;                 /* when has_temperature */
+    bool base_from_fal;   /* from FAL_BASE_URL */
+    const char *endpoint; /* never NULL */
+    const char *model, *system;
+    const char *input;              /* JSON, @FILE or - */
+    struct cli_texts images, files; /* FILE or URL; POINTER=FILE */
+    struct cli_texts headers;       /* "Name: value" */
+    const char *hint, *priority, *webhook, *idempotency_key;
+    const char *history, *name, *content_type, *expires;
+    double temperature; /* when has_temperature */
     bool has_temperature;
-    long max_tokens;  /* 0 when not given */
-    double timeout_s; /* 0: none */
-    bool json, quiet, logs;
-    const char *operand; /* PROMPT or REQUEST-ID; NULL when not given */
+    long max_tokens;
+    double timeout_s, start_timeout_s; /* 0: none */
+    bool json, quiet, logs, stream, no_stream, follow, wait;
+    const char *operand; /* PROMPT, REQUEST-ID, FILE or QUERY */
 };
 
 /* Reads the options that `command` knows. True: go on. False: *code is the exit code (--help was
@@ -68,6 +89,8 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
                int *code);
 /* The options of a command for --help; true when it has any. */
 bool cli_print_options(FILE *out, const char *command);
+
+/* ---- client_common.c: what the client commands share ---- */
 
 /* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit
  * code. */

@@ -20,11 +20,18 @@ static const struct command {
      "PROMPT is the question; - reads it from standard input. How the request stands and the\n"
      "model's own log lines go to standard error, the answer to standard output. Ctrl-C cancels\n"
      "the request on the server.\n"},
+    {"chat", cmd_chat, "[OPTION…]", "a conversation in the terminal", ""},
+    {"stream", cmd_stream, "[OPTION…] PROMPT|-",
+     "ask a model directly, print its answer as it grows",
+     "Nothing is kept by the server; for long work use run or submit.\n"},
     {"submit", cmd_submit, "[OPTION…] PROMPT|-", "put a request into the queue, print its id",
      "The request goes on without this program: see status, result, cancel.\n"},
     {"status", cmd_status, "[OPTION…] REQUEST-ID", "say how a queued request stands", ""},
     {"result", cmd_result, "[OPTION…] REQUEST-ID", "print the answer of a completed request", ""},
     {"cancel", cmd_cancel, "[OPTION…] REQUEST-ID", "cancel a queued or running request", ""},
+    {"upload", cmd_upload, "[OPTION…] FILE|-",
+     "put a file into the server's storage, print its address", ""},
+    {"models", cmd_models, "[OPTION…] [QUERY]", "list the models that can be asked", ""},
     {"keys", cmd_keys, "create|list|revoke [OPTION…] [KEY-ID]",
      "make, list and revoke the keys of the server on this machine",
      "create prints the new key once, alone on standard output. revoke takes effect at once.\n"
