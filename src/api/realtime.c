@@ -5,9 +5,9 @@
 
 #include "api/ledger.h"
 #include "api/realtime_input.h"
-#include "api/realtime_msgpack.h"
 #include "api/realtime_socket.h"
 #include "api/telling.h"
+#include "base/msgpack_json.h"
 
 #define REALTIME_PAUSE_BYTES (256U << 10)
 #define REALTIME_KEEP_BYTES (64U << 10)

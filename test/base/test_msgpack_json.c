@@ -1,8 +1,13 @@
 /* msgpack to JSON and back: rows of bytes, also cut at every place. */
-#include "cmocka_all.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "api/realtime_msgpack.h"
+#include <cmocka.h>
+
 #include "base/json.h"
+#include "base/msgpack_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * whatever they travel in. Pure.
  *
  * What is read is walked once before the library sees it: the library makes room for as many values as an array claims. */
-#ifndef ANYLLM_API_REALTIME_MSGPACK_H
-#define ANYLLM_API_REALTIME_MSGPACK_H
+#ifndef ANYLLM_BASE_MSGPACK_JSON_H
+#define ANYLLM_BASE_MSGPACK_JSON_H
 
 #include "base/buf.h"
 

@@ -1,4 +1,4 @@
-#include "api/realtime_msgpack.h"
+#include "base/msgpack_json.h"
 
 #include "base/json.h"
 
