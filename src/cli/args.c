@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,16 +105,6 @@ bool cli_print_options(FILE *out, const char *command) {
         }
     }
     return true;
-}
-
-int cli_usage_error(const char *command, const char *fmt, ...) {
-    va_list args;
-    fprintf(stderr, "anyllm%s%s: ", command != NULL ? " " : "", command != NULL ? command : "");
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-    fputc('\n', stderr);
-    return CLI_USAGE;
 }
 
 /* ---- Reading ---- */

@@ -5,7 +5,7 @@ static int cancel(const struct cli_args *args, fal_client *client) {
     struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
     fal_result *result = NULL;
     int code;
-    o.timeout_ms = (int64_t)(args->timeout_s * 1000.0 + 0.999);
+    o.timeout_ms = cli_timeout_ms(args);
     if (fal_queue_cancel(client, args->endpoint, args->operand, &o, &result) != FAL_OK) {
         code = cli_fail(args, result);
     } else {

@@ -80,8 +80,13 @@ struct cli_args {
     long max_tokens;
     double timeout_s, start_timeout_s; /* 0: none */
     bool json, quiet, logs, stream, no_stream, follow, wait;
+    bool stdin_taken;    /* standard input is not for the prompt; no option sets it */
     const char *operand; /* PROMPT, REQUEST-ID, FILE or QUERY */
 };
+
+static inline int64_t cli_timeout_ms(const struct cli_args *args) {
+    return (int64_t)(args->timeout_s * 1000.0 + 0.999);
+}
 
 /* Reads the options that `command` knows. True: go on. False: *code is the exit code (--help was
  * 0). */
@@ -90,28 +95,53 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
 /* The options of a command for --help; true when it has any. */
 bool cli_print_options(FILE *out, const char *command);
 
-/* ---- client_common.c: what the client commands share ---- */
+/* ---- client.c ---- */
 
 /* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit
  * code. */
 fal_client *cli_client(const struct cli_args *args, int *code);
-/* The model's input as JSON, from prompt, options and --input (free). NULL: said why, *code is the
- * exit code. */
-char *cli_input(const struct cli_args *args, int *code);
 
-/* "anyllm run: …" on stderr, one line. Returns CLI_USAGE. */
-int cli_usage_error(const char *command, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+/* The environment has this variable, and it is not empty. */
+bool cli_is_set(const char *name);
+
+/* ---- input.c ---- */
+
+struct cli_input {
+    char *json;
+    struct fal_files files; /* points into this struct: it is not copied */
+    struct fal_file list[CLI_TEXTS_MAX * 2];
+    char *pointers[CLI_TEXTS_MAX * 2];
+};
+/* The model's input from --input, prompt (argv's, then what is piped in), options, --image and --file. Borrows from args.
+ * False: said why, *code is the exit code, nothing is to be freed. */
+bool cli_input_read(const struct cli_args *args, struct cli_input *in, int *code);
+/* For the options of a call: what is uploaded first, or NULL. */
+const struct fal_files *cli_input_files(const struct cli_input *in);
+void cli_input_free(struct cli_input *in);
+
+/* ---- answers.c ---- */
+
 /* Says what went wrong and returns the exit code for it. */
 int cli_fail(const struct cli_args *args, const fal_result *result);
 /* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the
  * exit code. */
 int cli_print_answer(const struct cli_args *args, const fal_result *result);
+
+/* ---- terminal.c ---- */
+
+/* "anyllm run: …" on stderr, one line. Returns CLI_USAGE. */
+int cli_usage_error(const char *command, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* A server's text for a terminal: control characters become '?', so that no answer can drive the
  * terminal. Line ends and tabs pass when `lines`. */
 void cli_print_text(FILE *out, const char *text, bool lines);
 /* Flushes stdout; a full disk or closed pipe is a failure like another. Returns the exit code. */
 int cli_flush(const char *command);
+bool cli_is_terminal(FILE *out);
+
+enum cli_colour { CLI_PLAIN, CLI_DIM, CLI_BOLD, CLI_RED, CLI_GREEN, CLI_YELLOW, CLI_CYAN };
+/* What switches a terminal to it; "" where `out` is none, NO_COLOR is set or TERM is dumb. */
+const char *cli_colour(FILE *out, enum cli_colour colour);
 
 /* main.c */
 const char *cli_usage(const char *command); /* "PROMPT|-" */

@@ -4,7 +4,7 @@
 static int result_of(const struct cli_args *args, fal_client *client) {
     struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
     fal_result *result = NULL;
-    o.timeout_ms = (int64_t)(args->timeout_s * 1000.0 + 0.999);
+    o.timeout_ms = cli_timeout_ms(args);
     enum fal_code rc = fal_queue_result(client, args->endpoint, args->operand, &o, &result);
     int code = rc == FAL_OK ? cli_print_answer(args, result) : cli_fail(args, result);
     fal_result_free(result);

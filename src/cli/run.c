@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 
 struct watch {
     bool quiet;
@@ -119,18 +118,25 @@ static void interrupt_end(struct interrupt *in) {
     }
 }
 
-static int subscribe(const struct cli_args *args, fal_client *client, const char *input) {
+static int subscribe(const struct cli_args *args, fal_client *client,
+                     const struct cli_input *input) {
     struct watch watch = {.quiet = args->quiet};
     struct interrupt interrupt;
     struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
     fal_result *result = NULL;
     o.logs = !args->quiet;
-    o.timeout_ms = (int64_t)(args->timeout_s * 1000.0 + 0.999);
+    o.timeout_ms = cli_timeout_ms(args);
+    o.start_timeout_s = args->start_timeout_s;
+    o.hint = args->hint;
+    o.priority = args->priority;
+    o.headers = args->headers.at;
+    o.header_count = args->headers.count;
+    o.files = cli_input_files(input);
     o.on_enqueue = print_id;
     o.on_queue_update = print_update;
     o.user = &watch;
     interrupt_begin(&interrupt, client);
-    enum fal_code rc = fal_subscribe(client, args->endpoint, input, &o, &result);
+    enum fal_code rc = fal_subscribe(client, args->endpoint, input->json, &o, &result);
     interrupt_end(&interrupt);
     int code = rc == FAL_OK ? cli_print_answer(args, result) : cli_fail(args, result);
     fal_result_free(result);
@@ -143,12 +149,15 @@ int cmd_run(int argc, char **argv) {
     if (!cli_parse(argc, argv, CLI_RUN, &args, &code)) {
         return code;
     }
-    char *input = cli_input(&args, &code);
-    fal_client *client = input != NULL ? cli_client(&args, &code) : NULL;
+    struct cli_input input;
+    if (!cli_input_read(&args, &input, &code)) {
+        return code;
+    }
+    fal_client *client = cli_client(&args, &code);
     if (client != NULL) {
-        code = subscribe(&args, client, input);
+        code = subscribe(&args, client, &input);
     }
     fal_client_free(client);
-    free(input);
+    cli_input_free(&input);
     return code;
 }

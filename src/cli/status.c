@@ -28,7 +28,7 @@ static int status(const struct cli_args *args, fal_client *client) {
     fal_result *result = NULL;
     int code;
     o.logs = args->logs;
-    o.timeout_ms = (int64_t)(args->timeout_s * 1000.0 + 0.999);
+    o.timeout_ms = cli_timeout_ms(args);
     if (fal_queue_status(client, args->endpoint, args->operand, &o, &result) != FAL_OK) {
         code = cli_fail(args, result);
     } else {

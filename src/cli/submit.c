@@ -1,14 +1,20 @@
 /* anyllm submit: into the queue and back at once. */
 #include "cli/cli.h"
 
-#include <stdlib.h>
-
-static int submit(const struct cli_args *args, fal_client *client, const char *input) {
+static int submit(const struct cli_args *args, fal_client *client, const struct cli_input *input) {
     struct fal_submit_options o = FAL_SUBMIT_OPTIONS_INIT;
     fal_result *result = NULL;
-    o.timeout_ms = (int64_t)(args->timeout_s * 1000.0 + 0.999);
+    o.timeout_ms = cli_timeout_ms(args);
+    o.start_timeout_s = args->start_timeout_s;
+    o.hint = args->hint;
+    o.priority = args->priority;
+    o.webhook_url = args->webhook;
+    o.idempotency_key = args->idempotency_key;
+    o.headers = args->headers.at;
+    o.header_count = args->headers.count;
+    o.files = cli_input_files(input);
     int code;
-    if (fal_queue_submit(client, args->endpoint, input, &o, &result) != FAL_OK) {
+    if (fal_queue_submit(client, args->endpoint, input->json, &o, &result) != FAL_OK) {
         code = cli_fail(args, result);
     } else {
         cli_print_text(stdout, args->json ? fal_result_json(result) : fal_result_request_id(result),
@@ -26,12 +32,15 @@ int cmd_submit(int argc, char **argv) {
     if (!cli_parse(argc, argv, CLI_SUBMIT, &args, &code)) {
         return code;
     }
-    char *input = cli_input(&args, &code);
-    fal_client *client = input != NULL ? cli_client(&args, &code) : NULL;
+    struct cli_input input;
+    if (!cli_input_read(&args, &input, &code)) {
+        return code;
+    }
+    fal_client *client = cli_client(&args, &code);
     if (client != NULL) {
-        code = submit(&args, client, input);
+        code = submit(&args, client, &input);
     }
     fal_client_free(client);
-    free(input);
+    cli_input_free(&input);
     return code;
 }

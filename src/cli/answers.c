@@ -1,0 +1,94 @@
+/* What a call ended with, on standard output or standard error, and as an exit code. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void print_answer_text(const char *text) {
+    if (cli_is_terminal(stdout)) {
+        cli_print_text(stdout, text, true);
+    } else {
+        fputs(text, stdout);
+    }
+    size_t len = strlen(text);
+    if (len == 0 || text[len - 1] != '\n') {
+        putchar('\n');
+    }
+}
+
+int cli_print_answer(const struct cli_args *args, const fal_result *result) {
+    const char *text = args->json ? NULL : fal_result_string(result, "/output");
+    /* A provider's failure can come as a success with `error` in it. */
+    const char *error = fal_result_string(result, "/error");
+    bool failed = error != NULL && error[0] != '\0';
+    if (text == NULL) {
+        print_answer_text(fal_result_json(result));
+    } else if (!failed || text[0] != '\0') {
+        print_answer_text(text);
+    }
+    if (failed) {
+        fprintf(stderr, "anyllm %s: the model failed: ", args->command);
+        cli_print_text(stderr, error, false);
+        fputc('\n', stderr);
+    }
+    int code = cli_flush(args->command);
+    return failed ? CLI_FAILED : code;
+}
+
+static int exit_code(enum fal_code code) {
+    switch (code) {
+    case FAL_OK: return CLI_DONE;
+    case FAL_ERR_ARGUMENT: return CLI_USAGE;
+    case FAL_ERR_CONNECT:
+    case FAL_ERR_TRANSPORT:
+    case FAL_ERR_PROTOCOL:
+    case FAL_ERR_TOO_LARGE: return CLI_TRANSPORT;
+    case FAL_ERR_TIMEOUT: return CLI_TIMED_OUT;
+    case FAL_ERR_MEMORY:
+    case FAL_ERR_BUSY:
+    case FAL_ERR_HTTP:
+    case FAL_ERR_CANCELLED: break;
+    }
+    return CLI_FAILED;
+}
+
+/* " (missing, HTTP 422, request 80e7…)" as far as it is known. */
+static void print_particulars(const struct fal_error *e) {
+    const char *separator = " (";
+    if (e->error_type[0] != '\0') {
+        fputs(separator, stderr);
+        cli_print_text(stderr, e->error_type, false);
+        separator = ", ";
+    }
+    if (e->http_status != 0 && strncmp(e->message, "HTTP ", 5) != 0) {
+        fprintf(stderr, "%sHTTP %d", separator, e->http_status);
+        separator = ", ";
+    }
+    if (e->request_id[0] != '\0') {
+        fprintf(stderr, "%srequest ", separator);
+        cli_print_text(stderr, e->request_id, false);
+        separator = ", ";
+    }
+    fputs(separator[0] == ',' ? ")" : "", stderr);
+}
+
+int cli_fail(const struct cli_args *args, const fal_result *result) {
+    const struct fal_error *e = fal_result_error(result);
+    fprintf(stderr, "anyllm %s: ", args->command);
+    if (e->code == FAL_ERR_CONNECT && args->base_is_default) {
+        fprintf(stderr, "cannot connect to %s: is it running? start it with: anyllm serve\n",
+                args->base);
+        return CLI_TRANSPORT;
+    }
+    if (e->code == FAL_ERR_CONNECT || e->code == FAL_ERR_TRANSPORT) {
+        fprintf(stderr, "%s: ", args->base);
+    }
+    cli_print_text(stderr, e->message, false);
+    print_particulars(e);
+    if (e->http_status == 401 && !cli_is_set("ANYLLM_KEY") &&
+        strcmp(args->base, FAL_BASE_FAL) != 0) {
+        fputs("; set ANYLLM_KEY to a key of that server", stderr);
+    }
+    fputc('\n', stderr);
+    return exit_code(e->code);
+}

@@ -1,0 +1,75 @@
+/* The way to the server: its address, and which key may go there. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool cli_is_set(const char *name) {
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0';
+}
+
+static bool has_fal_key(void) {
+    return cli_is_set("FAL_KEY") || (cli_is_set("FAL_KEY_ID") && cli_is_set("FAL_KEY_SECRET"));
+}
+
+#define UNIX "unix:"
+
+static bool is_unix(const char *base) {
+    return strncmp(base, UNIX, strlen(UNIX)) == 0 && base[strlen(UNIX)] != '\0';
+}
+
+static bool is_loopback(const char *base) {
+    static const char *const starts[] = {
+        UNIX,           "http://127.",  "https://127.", "http://localhost", "https://localhost",
+        "http://[::1]", "https://[::1]"};
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        if (strncmp(base, starts[i], strlen(starts[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The user's key for fal goes to fal, or where the user said FAL_… is: never to a server named by
+ * --base alone. NULL lets libfal take FAL_KEY. A loopback server without keys takes any credentials
+ * but wants some. */
+static const char *credentials(const struct cli_args *args) {
+    if (strcmp(args->base, FAL_BASE_FAL) == 0) {
+        return NULL;
+    }
+    if (cli_is_set("ANYLLM_KEY")) {
+        return getenv("ANYLLM_KEY");
+    }
+    if (args->base_from_fal && has_fal_key()) {
+        return NULL;
+    }
+    return is_loopback(args->base) ? "local" : "";
+}
+
+fal_client *cli_client(const struct cli_args *args, int *code) {
+    fal_client *client = NULL;
+    struct fal_options o = FAL_OPTIONS_INIT;
+    if (strcmp(args->base, FAL_BASE_FAL) == 0 && !has_fal_key()) {
+        *code = cli_usage_error(args->command, "fal wants a key: set FAL_KEY");
+        return NULL;
+    }
+    o.credentials = credentials(args);
+    o.base_url = args->base;
+    if (is_unix(args->base)) {
+        o.base_url = "http://localhost";
+        o.unix_socket = args->base + strlen(UNIX);
+    }
+    o.user_agent = "anyllm/" ANYLLM_VERSION;
+    o.no_connect_retry = true;
+    enum fal_code rc = fal_client_new(&o, &client);
+    if (rc == FAL_ERR_ARGUMENT) {
+        *code = cli_usage_error(
+            args->command, "'%s' is no address of a server (http://HOST:PORT, unix:PATH, or fal)",
+            args->base);
+    } else if (rc != FAL_OK) {
+        cli_usage_error(args->command, "%s", fal_strerror(rc));
+        *code = CLI_FAILED;
+    }
+    return client;
+}
