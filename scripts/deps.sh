@@ -1,7 +1,8 @@
 #!/bin/sh
 # Puts the Debian packages that a verb of the Makefile needs on this machine.
 #
-#   scripts/deps.sh GROUP...    GROUP: build fetch test lint bench engine
+#   scripts/deps.sh GROUP...    GROUP: build fetch test lint bench engine deb
+#   scripts/deps.sh source NAME=VERSION FOLDER    the upstream archive of a source package of Debian 13
 #
 # Quick and silent when nothing is missing. Says what it will add before it adds it. The machine's own
 # package sources stay as they are: what Debian 12 lacks comes from Debian 13's suite through an apt
@@ -15,6 +16,7 @@ TEST='libcmocka-dev g++'
 LINT='clang-format-19'
 BENCH='nginx-light wrk curl'
 ENGINE='g++ cmake'
+DEB='debhelper dpkg-dev fakeroot lintian mmdebstrap abigail-tools man-db libllhttp-dev'
 BACKPORTED='libyyjson0 libyyjson-dev libllhttp9.2 libllhttp-dev'   # on Debian 12, from 13
 MODULES='libuv yyjson libllhttp openssl sqlite3 libcurl libfyaml'  # what pkg-config must find
 
@@ -42,6 +44,7 @@ group_packages() {
     bench) echo "$BENCH" ;;
     engine)
         have g++ && have cmake || echo "$ENGINE" ;;
+    deb) echo "$DEB" ;;
     *) die "unknown group '$1'" ;;
     esac
 }
@@ -166,7 +169,7 @@ release_services() {
 # The first Debian archive that the machine's own sources name (both forms apt knows), without the suite.
 own_mirror() {
     cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '
-        function flush() { if (!off && uri && suites ~ /(^| )(bookworm|stable|oldstable)( |$)/) print uri
+        function flush() { if (!off && uri && suites ~ /(^| )(bookworm|trixie|stable|oldstable)( |$)/) print uri
                            off = 0; uri = suites = "" }
         /^[ \t]*$/                      { flush(); next }
         /^#/                            { next }
@@ -175,18 +178,18 @@ own_mirror() {
         tolower($1) == "suites:"        { $1 = ""; suites = $0 }
         END                             { flush() }'
     cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-        sed -n 's/^deb[ \t]*\(\[[^]]*\]\)\{0,1\}[ \t]*\([^ \t]*\)[ \t]*bookworm[ \t].*/\2/p'
+        sed -n 's/^deb[ \t]*\(\[[^]]*\]\)\{0,1\}[ \t]*\([^ \t]*\)[ \t]*\(bookworm\|trixie\)[ \t].*/\2/p'
 }
 
-# An apt configuration of our own: Debian 13's suite, and of it only BACKPORTED.
+# An apt configuration of our own: Debian 13's suite, and of its packages only BACKPORTED.
 write_own_apt() {
     mirror=$(own_mirror | sed -n 1p)
-    [ -n "$mirror" ] || die 'the apt sources of this machine name no Debian archive for bookworm'
+    [ -n "$mirror" ] || die 'the apt sources of this machine name no Debian archive for bookworm or trixie'
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     [ -r "$keyring" ] || die "$keyring is missing; please install debian-archive-keyring"
     mkdir -p "$TMP/lists/partial" "$TMP/empty"
     chmod 755 "$TMP" "$TMP/lists" "$TMP/lists/partial" "$TMP/empty"
-    echo "deb [signed-by=$keyring] $mirror trixie main" >"$TMP/sources.list"
+    echo "${1:-deb} [signed-by=$keyring] $mirror trixie main" >"$TMP/sources.list"
     {
         printf 'Package: *\nPin: release n=trixie\nPin-Priority: -1\n\n'
         printf 'Package: %s\nPin: release n=trixie\nPin-Priority: 500\n' "$BACKPORTED"
@@ -220,6 +223,18 @@ install_backported() {
     APT_OWN=
 }
 
+# fetch_source NAME=VERSION FOLDER: only reads, so it needs no root.
+fetch_source() {
+    case $(debian_version) in 12 | 13) ;; *) die 'sources are fetched on Debian 12 and 13 only' ;; esac
+    TMP=$(mktemp -d)
+    trap 'rm -rf "$TMP"' EXIT
+    write_own_apt deb-src
+    mkdir -p "$2"
+    cd "$2"
+    apt-get -c "$APT_OWN" -q update >"$TMP/update" 2>&1 || { cat "$TMP/update" >&2; die 'cannot read the lists of Debian 13'; }
+    apt-get -c "$APT_OWN" -q source --tar-only --download-only "$1" >"$TMP/log" 2>&1 || { cat "$TMP/log" >&2; die "cannot fetch $1"; }
+}
+
 refuse_more_than() {
     awk '$1 == "Inst" || $1 == "Remv" { print $2 }' "$TMP/plan" | while read -r package; do
         case " $1 " in *" $package "*) ;; *)
@@ -250,6 +265,7 @@ install_missing() {
 }
 
 [ $# -gt 0 ] || set -- build
+[ "$1" != source ] || { fetch_source "$2" "$3"; exit; }
 GROUPS_ASKED=$*
 missing=$(missing_packages "$(wanted_packages "$@")")
 [ -n "$missing" ] || exit 0
