@@ -390,32 +390,21 @@ void config_free(struct config *c) {
     free(c);
 }
 
-static void print_option(const struct field *f) {
-    char left[64];
-    int n = snprintf(left, sizeof left, "--%s%s",
-                     f->type == FIELD_BOOL && f->fallback[0] == 't' ? "no-" : "", f->name);
-    for (int i = 2; i < n; i++)
-        if (left[i] == '_') left[i] = '-';
-    if (f->arg != NULL) snprintf(left + n, sizeof left - (size_t)n, " %s", f->arg);
-    printf("  %-32s %s", left, f->help);
-    if (f->type != FIELD_BOOL) printf(" [%s]", f->fallback);
-    printf("\n");
+static void describe_flag(const struct field *f, struct config_flag *out) {
+    bool off = f->type == FIELD_BOOL && f->fallback[0] == 't';
+    *out = (struct config_flag){.arg = f->arg, .help = f->help};
+    out->fallback = f->type != FIELD_BOOL ? f->fallback : NULL;
+    out->words = f->type == FIELD_LEVEL ? "error|warn|info|debug|trace" : NULL;
+    snprintf(out->name, sizeof out->name, "%s%s", off ? "no-" : "", f->name);
+    for (char *p = out->name; *p != '\0'; p++) *p = *p == '_' ? '-' : *p;
 }
 
-void config_print_help(void) {
-    printf(
-        "usage: anyllm serve [OPTION]...\n\n"
-        "Serves every model behind fal's API. Without options: http://127.0.0.1:8787, the local model.\n\n"
-        "  %-32s %s\n",
-        "--config FILE",
-        "YAML file [$XDG_CONFIG_HOME/anyllm/anyllm.yaml, /etc/anyllm/anyllm.yaml]");
-    for (size_t i = 0; i < config_nfields; i++)
-        if ((config_fields[i].use & USE_FLAG) != 0) print_option(&config_fields[i]);
-    printf("  %-32s %s\n\n", "--help", "this text");
-    printf(
-        "Each option can stand in the file (log_level: debug) and in the environment (ANYLLM_LOG_LEVEL=debug).\n"
-        "Flags win over the environment, the environment over the file. Keys, upstreams and routes stand in the file;\n"
-        "ANYLLM_KEYS=ID:SECRET,… and OPENROUTER_API_KEY need no file. docs/configuration.md has all of it.\n\n"
-        "Exit codes: 64 usage, 66 model or engine, 69 port, 71 no memory or threads, 73 data folder,\n"
-        "74 the disk lost what it had synced, 78 configuration.\n");
+bool config_flag_at(size_t i, struct config_flag *out) {
+    for (const struct field *f = config_fields; f < config_fields + config_nfields; f++) {
+        if ((f->use & USE_FLAG) != 0 && i-- == 0) {
+            describe_flag(f, out);
+            return true;
+        }
+    }
+    return false;
 }

@@ -135,7 +135,16 @@ struct config_error {
 /* argv is that of `serve`. NULL with *err on a fault. *help is set when --help was asked for (then NULL, no error). */
 struct config *config_load(int argc, char **argv, bool *help, struct config_error *err);
 void config_free(struct config *c);
-/* The text of `anyllm serve --help`, made from the table. */
-void config_print_help(void);
+
+/* One option of `anyllm serve`, for its help; texts are static. */
+struct config_flag {
+    char name[48];   /* "log-level", "no-calibrate" */
+    const char *arg; /* NULL: takes none */
+    const char *help;
+    const char *fallback; /* the default as text; NULL: none to speak of */
+    const char *words;    /* "error|warn|…" where it is one of these, else NULL */
+};
+/* Number i of them, from 0; false: there are no more. */
+bool config_flag_at(size_t i, struct config_flag *out);
 
 #endif

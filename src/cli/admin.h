@@ -33,8 +33,6 @@ struct admin_args {
 
 /* Reads action, options and operand. False: said why, *code is the exit code. */
 bool admin_parse(int argc, char **argv, struct admin_args *args, int *code);
-/* The options of a command for --help; true when it has any. */
-bool admin_print_options(FILE *out, const char *command);
 
 /* "90s", "15m", "12h", "30d", "2w" into seconds, more than 0. */
 bool admin_duration(const char *text, int64_t *seconds);

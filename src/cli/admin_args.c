@@ -27,16 +27,17 @@ static const struct {
 
 #define AT(member) offsetof(struct admin_args, member)
 
-static const struct admin_option {
+static const struct row {
     const char *name;
     const char *value; /* NULL: takes none */
     unsigned actions;
     size_t at;
     const char *help;
+    bool closed; /* the value is one of those that stand there */
 } options[] = {
     {"alias", "TEXT", ADMIN_KEYS_CREATE, AT(alias), "create: a label for people"},
     {"scope", "API|ADMIN", ADMIN_KEYS_CREATE, AT(scope),
-     "create: what it opens (default API); ADMIN also the operator's routes"},
+     "create: what it opens (default API); ADMIN also the operator's routes", true},
     {"expires", "30d", ADMIN_KEYS_CREATE, AT(expires),
      "create: until when, as 90s, 15m, 12h, 30d or 2w from now (default: never)"},
     {"owner", "NAME", ADMIN_KEYS_CREATE | ADMIN_USAGE | WEBHOOKS, AT(owner),
@@ -47,9 +48,9 @@ static const struct admin_option {
      "until when, this moment not included (default: now)"},
     {"key", "KEY-ID", ADMIN_USAGE, AT(key), "of this key only"},
     {"endpoint", "ID", ADMIN_USAGE, AT(endpoint), "of this endpoint only"},
-    {"by", "day|endpoint|key|owner", ADMIN_USAGE, AT(by), "one line for each (default day)"},
+    {"by", "day|endpoint|key|owner", ADMIN_USAGE, AT(by), "one line for each (default day)", true},
     {"state", "dead|waiting|delivered|gone", ADMIN_WEBHOOKS_LIST, AT(state),
-     "list: those in this state only"},
+     "list: those in this state only", true},
     {"limit", "N", ADMIN_WEBHOOKS_LIST | ADMIN_QUEUE, AT(limit),
      "at most so many lines, up to 1000 (default 100; on a terminal as many as fit)"},
     {"once", NULL, ADMIN_QUEUE, AT(once), "print the table once, on a terminal too"},
@@ -70,21 +71,17 @@ static unsigned bits_of(const char *command) {
     return bits;
 }
 
-bool admin_print_options(FILE *out, const char *command) {
+bool admin_option(const char *command, size_t i, struct cli_option *out) {
     unsigned bits = bits_of(command);
-    if (bits == 0) {
-        return false;
-    }
-    fputs("\nOptions:\n", out);
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct admin_option *o = &options[i];
-        if ((o->actions & bits) != 0) {
-            int width = 36 - (int)strlen(o->name);
-            fprintf(out, "  --%s %-*s %s\n", o->name, width, o->value != NULL ? o->value : "",
-                    o->help);
+    for (const struct row *r = options; r < options + OPTION_COUNT; r++) {
+        if ((r->actions & bits) != 0 && i-- == 0) {
+            *out = (struct cli_option){
+                .value = r->value, .help = r->help, .words = r->closed ? r->value : NULL};
+            snprintf(out->name, sizeof(out->name), "%s", r->name);
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 /* ---- Reading ---- */
@@ -167,8 +164,7 @@ bool admin_parse(int argc, char **argv, struct admin_args *args, int *code) {
     }
     int i = find_action(args->command, argv[optind]);
     if (i < 0) {
-        cli_usage_error(args->command, "usage: anyllm %s %s", args->command,
-                        cli_usage(args->command));
+        cli_usage(args->command);
         return false;
     }
     optind += actions[i].action != NULL;
@@ -179,8 +175,7 @@ bool admin_parse(int argc, char **argv, struct admin_args *args, int *code) {
     args->operand = argv[optind]; /* NULL at the end */
     bool wanted = actions[i].operand != NULL && !args->all;
     if ((args->operand != NULL) != wanted || argc - optind > 1) {
-        cli_usage_error(args->command, "usage: anyllm %s %s", args->command,
-                        cli_usage(args->command));
+        cli_usage(args->command);
         return false;
     }
     return makes_sense(args);

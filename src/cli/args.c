@@ -17,6 +17,7 @@
 enum kind {
     FLAG,    /* bool, takes no value */
     TEXT,    /* const char * */
+    CHOICE,  /* const char *, one of those in the table */
     TEXTS,   /* struct cli_texts; may repeat */
     SECONDS, /* double, more than 0 */
     WARMTH,  /* double from 0 to 2; unset it is negative */
@@ -25,7 +26,7 @@ enum kind {
 
 #define AT(member) offsetof(struct cli_args, member)
 
-static const struct cli_option {
+static const struct row {
     const char *name;
     const char *value; /* NULL: takes none */
     unsigned commands;
@@ -36,11 +37,11 @@ static const struct cli_option {
 } options[] = {
     {"base", "URL|fal|unix:PATH", EVERY, 0, TEXT, AT(base),
      "the server; fal is fal itself (default " CLI_DEFAULT_BASE ")"},
-    {"endpoint", "ID", TALKING | KNOWING, 0, TEXT, AT(endpoint),
+    {"endpoint", "ID", ASKING | KNOWING, 0, TEXT, AT(endpoint),
      "the endpoint (default " CLI_DEFAULT_ENDPOINT ", with --image " CLI_VISION_ENDPOINT ")"},
     {"model", "ID", TALKING, 'm', TEXT, AT(model), "the model to ask"},
     {"system", "TEXT", TALKING, 's', TEXT, AT(system), "the system prompt"},
-    {"image", "FILE|URL", TALKING, 'i', TEXTS, AT(images),
+    {"image", "FILE|URL", ASKING, 'i', TEXTS, AT(images),
      "a picture to ask about; may repeat; a file is uploaded first"},
     {"temperature", "NUMBER", TALKING, 't', WARMTH, AT(temperature), "0 to 2"},
     {"max-tokens", "NUMBER", TALKING, 0, COUNT, AT(max_tokens), "the longest answer, in tokens"},
@@ -51,7 +52,7 @@ static const struct cli_option {
     {"header", "NAME:VALUE", ASKING, 'H', TEXTS, AT(headers),
      "a header line for the server, never one with a secret; may repeat"},
     {"hint", "TEXT", TALKING, 0, TEXT, AT(hint), "ask the runner that answered this hint before"},
-    {"priority", "normal|low", CLI_RUN | CLI_SUBMIT, 0, TEXT, AT(priority),
+    {"priority", "normal|low", CLI_RUN | CLI_SUBMIT, 0, CHOICE, AT(priority),
      "the place in the queue (default normal)"},
     {"start-timeout", "SECONDS", ASKING, 0, SECONDS, AT(start_timeout_s),
      "the server gives up when the model has not begun by then"},
@@ -65,6 +66,8 @@ static const struct cli_option {
     {"logs", NULL, CLI_STATUS, 0, FLAG, AT(logs), "with the model's log lines"},
     {"wait", NULL, CLI_RESULT, 'w', FLAG, AT(wait), "wait for the end of the request first"},
     {"history", "FILE", CLI_CHAT, 0, TEXT, AT(history), "keep the conversation in this file"},
+    {"continue", NULL, CLI_CHAT, 'c', FLAG, AT(go_on),
+     "go on with the conversation in the history"},
     {"name", "NAME", CLI_UPLOAD, 0, TEXT, AT(name), "the file's name (default: FILE's)"},
     {"content-type", "TYPE", CLI_UPLOAD, 0, TEXT, AT(content_type),
      "its MIME type (default: by its name)"},
@@ -85,26 +88,27 @@ static const struct {
                        {"submit", CLI_SUBMIT}, {"status", CLI_STATUS}, {"result", CLI_RESULT},
                        {"cancel", CLI_CANCEL}, {"upload", CLI_UPLOAD}, {"models", CLI_MODELS}};
 
-bool cli_print_options(FILE *out, const char *command) {
+static unsigned bit_of(const char *command) {
     unsigned bit = 0;
     for (size_t i = 0; i < sizeof(client_commands) / sizeof(client_commands[0]); i++) {
         bit |= strcmp(client_commands[i].name, command) == 0 ? client_commands[i].bit : 0U;
     }
-    if (bit == 0) {
-        return false;
-    }
-    fputs("\nOptions:\n", out);
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct cli_option *o = &options[i];
-        if ((o->commands & bit) != 0) {
-            char letter[] = {o->letter != 0 ? '-' : ' ', o->letter != 0 ? o->letter : ' ',
-                             o->letter != 0 ? ',' : ' ', '\0'};
-            int width = 24 - (int)strlen(o->name);
-            fprintf(out, "  %s --%s %-*s %s\n", letter, o->name, width,
-                    o->value != NULL ? o->value : "", o->help);
+    return bit;
+}
+
+bool cli_client_option(const char *command, size_t i, struct cli_option *out) {
+    unsigned bit = bit_of(command);
+    for (const struct row *r = options; r < options + OPTION_COUNT; r++) {
+        if ((r->commands & bit) != 0 && i-- == 0) {
+            *out = (struct cli_option){.letter = r->letter,
+                                       .value = r->value,
+                                       .help = r->help,
+                                       .words = r->kind == CHOICE ? r->value : NULL};
+            snprintf(out->name, sizeof(out->name), "%s", r->name);
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 /* ---- Reading ---- */
@@ -125,14 +129,25 @@ static const char *add_text(struct cli_texts *list, const char *value) {
     return NULL;
 }
 
+/* "b" is one of "a|b|c". */
+static bool is_one_of(const char *value, const char *words) {
+    size_t len = strlen(value);
+    for (const char *w = words; *w != '\0'; w += strcspn(w, "|"), w += *w == '|') {
+        if (len > 0 && strcspn(w, "|") == len && strncmp(w, value, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* NULL, or what is wrong with the value. */
-static const char *set_option(struct cli_args *args, const struct cli_option *o,
-                              const char *value) {
+static const char *set_option(struct cli_args *args, const struct row *o, const char *value) {
     void *place = (char *)args + o->at;
     double number = 0;
     switch (o->kind) {
     case FLAG: *(bool *)place = true; return NULL;
     case TEXT: *(const char **)place = value; return NULL;
+    case CHOICE: *(const char **)place = value; return is_one_of(value, o->value) ? NULL : o->value;
     case TEXTS: return add_text(place, value);
     case SECONDS:
         if (!read_number(value, 0, 1e9, place) || *(double *)place <= 0) {
@@ -156,7 +171,7 @@ static void make_getopt_tables(unsigned command, struct option longs[OPTION_COUN
                                char letters[OPTION_COUNT * 2 + 2]) {
     *letters++ = ':';
     for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct cli_option *o = &options[i];
+        const struct row *o = &options[i];
         if ((o->commands & command) == 0) {
             continue;
         }
@@ -171,7 +186,7 @@ static void make_getopt_tables(unsigned command, struct option longs[OPTION_COUN
     *letters = '\0';
 }
 
-static const struct cli_option *option_of(int found, unsigned command) {
+static const struct row *option_of(int found, unsigned command) {
     if (found >= FIRST) {
         return &options[found - FIRST];
     }
@@ -196,7 +211,7 @@ static bool read_options(int argc, char **argv, enum cli_command_bit command,
             cli_usage_error(args->command, "%s needs a value", argv[optind - 1]);
             return false;
         }
-        const struct cli_option *o = option_of(found, command);
+        const struct row *o = option_of(found, command);
         if (o == NULL) {
             cli_usage_error(args->command, "there is no option '%s'; see anyllm %s --help",
                             argv[optind - 1], args->command);
@@ -204,7 +219,8 @@ static bool read_options(int argc, char **argv, enum cli_command_bit command,
         }
         const char *why = set_option(args, o, optarg);
         if (why != NULL) {
-            cli_usage_error(args->command, "--%s '%s': %s", o->name, optarg, why);
+            cli_usage_error(args->command, "--%s '%s': %s%s", o->name, optarg,
+                            o->kind == CHOICE ? "must be one of " : "", why);
             return false;
         }
     }
@@ -257,8 +273,7 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
     }
     args->operand = argv[optind]; /* NULL at the end */
     if (args->operand == NULL && wants_operand(args, command) != NULL) {
-        cli_usage_error(args->command, "usage: anyllm %s %s", args->command,
-                        cli_usage(args->command));
+        cli_usage(args->command);
         return false;
     }
     return true;

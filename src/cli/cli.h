@@ -39,8 +39,47 @@ int cmd_usage(int argc, char **argv);
 int cmd_webhooks(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
+int cmd_completion(int argc, char **argv);
+int cmd_help(int argc, char **argv);
 int cmd_engine_exec(
     int argc, char **argv); /* engine_exec.c; hidden: sets up the engine's process, then execs it */
+
+/* ---- main.c: the table of commands ---- */
+
+/* An option as people see it. Texts live as long as the program. */
+struct cli_option {
+    char name[48];
+    char letter;       /* 0: none */
+    const char *value; /* "FILE|URL"; NULL: takes none */
+    const char *help;
+    const char *fallback; /* the default, where help does not say it; else NULL */
+    const char *words;    /* "normal|low": the value is one of these; NULL: anything */
+};
+
+/* Option number i of the command, from 0; false: there are no more. */
+typedef bool cli_options_fn(const char *command, size_t i, struct cli_option *out);
+bool cli_client_option(const char *command, size_t i, struct cli_option *out); /* args.c */
+bool cli_serve_option(const char *command, size_t i, struct cli_option *out);  /* help.c */
+bool admin_option(const char *command, size_t i, struct cli_option *out);      /* admin_args.c */
+
+struct cli_command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    cli_options_fn *options; /* NULL: has none */
+    const char *usage;       /* begins with its actions, if it has any: "list|replay [OPTION…]" */
+    const char *summary;     /* NULL: hidden */
+    const char *more;        /* for --help */
+};
+extern const struct cli_command cli_commands[];
+extern const size_t cli_command_count;
+
+/* NULL: there is none. */
+const struct cli_command *cli_find_command(const char *name);
+
+/* ---- help.c ---- */
+void cli_print_commands(FILE *out);
+/* Says how the command is used. Returns CLI_USAGE. */
+int cli_usage(const char *command);
 
 /* ---- args.c: the options of the client commands ---- */
 
@@ -79,7 +118,7 @@ struct cli_args {
     bool has_temperature;
     long max_tokens;
     double timeout_s, start_timeout_s; /* 0: none */
-    bool json, quiet, logs, stream, no_stream, follow, wait;
+    bool json, quiet, logs, stream, no_stream, follow, wait, go_on;
     bool stdin_taken;    /* standard input is not for the prompt; no option sets it */
     const char *operand; /* PROMPT, REQUEST-ID, FILE or QUERY */
 };
@@ -92,8 +131,6 @@ static inline int64_t cli_timeout_ms(const struct cli_args *args) {
  * 0). */
 bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_args *args,
                int *code);
-/* The options of a command for --help; true when it has any. */
-bool cli_print_options(FILE *out, const char *command);
 
 /* ---- client.c ---- */
 
@@ -142,8 +179,5 @@ bool cli_is_terminal(FILE *out);
 enum cli_colour { CLI_PLAIN, CLI_DIM, CLI_BOLD, CLI_RED, CLI_GREEN, CLI_YELLOW, CLI_CYAN };
 /* What switches a terminal to it; "" where `out` is none, NO_COLOR is set or TERM is dumb. */
 const char *cli_colour(FILE *out, enum cli_colour colour);
-
-/* main.c */
-const char *cli_usage(const char *command); /* "PROMPT|-" */
 
 #endif

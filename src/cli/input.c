@@ -125,8 +125,8 @@ static bool put_prompt(const struct cli_args *args, yyjson_mut_doc *doc, yyjson_
     char *prompt = join_prompt(args, !taken && (asked_for || stdin_is_piped()), &len);
     bool ok = prompt != NULL && len > 0;
     if (prompt != NULL && len == 0) {
-        cli_usage_error(args->command, "the prompt is empty; usage: anyllm %s %s", args->command,
-                        cli_usage(args->command));
+        cli_usage_error(args->command, "the prompt is empty; anyllm %s PROMPT, or - to read it",
+                        args->command);
     }
     ok = ok && yyjson_mut_obj_put(root, yyjson_mut_str(doc, "prompt"),
                                   yyjson_mut_strncpy(doc, prompt, len));

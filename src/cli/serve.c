@@ -476,10 +476,7 @@ int cmd_serve(int argc, char **argv) {
     serve_prepare_process();
     struct server s = {
         .lock_fd = -1, .data_fd = -1, .config = config_load(argc, argv, &help, &err)};
-    if (help) {
-        config_print_help();
-        return 0;
-    }
+    if (help) return cli_usage("serve");
     if (s.config == NULL) return serve_refuse(err.exit_code, "%s", err.text);
     log_set_level(s.config->log_level);
     s.loop = calloc(1, sizeof *s.loop);
