@@ -1,5 +1,6 @@
 /* The operator's routes: a copy of the database while it is in use. */
 #include "api/admin.h"
+#include "api/auth.h"
 #include "api/ops.h"
 
 #include <errno.h>
@@ -77,7 +78,7 @@ static void make(struct call *c, const char *path) {
 /* A key of scope ADMIN may come over the network; what files there are on this machine is for its users. */
 void handle_admin_backup_make(struct call *c) {
     char *path;
-    if (!slice_is(net_peer(c->x), "unix")) {
+    if (!slice_is(net_peer(c->x), AUTH_ADMIN_PEER)) {
         call_error(c, 403, NULL,
                    SLICE("backups are made over the admin socket only: anyllm backup FILE"));
         return;

@@ -371,7 +371,7 @@ enum auth_verdict auth_check(struct keyring *k, const struct net_exchange *x,
     size_t n;
     struct slice credential, header = h1_get(net_head(x), SLICE("authorization"), &n);
     if (n > 1) return AUTH_REPEATED;
-    if (slice_is(net_peer(x), "unix")) return check_socket(k, out);
+    if (slice_is(net_peer(x), AUTH_ADMIN_PEER)) return check_socket(k, out);
     if (keyring_is_open(k)) return check_open(k, x, out);
     if (n == 0) return AUTH_MISSING;
     if (credential_of(header, &credential)) return check_key(k, credential, out);

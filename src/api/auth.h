@@ -48,6 +48,9 @@ struct keyring_stats {
 };
 const struct keyring_stats *keyring_get_stats(const struct keyring *k);
 
+/* net_peer of those who come by the admin socket. */
+#define AUTH_ADMIN_PEER "admin"
+
 enum auth_verdict { AUTH_OK, AUTH_MISSING, AUTH_INVALID, AUTH_REPEATED, AUTH_HOST, AUTH_ORIGIN };
 
 struct identity {

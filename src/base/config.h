@@ -79,7 +79,7 @@ struct config {
     struct arena arena;
     const char *file; /* NULL: none was read */
     size_t nlisten;
-    const char **listen; /* "127.0.0.1:8787" */
+    const char **listen; /* "127.0.0.1:8787", "unix:/path" */
     size_t nlisten_tls;
     const char **listen_tls;
     const char *tls_cert, *tls_key; /* PEM files; both, when listen_tls is set */
@@ -90,6 +90,7 @@ struct config {
     const char *local_model;    /* --local-model; NULL: the cached one if it is there */
     enum log_level log_level;
     uint32_t grace_s, wait_for_lock_s;
+    uint32_t idle_exit_s; /* 0: never */
     bool calibrate, check;
     size_t nkeys;
     struct config_key *keys;

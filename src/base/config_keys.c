@@ -13,7 +13,7 @@
 
 const struct field config_fields[] = {
     {"listen", FIELD_TEXTS, USE_ALL, LIST(listen, nlisten), 0, 0, "127.0.0.1:8787", "ADDR:PORT",
-     "address to serve on; may repeat; port 0 lets the system choose"},
+     "address to serve on, or unix:/PATH; may repeat; port 0 lets the system choose"},
     {"listen_tls", FIELD_TEXTS, USE_ALL, LIST(listen_tls, nlisten_tls), 0, 0, "none", "ADDR:PORT",
      "the same with TLS; wants tls_cert and tls_key; may repeat"},
     {"tls_cert", FIELD_PATH, USE_ALL, AT(tls_cert), 0, 0, "none", "FILE",
@@ -40,6 +40,8 @@ const struct field config_fields[] = {
      "how long running calls may take to finish after SIGTERM"},
     {"wait_for_lock", FIELD_SECONDS32, USE_ALL, AT(wait_for_lock_s), 0, 86400, "0", "SECONDS",
      "how long to wait for another server on the same data folder to end"},
+    {"idle_exit", FIELD_SECONDS32, USE_ALL, AT(idle_exit_s), 0, 31536000, "0 (never)", "SECONDS",
+     "end after so long without a connection and a request"},
     {"allowed_hosts", FIELD_SLICES, USE_ALL, LIST(allowed_hosts, nallowed_hosts), 0, 0, "none",
      "NAME", "host names, besides loopback and fal's own, that callers without keys may use"},
     {"allowed_origins", FIELD_SLICES, USE_ALL, LIST(allowed_origins, nallowed_origins), 0, 0,

@@ -33,8 +33,9 @@ int cmd_result(int argc, char **argv);
 int cmd_cancel(int argc, char **argv);
 int cmd_upload(int argc, char **argv);
 int cmd_models(int argc, char **argv);
-int cmd_serve(int argc, char **argv); /* serve.c */
-int cmd_keys(int argc, char **argv);  /* this and the next four: see admin.h */
+int cmd_serve(int argc, char **argv);         /* serve.c */
+int cmd_private_serve(int argc, char **argv); /* serve.c; hidden: what cli_reach starts */
+int cmd_keys(int argc, char **argv);          /* this and the next four: see admin.h */
 int cmd_usage(int argc, char **argv);
 int cmd_webhooks(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
@@ -119,8 +120,10 @@ struct cli_args {
     long max_tokens;
     double timeout_s, start_timeout_s; /* 0: none */
     bool json, quiet, logs, stream, no_stream, follow, wait, go_on;
-    bool stdin_taken;    /* standard input is not for the prompt; no option sets it */
-    const char *operand; /* PROMPT, REQUEST-ID, FILE or QUERY */
+    char private_base[128]; /* what cli_reach makes of base: "unix:PATH" of the private server */
+    bool is_private;        /* base is that */
+    bool stdin_taken;       /* standard input is not for the prompt; no option sets it */
+    const char *operand;    /* PROMPT, REQUEST-ID, FILE or QUERY */
 };
 
 static inline int64_t cli_timeout_ms(const struct cli_args *args) {
@@ -132,11 +135,18 @@ static inline int64_t cli_timeout_ms(const struct cli_args *args) {
 bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_args *args,
                int *code);
 
+/* ---- private.c: the user's own server, where no other is ---- */
+
+/* Where no server is named and none listens at the default address, points args->base to the user's private server: for run,
+ * stream and chat (args->command) one is started if none runs, and waited for; others take one that runs. False: it could not
+ * be, said why, *code is the exit code. cli_client calls it. */
+bool cli_reach(struct cli_args *args, int *code);
+
 /* ---- client.c ---- */
 
 /* A client for args->base with the credentials that may go there. NULL: said why, *code is the exit
  * code. */
-fal_client *cli_client(const struct cli_args *args, int *code);
+fal_client *cli_client(struct cli_args *args, int *code);
 
 /* The environment has this variable, and it is not empty. */
 bool cli_is_set(const char *name);

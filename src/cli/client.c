@@ -47,9 +47,12 @@ static const char *credentials(const struct cli_args *args) {
     return is_loopback(args->base) ? "local" : "";
 }
 
-fal_client *cli_client(const struct cli_args *args, int *code) {
+fal_client *cli_client(struct cli_args *args, int *code) {
     fal_client *client = NULL;
     struct fal_options o = FAL_OPTIONS_INIT;
+    if (!cli_reach(args, code)) {
+        return NULL;
+    }
     if (strcmp(args->base, FAL_BASE_FAL) == 0 && !has_fal_key()) {
         *code = cli_usage_error(args->command, "fal wants a key: set FAL_KEY");
         return NULL;

@@ -56,6 +56,7 @@ const struct cli_command cli_commands[] = {
     {"version", cmd_version, NULL, "", "print the version", ""},
     {"help", cmd_help, NULL, "[COMMAND]", "print this list, or how to use a command", ""},
     {"engine-exec", cmd_engine_exec, NULL, "", NULL, ""},
+    {"private-serve", cmd_private_serve, NULL, "", NULL, ""},
 };
 const size_t cli_command_count = sizeof(cli_commands) / sizeof(cli_commands[0]);
 

@@ -43,7 +43,8 @@ struct server {
     struct net_tls_server *tls; /* NULL: no listener wants it */
     uv_signal_t term, interrupt, hangup;
     uv_work_t first_work;
-    struct net_timer deadline, look;
+    struct net_timer deadline, look, idle;
+    uint64_t quiet_since_ms, came; /* connections that were ever accepted */
     enum ending ending;
     bool queue_loaded, queue_idle, serving;
     int lock_fd, exit_code;
@@ -127,6 +128,7 @@ static void on_queue_idle(void *user) {
 
 static void drain(struct server *s) {
     s->ending = DRAINING;
+    net_timer_stop(s->loop, &s->idle);
     api_set_draining(s->api);
     net_server_drain(s->http);
     queue_drain(s->queue, on_queue_idle, s);
@@ -142,6 +144,40 @@ static void on_signal(uv_signal_t *h, int number) {
     }
     log_line(LOG_INFO, "stopping", "signal=%d grace_s=%u", number, s->config->grace_s);
     drain(s);
+}
+
+/* --- nobody comes: idle_exit */
+
+#define IDLE_LOOK_MS 250U
+
+static bool is_busy(const struct server *s) {
+    struct queue_stats q = {0};
+    queue_get_stats(s->queue, &q);
+    return q.waiting + q.running > 0 || q.loading || net_server_get_stats(s->http)->connections > 0;
+}
+
+/* Who came and went between two looks has been here, too. And where a socket's file was taken away nobody can come. */
+static void look_around(struct net_timer *t) {
+    struct server *s = (struct server *)(void *)((char *)t - offsetof(struct server, idle));
+    uint64_t now = clock_mono_ms(&clock_system), came;
+    if (s->ending != RUNNING) return;
+    came = net_server_get_stats(s->http)->accepted;
+    if (is_busy(s) || came != s->came) s->quiet_since_ms = now;
+    s->came = came;
+    bool quiet = now - s->quiet_since_ms >= s->config->idle_exit_s * 1000ULL;
+    if (!quiet && serve_sockets_there(s->config)) {
+        net_timer_start(s->loop, &s->idle, IDLE_LOOK_MS);
+        return;
+    }
+    log_line(LOG_INFO, "stopping", "reason=%s idle_exit_s=%u", quiet ? "idle" : "socket_gone",
+             s->config->idle_exit_s);
+    drain(s);
+}
+
+static void begin_idling(struct server *s) {
+    s->quiet_since_ms = clock_mono_ms(&clock_system);
+    s->idle.fire = look_around;
+    net_timer_start(s->loop, &s->idle, IDLE_LOOK_MS);
 }
 
 /* The certificate and the keys are read again; connections keep what they began with. */
@@ -314,51 +350,17 @@ static int open_http(struct server *s) {
     return open_tls(s);
 }
 
-static int listen_on(struct server *s, const char *address, struct net_tls_server *tls) {
-    char host[SERVE_HOST_BYTES];
-    uint16_t port, bound = 0;
-    if (!serve_split_address(address, host, &port)) return EXIT_CONFIG;
-    int e = net_server_listen_tls(s->http, host, port, tls, &bound);
-    if (e != 0)
-        return serve_refuse(EXIT_PORT, "cannot listen on %s: %s; choose another with --listen%s",
-                            address, strerror(-e), tls != NULL ? "-tls" : "");
-    bool v6 = strchr(host, ':') != NULL;
-    fprintf(stderr, "listening on http%s://%s%s%s:%u\n", tls != NULL ? "s" : "", v6 ? "[" : "",
-            host, v6 ? "]" : "", bound);
-    return 0;
-}
-
-static int listen_all(struct server *s) {
-    const struct config *c = s->config;
-    int code = 0;
-    for (size_t i = 0; i < c->nlisten && code == 0; i++) code = listen_on(s, c->listen[i], NULL);
-    for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
-        code = listen_on(s, c->listen_tls[i], s->tls);
-    return code;
-}
-
-/* Whoever may open it is the operator: the folder's owner. */
-static int listen_admin(struct server *s) {
-    char path[SERVE_SOCKET_BYTES];
-    int e = serve_socket_path(s->config->data_dir, SERVE_ADMIN_SOCKET, &s->data_fd, path)
-                ? net_server_listen_unix(s->http, path, 0600)
-                : -errno;
-    if (e == 0) return 0;
-    return serve_refuse(EXIT_DATA, "cannot listen on %s/" SERVE_ADMIN_SOCKET ": %s",
-                        s->config->data_dir, strerror(-e));
-}
-
 static int begin_serving(struct server *s) {
     char how[512], data[LOG_QUOTE_BYTES];
     int code = serve_check_open(s->config, !api_is_open(s->api));
-    if (code == 0) code = listen_admin(s);
-    if (code == 0) code = listen_all(s);
+    if (code == 0) code = serve_listen(s->config, s->http, s->tls, &s->data_fd);
     if (code != 0) return code;
     llm_describe(s->llm, how, sizeof how);
     log_line(LOG_INFO, "started", "version=%s data=%s models=\"%s\"", ANYLLM_VERSION,
              log_quote(data, slice_of(s->config->data_dir)), how);
     llm_start_engines(s->llm);
     s->serving = true;
+    if (s->config->idle_exit_s > 0) begin_idling(s);
     return 0;
 }
 
@@ -470,7 +472,7 @@ static void free_all(struct server *s) {
     free(s->loop);
 }
 
-int cmd_serve(int argc, char **argv) {
+static int serve(int argc, char **argv, void (*adapt)(struct config *c)) {
     struct config_error err;
     bool help;
     serve_prepare_process();
@@ -478,6 +480,7 @@ int cmd_serve(int argc, char **argv) {
         .lock_fd = -1, .data_fd = -1, .config = config_load(argc, argv, &help, &err)};
     if (help) return cli_usage("serve");
     if (s.config == NULL) return serve_refuse(err.exit_code, "%s", err.text);
+    if (adapt != NULL) adapt(s.config);
     log_set_level(s.config->log_level);
     s.loop = calloc(1, sizeof *s.loop);
     int code = s.loop == NULL ? serve_refuse(EXIT_SYSTEM, "out of memory")
@@ -485,4 +488,21 @@ int cmd_serve(int argc, char **argv) {
     if (code == 0) code = run(&s);
     free_all(&s);
     return code;
+}
+
+int cmd_serve(int argc, char **argv) {
+    return serve(argc, argv, NULL);
+}
+
+/* One user's own server, which nobody else can reach: the configuration of `serve` says who answers, and not who may ask or
+ * from where. */
+static void make_private(struct config *c) {
+    c->nkeys = 0;
+    c->nlisten_tls = 0;
+    c->public_url = NULL;
+    if (c->idle_exit_s == 0) c->idle_exit_s = SERVE_PRIVATE_IDLE_S;
+}
+
+int cmd_private_serve(int argc, char **argv) {
+    return serve(argc, argv, make_private);
 }

@@ -42,6 +42,22 @@ bool serve_socket_path(const char *data_dir, const char *name, int *dir,
                        char out[SERVE_SOCKET_BYTES]);
 #define SERVE_ADMIN_SOCKET "admin.sock"
 
+/* --- serve_listen.c */
+struct net_server;
+struct net_tls_server;
+
+/* "unix:/path" gives "/path"; NULL for every other address. */
+const char *serve_socket_of(const char *address);
+/* Listens on the admin socket and all addresses, and says so. 0, or an exit code after serve_refuse. *data_fd as of
+ * serve_socket_path. */
+int serve_listen(const struct config *c, struct net_server *http, struct net_tls_server *tls,
+                 int *data_fd);
+/* False when the file of a Unix socket that is listened on was removed by somebody else: nobody can come any more. */
+bool serve_sockets_there(const struct config *c);
+
+/* How long the private server of the client commands stays when the configuration says nothing (private-serve). */
+#define SERVE_PRIVATE_IDLE_S 300U
+
 /* Each address is one. 0, or an exit code after serve_refuse. */
 int serve_check_listen(const struct config *c);
 /* Only loopback addresses when there are no keys, neither in the configuration nor (`stored`) in the store. For --check, which

@@ -1,6 +1,7 @@
 /* The small server of an operator's command: the store and the operator's routes, on one Unix socket. No model is called, no
  * request run, no webhook delivered. */
 #include "api/api.h"
+#include "api/auth.h"
 #include "cli/serve.h"
 #include "store/desk.h"
 
@@ -73,7 +74,7 @@ static void on_broken(void *user, const char *reason) {
 static int listen_here(struct small *s) {
     char path[SERVE_SOCKET_BYTES];
     if (!serve_socket_path(s->config->data_dir, s->socket_name, &s->folder, path)) return -errno;
-    return net_server_listen_unix(s->http, path, 0600);
+    return net_server_listen_unix(s->http, path, 0600, AUTH_ADMIN_PEER);
 }
 
 static void on_loaded(void *user, bool ok) {

@@ -268,19 +268,36 @@ bool serve_split_address(const char *text, char host[SERVE_HOST_BYTES], uint16_t
     return is_address(host, &loopback);
 }
 
+const char *serve_socket_of(const char *address) {
+    return strncmp(address, "unix:", 5) == 0 ? address + 5 : NULL;
+}
+
+/* Absolute: clients find it from wherever they are. */
+static int check_socket(const char *path) {
+    if (path[0] != '/')
+        return serve_refuse(EXIT_CONFIG, "--listen unix:%s: wants an absolute path, unix:/PATH",
+                            path);
+    if (strlen(path) < SERVE_SOCKET_BYTES) return 0;
+    return serve_refuse(EXIT_CONFIG,
+                        "--listen unix:%s: the path of a socket may have %d bytes, this has %zu",
+                        path, SERVE_SOCKET_BYTES - 1, strlen(path));
+}
+
 static int check_address(const char *flag, const char *address) {
     char host[SERVE_HOST_BYTES];
     uint16_t port;
     if (serve_split_address(address, host, &port)) return 0;
     return serve_refuse(EXIT_CONFIG,
-                        "--%s %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787", flag,
-                        address);
+                        "--%s %s: wants ADDRESS:PORT, like 127.0.0.1:8787 or [::1]:8787%s", flag,
+                        address, strcmp(flag, "listen") == 0 ? ", or unix:/PATH" : "");
 }
 
 int serve_check_listen(const struct config *c) {
     int code = 0;
-    for (size_t i = 0; i < c->nlisten && code == 0; i++)
-        code = check_address("listen", c->listen[i]);
+    for (size_t i = 0; i < c->nlisten && code == 0; i++) {
+        const char *path = serve_socket_of(c->listen[i]);
+        code = path != NULL ? check_socket(path) : check_address("listen", c->listen[i]);
+    }
     for (size_t i = 0; i < c->nlisten_tls && code == 0; i++)
         code = check_address("listen-tls", c->listen_tls[i]);
     return code;

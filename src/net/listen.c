@@ -24,6 +24,7 @@ struct listener {
     bool is_tcp;
     struct net_tls_server *tls; /* NULL: plain */
     char *path;                 /* of a Unix socket, removed at the end */
+    const char *peer;           /* of a Unix socket: who comes by it */
 };
 
 /* Takes what has come without waiting, says no without keeping anything; to a client that expects TLS by closing. */
@@ -43,6 +44,14 @@ static void refuse_now(struct net_server *server, int fd, bool is_tls) {
     close(fd);
 }
 
+static struct session *open_session(const struct listener *l, int fd,
+                                    const struct net_address *address) {
+    struct session *s = session_open(l->server, fd, l->is_tcp, address, l->tls);
+    if (s != NULL && !l->is_tcp)
+        s->peer_len = (size_t)snprintf(s->peer, sizeof s->peer, "%s", l->peer);
+    return s;
+}
+
 static void refuse(const struct listener *l, int fd, const struct net_address *address) {
     struct net_server *server = l->server;
     if (server->refusing >= SERVER_MAX_REFUSING) {
@@ -50,7 +59,7 @@ static void refuse(const struct listener *l, int fd, const struct net_address *a
         return;
     }
     server->stats.refused++;
-    struct session *s = session_open(server, fd, l->is_tcp, address, l->tls);
+    struct session *s = open_session(l, fd, address);
     if (s != NULL) session_refuse(s);
 }
 
@@ -73,7 +82,7 @@ static void admit(struct listener *l, int fd, const union net_sockaddr *peer) {
         refuse(l, fd, &address);
         return;
     }
-    struct session *s = session_open(server, fd, l->is_tcp, &address, l->tls);
+    struct session *s = open_session(l, fd, &address);
     if (s == NULL) {
         if (counted) net_census_remove(server->census, &address);
         return;
@@ -169,7 +178,7 @@ void listeners_close(struct net_server *s) {
 
 /* Takes the listening descriptor whatever happens. */
 static int add_listener(struct net_server *s, int fd, bool is_tcp, struct net_tls_server *tls,
-                        const char *path) {
+                        const char *path, const char *peer) {
     struct listener *l = calloc(1, sizeof *l);
     char *copy = path != NULL ? slice_dup(slice_of(path)) : NULL;
     int r = -ENOMEM;
@@ -179,6 +188,7 @@ static int add_listener(struct net_server *s, int fd, bool is_tcp, struct net_tl
                            .is_tcp = is_tcp,
                            .tls = tls,
                            .path = copy,
+                           .peer = peer,
                            .pause.fire = on_pause_over};
     if ((r = uv_poll_init(&s->loop->uv, &l->poll, fd)) < 0) goto fail;
     l->poll.data = l;
@@ -222,7 +232,7 @@ int net_server_listen_tls(struct net_server *s, const char *address, uint16_t po
     }
     if (bound_port != NULL)
         *bound_port = ntohs(sa.any.sa_family == AF_INET ? sa.v4.sin_port : sa.v6.sin6_port);
-    return add_listener(s, fd, true, t, NULL);
+    return add_listener(s, fd, true, t, NULL, NULL);
 }
 
 /* A socket file left over by a process that is gone is removed; one that answers is not. */
@@ -236,7 +246,8 @@ static void remove_stale(const struct sockaddr_un *sa) {
     close(fd);
 }
 
-int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode) {
+int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode,
+                           const char *peer) {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     struct slice p = slice_of(path);
     if (p.len == 0 || p.len >= sizeof sa.sun_path) return -ENAMETOOLONG;
@@ -252,5 +263,5 @@ int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode
         close(fd);
         return r;
     }
-    return add_listener(s, fd, false, NULL, path);
+    return add_listener(s, fd, false, NULL, path, peer);
 }

@@ -73,7 +73,9 @@ int net_server_listen(struct net_server *s, const char *address, uint16_t port,
 /* The same with TLS; several listeners and servers of one loop may share t. t NULL: plain. */
 int net_server_listen_tls(struct net_server *s, const char *address, uint16_t port,
                           struct net_tls_server *t, uint16_t *bound_port);
-int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode);
+/* `peer` is what net_peer says of those who come by it: who may open the file is decided by mode and folder, so each path
+ * stands for another kind of caller. Kept, not copied. */
+int net_server_listen_unix(struct net_server *s, const char *path, unsigned mode, const char *peer);
 /* Addresses (CIDR) of reverse proxies: their connections do not count per address, what they say of the caller is
  * believed; copied. */
 int net_server_trust(struct net_server *s, const char *const *cidrs, size_t n);
@@ -102,7 +104,7 @@ void net_tls_server_free(struct net_tls_server *t);
 const struct h1_head *net_head(const struct net_exchange *x);
 struct slice net_body(const struct net_exchange *x);
 struct arena *net_arena(struct net_exchange *x); /* lives as long as the exchange */
-/* Address of the peer as text ("127.0.0.1", "unix"), and whether it is loopback or a Unix socket. */
+/* Address of the peer as text ("127.0.0.1", or as net_server_listen_unix was told), and whether it is loopback or a Unix socket. */
 struct slice net_peer(const struct net_exchange *x);
 bool net_peer_is_loopback(const struct net_exchange *x);
 bool net_peer_is_trusted(const struct net_exchange *x); /* one of net_server_trust's addresses */

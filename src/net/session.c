@@ -360,8 +360,7 @@ struct session *session_open(struct net_server *server, int fd, bool is_tcp,
     }
     s->address = *address;
     s->loopback = !is_tcp || net_address_is_loopback(address);
-    s->peer_len = is_tcp ? net_address_text(address, s->peer)
-                         : (size_t)snprintf(s->peer, sizeof s->peer, "unix");
+    s->peer_len = is_tcp ? net_address_text(address, s->peer) : 0;
     return s;
 }
 

@@ -56,7 +56,7 @@ static void on_request(struct net_exchange *x, void *user) {
     struct app *a = user;
     struct slice path = net_head(x)->path, body = net_body(x);
     a->requests++;
-    assert_int_equal(net_is_tls(x), a->tls != NULL && !slice_is(net_peer(x), "unix"));
+    assert_int_equal(net_is_tls(x), a->tls != NULL && !slice_is(net_peer(x), "someone"));
     a->last_body_len = body.len;
     memcpy(a->last_body, body.ptr, body.len < sizeof a->last_body ? body.len : sizeof a->last_body);
     assert_ptr_equal(net_exchange_find(a->server, net_exchange_id(x)), x);

@@ -335,16 +335,16 @@ static void a_unix_socket_has_its_mode_and_replaces_a_stale_one(void **state) {
     int stale = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(stale, (struct sockaddr *)&sa, sizeof sa), 0);
     close(stale);
-    assert_int_equal(net_server_listen_unix(a->server, path, 0600), 0);
+    assert_int_equal(net_server_listen_unix(a->server, path, 0600, "someone"), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    assert_true(net_server_listen_unix(a->server, path, 0600) < 0); /* it is in use now */
+    assert_true(net_server_listen_unix(a->server, path, 0600, "someone") < 0); /* it is in use now */
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     wire_sends(&a->loop, fd, GET("/later"));
     APP_UNTIL(a, a->requests == 1);
     struct net_exchange *x = app_waiting(a);
-    assert_true(slice_is(net_peer(x), "unix") && net_peer_is_loopback(x));
+    assert_true(slice_is(net_peer(x), "someone") && net_peer_is_loopback(x));
     net_reply(x, 200, SLICE_NONE, SLICE("over unix"));
     wire_expect(&a->loop, fd, &a->in, "over unix");
     close(fd);
