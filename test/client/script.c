@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -77,7 +78,12 @@ static void send_reply(const struct script *s, int fd, const struct script_step 
 
 static void send_raw(int fd, const struct script_step *step) {
     static const char spaces[65536] = {[0 ... 65535] = ' '};
-    send_all(fd, step->raw, step->raw_bytes > 0 ? step->raw_bytes : strlen(step->raw));
+    size_t raw_bytes = step->raw_bytes > 0 ? step->raw_bytes : strlen(step->raw);
+    size_t piece = step->drip ? 1 : raw_bytes;
+    for (size_t at = 0; at < raw_bytes; at += piece) {
+        send_all(fd, step->raw + at, piece);
+        poll(NULL, 0, step->drip_ms);
+    }
     for (size_t left = step->filler_bytes; left > 0;) {
         size_t n = left < sizeof(spaces) ? left : sizeof(spaces);
         send_all(fd, spaces, n);
@@ -98,7 +104,7 @@ static bool answer(struct script *s, int fd, size_t number) {
     }
     if (step->raw != NULL) {
         send_raw(fd, step);
-        return false;
+        return step->stay;
     }
     send_reply(s, fd, step);
     return !step->close;
@@ -143,7 +149,9 @@ static bool serve(struct script *s, int fd, struct buf *in) {
 
 static void take_connection(struct script *s) {
     int fd = accept(s->listener, NULL, NULL);
+    int on = 1;
     must(fd >= 0, "accept");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     pthread_mutex_lock(&s->lock);
     s->connection_count++;
     pthread_mutex_unlock(&s->lock);

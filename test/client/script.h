@@ -14,6 +14,9 @@ struct script_step {
     const char *raw;  /* sent as it is, then the connection is closed; "": closed without a byte */
     size_t raw_bytes; /* 0: strlen */
     size_t filler_bytes; /* after raw: so many spaces */
+    bool drip;           /* raw goes out a byte at a time, */
+    int drip_ms;         /* with so long between two */
+    bool stay;           /* after raw the connection is not closed */
     bool close;          /* after the answer */
     bool hang;           /* no answer, the connection stays */
     void (*hook)(
