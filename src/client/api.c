@@ -1,9 +1,12 @@
-/* The calls of the header: check what the caller gave, before anything is sent. */
-#include "client/client.h"
+/* The direct call and those of the queue, as the header has them: what the caller gave is checked before anything is sent. */
+#include "client/queue.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
-static enum fal_code refuse(fal_result **out, enum fal_code code, const char *message) {
+const char client_unknown_options[] =
+    "options were not made with their _INIT macro, or by a newer header";
+
+enum fal_code client_refuse(fal_result **out, enum fal_code code, const char *message) {
     fal_result *r = out != NULL ? client_result_new() : NULL;
     if (r != NULL) {
         client_result_fail(r, code, "%s", message);
@@ -12,33 +15,26 @@ static enum fal_code refuse(fal_result **out, enum fal_code code, const char *me
     return code;
 }
 
-static bool header_or_null(const char *s) {
-    return s == NULL ||
-           (s[0] != '\0' && strlen(s) < CLIENT_URL_BYTES / 2 && client_text_is_header(s));
+enum fal_code client_refuse_how(const struct client_how *how, enum fal_code code,
+                                const char *message) {
+    return client_refuse(how->blocking ? how->result : NULL, code, message);
 }
 
-/* NULL when all is well, else what is not. */
-static const char *check_options(const struct fal_subscribe_options *o) {
-    if (o->timeout_ms < 0 || o->poll_interval_ms < 0 || o->poll_interval_ms > INT32_MAX) {
-        return "a time is negative or too large";
+struct client_how client_blocking(fal_result **result) {
+    if (result != NULL) {
+        *result = NULL;
     }
-    if (o->start_timeout_s != 0.0 && !(o->start_timeout_s > 1.0 && o->start_timeout_s < 1e9)) {
-        return "start_timeout_s must be more than 1";
-    }
-    if (!header_or_null(o->hint) || !header_or_null(o->priority)) {
-        return "hint or priority is empty or holds characters that a header cannot";
-    }
-    if (o->webhook_url != NULL && strlen(o->webhook_url) >= CLIENT_URL_BYTES / 2) {
-        return "webhook_url is too long";
-    }
-    if (!header_or_null(o->idempotency_key) ||
-        (o->idempotency_key != NULL && strlen(o->idempotency_key) > 255)) {
-        return "idempotency_key must be 1 to 255 visible ASCII characters";
-    }
-    return NULL;
+    return (struct client_how){.blocking = true, .result = result};
 }
 
-static enum fal_code check_input(const char **input, const char **why) {
+struct client_how client_starting(struct fal_done done, fal_call **handle) {
+    if (handle != NULL) {
+        *handle = NULL;
+    }
+    return (struct client_how){.done = done, .handle = handle};
+}
+
+enum fal_code client_check_input(const char **input, const char **why) {
     yyjson_read_err err;
     if (*input == NULL) {
         *input = "{}";
@@ -60,120 +56,266 @@ static enum fal_code check_input(const char **input, const char **why) {
     return ok ? FAL_OK : FAL_ERR_ARGUMENT;
 }
 
-static void choose_idempotency_key(struct client_call *call) {
-    if (call->options.idempotency_key != NULL) {
-        snprintf(call->idempotency_key, sizeof(call->idempotency_key), "%s",
-                 call->options.idempotency_key);
-    } else {
-        random_uuid(call->client->random, call->idempotency_key);
-    }
+/* ---- Making one ---- */
+
+/* What all of them are made of; borrowed. */
+struct ask {
+    fal_client *client;
+    const char *endpoint_id, *request_id, *url, *idempotency_key;
+    enum client_step step;
+    bool follow, logs, streaming;
+    int64_t timeout_ms, poll_interval_ms;
+    void (*on_enqueue)(const char *request_id, void *user);
+    void (*on_queue_update)(const struct fal_status *status, void *user);
+    void *user;
+    struct client_post_options post;
+};
+
+static bool key_is_sound(const char *key) {
+    return key == NULL || (key[0] != '\0' && strlen(key) <= 255 && client_text_is_header(key) &&
+                           strchr(key, ' ') == NULL);
 }
 
-/* What all calls have in common, once their options are in call->options. */
-static enum fal_code make_call(struct client_call *call, const char *endpoint_id,
-                               fal_result **out) {
-    const char *why = check_options(&call->options);
-    bool posts = call->first_step == CLIENT_RUN || call->first_step == CLIENT_SUBMIT;
-    if (call->client == NULL || endpoint_id == NULL) {
-        return refuse(out, FAL_ERR_ARGUMENT, "client or endpoint_id is NULL");
+/* NULL when all is well, else what is not. */
+static const char *check(const struct ask *a) {
+    bool posts = a->step == CLIENT_RUN || a->step == CLIENT_SUBMIT;
+    if (a->client == NULL || a->endpoint_id == NULL) {
+        return "client or endpoint_id is NULL";
     }
-    if (why != NULL) {
-        return refuse(out, FAL_ERR_ARGUMENT, why);
+    if (a->timeout_ms < 0 || a->poll_interval_ms < 0 || a->poll_interval_ms > INT32_MAX) {
+        return "a time is negative or too large";
     }
-    if (!client_endpoint_parse(endpoint_id, &call->endpoint)) {
-        return refuse(out, FAL_ERR_ARGUMENT, "endpoint_id must be in the format owner/alias");
+    if (!key_is_sound(a->idempotency_key)) {
+        return "idempotency_key must be 1 to 255 visible ASCII characters";
     }
-    if (!posts && (call->request_id == NULL || call->request_id[0] == '\0' ||
-                   strlen(call->request_id) >= CLIENT_NAME_BYTES)) {
-        return refuse(out, FAL_ERR_ARGUMENT, "request_id is missing or too long");
+    if (!posts && (a->request_id == NULL || a->request_id[0] == '\0' ||
+                   strlen(a->request_id) >= CLIENT_NAME_BYTES)) {
+        return "request_id is missing or too long";
     }
-    enum fal_code code = posts ? check_input(&call->input, &why) : FAL_OK;
+    return NULL;
+}
+
+static bool keep_key(struct client_queue_call *q, const struct ask *a) {
+    char random[UUID_BYTES];
+    const char *key = a->idempotency_key;
+    if (a->step != CLIENT_SUBMIT) {
+        return true;
+    }
+    if (key == NULL) {
+        random_uuid(a->client->random, random);
+        key = random;
+    }
+    q->idempotency_key = slice_dup(slice_of(key));
+    return q->idempotency_key != NULL;
+}
+
+static enum fal_code fill(struct client_queue_call *q, const struct ask *a, const char **why) {
+    q->first_step = a->step;
+    q->follow = a->follow;
+    q->logs = a->logs;
+    q->streaming = a->streaming;
+    q->poll_interval_ms = a->poll_interval_ms;
+    q->on_enqueue = a->on_enqueue;
+    q->on_queue_update = a->on_queue_update;
+    q->user = a->user;
+    enum fal_code code = client_post_init(&q->post, a->client, a->endpoint_id, &a->post, why);
     if (code != FAL_OK) {
-        return refuse(out, code, why);
+        return code;
     }
-    choose_idempotency_key(call);
-    return client_call_run(call, out);
+    *why = fal_strerror(FAL_ERR_MEMORY);
+    q->url = a->url != NULL ? slice_dup(slice_of(a->url)) : NULL;
+    if ((a->url != NULL && q->url == NULL) || !keep_key(q, a)) {
+        return FAL_ERR_MEMORY;
+    }
+    return a->request_id != NULL ? client_result_set_id(q->call.result, a->request_id) : FAL_OK;
 }
 
-static const char *const unknown_options =
-    "options were not made with their _INIT macro, or by a newer header";
+static enum fal_code go(const struct ask *a, const struct client_how *how) {
+    const char *why = check(a);
+    if (why != NULL) {
+        return client_refuse_how(how, FAL_ERR_ARGUMENT, why);
+    }
+    struct client_queue_call *q = client_call_new(a->client, &client_queue_kind, sizeof(*q),
+                                                  a->timeout_ms);
+    if (q == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    enum fal_code code = fill(q, a, &why);
+    if (code != FAL_OK) {
+        client_call_drop(&q->call);
+        return client_refuse_how(how, code, why);
+    }
+    return client_call_go(&q->call, how);
+}
 
-static enum fal_code plain_call(struct client_call *call, const char *endpoint_id,
-                                const struct fal_call_options *options, fal_result **out) {
+/* ---- The options of the header ---- */
+
+static enum fal_code go_plain(struct ask *a, const struct fal_call_options *options,
+                              const char *input_json, const struct client_how *how) {
     struct fal_call_options o;
     if (!client_options_copy(&o, sizeof(o), options)) {
-        return refuse(out, FAL_ERR_ARGUMENT, unknown_options);
+        return client_refuse_how(how, FAL_ERR_ARGUMENT, client_unknown_options);
     }
-    call->options = (struct fal_subscribe_options){.timeout_ms = o.timeout_ms,
-                                                   .logs = o.logs,
-                                                   .start_timeout_s = o.start_timeout_s,
-                                                   .hint = o.hint};
-    call->url = o.url;
-    return make_call(call, endpoint_id, out);
+    a->timeout_ms = o.timeout_ms;
+    a->logs = o.logs;
+    a->url = o.url;
+    a->post.headers = o.headers;
+    a->post.header_count = o.header_count;
+    if (a->step == CLIENT_RUN) {
+        a->post.input_json = input_json;
+        a->post.hint = o.hint;
+        a->post.start_timeout_s = o.start_timeout_s;
+        a->post.files = o.files;
+        a->post.lifecycle = o.lifecycle;
+    }
+    return go(a, how);
 }
+
+static enum fal_code go_submit(struct ask *a, const struct fal_submit_options *options,
+                               const char *input_json, const struct client_how *how) {
+    struct fal_submit_options o;
+    if (!client_options_copy(&o, sizeof(o), options)) {
+        return client_refuse_how(how, FAL_ERR_ARGUMENT, client_unknown_options);
+    }
+    a->timeout_ms = o.timeout_ms;
+    a->idempotency_key = o.idempotency_key;
+    a->post = (struct client_post_options){.input_json = input_json,
+                                           .hint = o.hint,
+                                           .priority = o.priority,
+                                           .webhook_url = o.webhook_url,
+                                           .start_timeout_s = o.start_timeout_s,
+                                           .headers = o.headers,
+                                           .header_count = o.header_count,
+                                           .files = o.files,
+                                           .lifecycle = o.lifecycle};
+    return go(a, how);
+}
+
+static enum fal_code go_followed(struct ask *a, const struct fal_subscribe_options *options,
+                                 const char *input_json, const struct client_how *how) {
+    struct fal_subscribe_options o;
+    if (!client_options_copy(&o, sizeof(o), options)) {
+        return client_refuse_how(how, FAL_ERR_ARGUMENT, client_unknown_options);
+    }
+    a->follow = true;
+    a->timeout_ms = o.timeout_ms;
+    a->poll_interval_ms = o.poll_interval_ms;
+    a->logs = o.logs;
+    a->streaming = o.streaming;
+    a->on_enqueue = o.on_enqueue;
+    a->on_queue_update = o.on_queue_update;
+    a->user = o.user;
+    a->post.headers = o.headers;
+    a->post.header_count = o.header_count;
+    if (a->step == CLIENT_SUBMIT) {
+        a->idempotency_key = o.idempotency_key;
+        a->post.input_json = input_json;
+        a->post.hint = o.hint;
+        a->post.priority = o.priority;
+        a->post.webhook_url = o.webhook_url;
+        a->post.start_timeout_s = o.start_timeout_s;
+        a->post.files = o.files;
+        a->post.lifecycle = o.lifecycle;
+    }
+    return go(a, how);
+}
+
+/* ---- The header's functions ---- */
+
+#define ASK(...) (&(struct ask){.client = client, .endpoint_id = endpoint_id, __VA_ARGS__})
 
 enum fal_code fal_run(fal_client *client, const char *endpoint_id, const char *input_json,
                       const struct fal_call_options *options, fal_result **result) {
-    struct client_call call = {.client = client, .first_step = CLIENT_RUN, .input = input_json};
-    if (result != NULL) {
-        *result = NULL;
-    }
-    return plain_call(&call, endpoint_id, options, result);
+    struct client_how how = client_blocking(result);
+    return go_plain(ASK(.step = CLIENT_RUN), options, input_json, &how);
+}
+
+enum fal_code fal_run_start(fal_client *client, const char *endpoint_id, const char *input_json,
+                            const struct fal_call_options *options, struct fal_done done,
+                            fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_plain(ASK(.step = CLIENT_RUN), options, input_json, &how);
 }
 
 enum fal_code fal_subscribe(fal_client *client, const char *endpoint_id, const char *input_json,
                             const struct fal_subscribe_options *options, fal_result **result) {
-    struct client_call call = {
-        .client = client, .first_step = CLIENT_SUBMIT, .follow = true, .input = input_json};
-    if (result != NULL) {
-        *result = NULL;
-    }
-    if (!client_options_copy(&call.options, sizeof(call.options), options)) {
-        return refuse(result, FAL_ERR_ARGUMENT, unknown_options);
-    }
-    return make_call(&call, endpoint_id, result);
+    struct client_how how = client_blocking(result);
+    return go_followed(ASK(.step = CLIENT_SUBMIT), options, input_json, &how);
+}
+
+enum fal_code fal_subscribe_start(fal_client *client, const char *endpoint_id,
+                                  const char *input_json,
+                                  const struct fal_subscribe_options *options, struct fal_done done,
+                                  fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_followed(ASK(.step = CLIENT_SUBMIT), options, input_json, &how);
 }
 
 enum fal_code fal_queue_submit(fal_client *client, const char *endpoint_id, const char *input_json,
                                const struct fal_submit_options *options, fal_result **result) {
-    struct client_call call = {.client = client, .first_step = CLIENT_SUBMIT, .input = input_json};
-    struct fal_submit_options o;
-    if (result != NULL) {
-        *result = NULL;
-    }
-    if (!client_options_copy(&o, sizeof(o), options)) {
-        return refuse(result, FAL_ERR_ARGUMENT, unknown_options);
-    }
-    call.options = (struct fal_subscribe_options){.timeout_ms = o.timeout_ms,
-                                                  .start_timeout_s = o.start_timeout_s,
-                                                  .hint = o.hint,
-                                                  .priority = o.priority,
-                                                  .webhook_url = o.webhook_url,
-                                                  .idempotency_key = o.idempotency_key};
-    return make_call(&call, endpoint_id, result);
+    struct client_how how = client_blocking(result);
+    return go_submit(ASK(.step = CLIENT_SUBMIT), options, input_json, &how);
 }
 
-static enum fal_code queued_call(fal_client *client, enum client_step step, const char *endpoint_id,
-                                 const char *request_id, const struct fal_call_options *options,
-                                 fal_result **result) {
-    struct client_call call = {.client = client, .first_step = step, .request_id = request_id};
-    if (result != NULL) {
-        *result = NULL;
-    }
-    return plain_call(&call, endpoint_id, options, result);
+enum fal_code fal_queue_submit_start(fal_client *client, const char *endpoint_id,
+                                     const char *input_json,
+                                     const struct fal_submit_options *options, struct fal_done done,
+                                     fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_submit(ASK(.step = CLIENT_SUBMIT), options, input_json, &how);
 }
 
 enum fal_code fal_queue_status(fal_client *client, const char *endpoint_id, const char *request_id,
                                const struct fal_call_options *options, fal_result **result) {
-    return queued_call(client, CLIENT_STATUS, endpoint_id, request_id, options, result);
+    struct client_how how = client_blocking(result);
+    return go_plain(ASK(.step = CLIENT_STATUS, .request_id = request_id), options, NULL, &how);
+}
+
+enum fal_code fal_queue_status_start(fal_client *client, const char *endpoint_id,
+                                     const char *request_id, const struct fal_call_options *options,
+                                     struct fal_done done, fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_plain(ASK(.step = CLIENT_STATUS, .request_id = request_id), options, NULL, &how);
 }
 
 enum fal_code fal_queue_result(fal_client *client, const char *endpoint_id, const char *request_id,
                                const struct fal_call_options *options, fal_result **result) {
-    return queued_call(client, CLIENT_RESULT, endpoint_id, request_id, options, result);
+    struct client_how how = client_blocking(result);
+    return go_plain(ASK(.step = CLIENT_RESULT, .request_id = request_id), options, NULL, &how);
+}
+
+enum fal_code fal_queue_result_start(fal_client *client, const char *endpoint_id,
+                                     const char *request_id, const struct fal_call_options *options,
+                                     struct fal_done done, fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_plain(ASK(.step = CLIENT_RESULT, .request_id = request_id), options, NULL, &how);
 }
 
 enum fal_code fal_queue_cancel(fal_client *client, const char *endpoint_id, const char *request_id,
                                const struct fal_call_options *options, fal_result **result) {
-    return queued_call(client, CLIENT_CANCEL, endpoint_id, request_id, options, result);
+    struct client_how how = client_blocking(result);
+    return go_plain(ASK(.step = CLIENT_CANCEL, .request_id = request_id), options, NULL, &how);
+}
+
+enum fal_code fal_queue_cancel_start(fal_client *client, const char *endpoint_id,
+                                     const char *request_id, const struct fal_call_options *options,
+                                     struct fal_done done, fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_plain(ASK(.step = CLIENT_CANCEL, .request_id = request_id), options, NULL, &how);
+}
+
+enum fal_code fal_queue_subscribe_to_status(fal_client *client, const char *endpoint_id,
+                                            const char *request_id,
+                                            const struct fal_subscribe_options *options,
+                                            fal_result **result) {
+    struct client_how how = client_blocking(result);
+    return go_followed(ASK(.step = CLIENT_STATUS, .request_id = request_id), options, NULL, &how);
+}
+
+enum fal_code fal_queue_subscribe_to_status_start(fal_client *client, const char *endpoint_id,
+                                                  const char *request_id,
+                                                  const struct fal_subscribe_options *options,
+                                                  struct fal_done done, fal_call **call) {
+    struct client_how how = client_starting(done, call);
+    return go_followed(ASK(.step = CLIENT_STATUS, .request_id = request_id), options, NULL, &how);
 }

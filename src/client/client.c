@@ -90,6 +90,38 @@ bool client_text_is_header(const char *s) {
     return true;
 }
 
+static bool is_token(struct slice s) {
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char ch = (unsigned char)s.ptr[i];
+        if (ch <= 0x20 || ch >= 0x7F || strchr("()<>@,;:\\\"/[]?={}", ch) != NULL) {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
+/* With these a caller could frame the message anew. */
+static bool frames(struct slice name) {
+    return slice_eq_nocase(name, SLICE("Content-Length")) ||
+           slice_eq_nocase(name, SLICE("Transfer-Encoding"));
+}
+
+enum fal_code client_lines_add(struct buf *lines, const char *const *headers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct slice value = SLICE_NONE;
+        struct slice name = headers[i] != NULL ? slice_cut(slice_of(headers[i]), ':', &value)
+                                               : SLICE_NONE;
+        if (value.ptr == NULL || !is_token(name) || frames(name) ||
+            !client_text_is_header(headers[i])) {
+            return FAL_ERR_ARGUMENT;
+        }
+        if (!buf_add(lines, slice_make(headers[i], strlen(headers[i]) + 1))) {
+            return lines->no_memory ? FAL_ERR_MEMORY : FAL_ERR_ARGUMENT;
+        }
+    }
+    return FAL_OK;
+}
+
 static const char *env(const char *name) {
     const char *value = getenv(name);
     return value != NULL && value[0] != '\0' ? value : NULL;
@@ -113,8 +145,13 @@ static enum fal_code make_text(char **out, const char *a, const char *b, const c
     return client_text_is_header(*out) ? FAL_OK : FAL_ERR_ARGUMENT;
 }
 
-static enum fal_code set_credentials(fal_client *c, const char *given) {
-    const char *key = given != NULL ? given : env("FAL_KEY");
+static enum fal_code set_credentials(fal_client *c, const struct fal_options *o) {
+    const char *key = o->credentials != NULL ? o->credentials : env("FAL_KEY");
+    c->credentials_fn = o->credentials_fn;
+    c->credentials_user = o->credentials_user;
+    if (o->credentials_fn != NULL) {
+        return FAL_OK;
+    }
     if (key == NULL && env("FAL_KEY_ID") != NULL && env("FAL_KEY_SECRET") != NULL) {
         return make_text(&c->authorization, "Authorization: Key ", env("FAL_KEY_ID"), ":",
                          env("FAL_KEY_SECRET"));
@@ -125,27 +162,89 @@ static enum fal_code set_credentials(fal_client *c, const char *given) {
     return make_text(&c->authorization, "Authorization: Key ", key, "", "");
 }
 
-static enum fal_code set_base(fal_client *c, const char *given) {
-    const char *base = given != NULL ? given : env("FAL_BASE_URL");
-    return client_base_set(&c->base, base != NULL ? base : FAL_BASE_FAL);
+static enum fal_code set_base(fal_client *c, const struct fal_options *o) {
+    const char *base = o->base_url != NULL ? o->base_url : env("FAL_BASE_URL");
+    const struct {
+        const char *given, *variable;
+    } own[CLIENT_SURFACES] = {
+        [CLIENT_AT_RUN] = {o->run_url, "FAL_RUN_URL"},
+        [CLIENT_AT_QUEUE] = {o->queue_url, "FAL_QUEUE_URL"},
+        [CLIENT_AT_REST] = {o->rest_url, "FAL_REST_URL"},
+        [CLIENT_AT_CDN] = {o->cdn_url, "FAL_CDN_URL"},
+    };
+    enum fal_code code = client_base_set(&c->base, base != NULL ? base : FAL_BASE_FAL);
+    for (unsigned i = 0; i < CLIENT_SURFACES && code == FAL_OK; i++) {
+        const char *url = own[i].given == NULL && base == NULL ? env(own[i].variable)
+                                                               : own[i].given;
+        if (url != NULL) {
+            code = client_base_put(&c->base, (enum client_surface)i, url);
+        }
+    }
+    return code;
 }
 
-static enum fal_code set_options(fal_client *c, const struct fal_options *o) {
-    if (o->connect_timeout_ms < 0 || o->connect_timeout_ms > INT32_MAX || o->retry_base_ms < 0) {
+/* Where a client's exchanges go otherwise than straight to the base. */
+static enum fal_code set_way(fal_client *c, const struct fal_options *o) {
+    enum fal_code code = o->proxy_url != NULL ? client_url_check(o->proxy_url) : FAL_OK;
+    if (code != FAL_OK) {
+        return code;
+    }
+    /* as long as a unix domain socket's name may be */
+    if (o->unix_socket != NULL && (o->unix_socket[0] == '\0' || strlen(o->unix_socket) > 107)) {
         return FAL_ERR_ARGUMENT;
     }
-    c->connect_timeout_ms = o->connect_timeout_ms > 0 ? o->connect_timeout_ms : CLIENT_CONNECT_MS;
-    c->retry_base_ms = o->retry_base_ms > 0 ? o->retry_base_ms : CLIENT_RETRY_BASE_MS;
+    c->proxy_url = o->proxy_url != NULL ? slice_dup(slice_of(o->proxy_url)) : NULL;
+    c->unix_socket = o->unix_socket != NULL ? slice_dup(slice_of(o->unix_socket)) : NULL;
+    bool ok = (o->proxy_url == NULL || c->proxy_url != NULL) &&
+              (o->unix_socket == NULL || c->unix_socket != NULL);
+    return ok ? client_lines_add(&c->lines, o->headers, o->header_count) : FAL_ERR_MEMORY;
+}
+
+static enum fal_code set_retries(fal_client *c, const struct fal_options *o) {
+    if (o->retry_base_ms < 0 || o->retry_max_ms < 0 || o->retry_base_ms > INT32_MAX ||
+        o->retry_max_ms > INT32_MAX ||
+        (o->retry_factor != 0.0 && !(o->retry_factor >= 1.0 && o->retry_factor <= 1e6)) ||
+        o->retry_status_count > 1000 || (o->retry_status_count > 0 && o->retry_statuses == NULL)) {
+        return FAL_ERR_ARGUMENT;
+    }
+    c->pauses = (struct client_pauses){
+        .base_ms = o->retry_base_ms > 0 ? o->retry_base_ms : CLIENT_RETRY_BASE_MS,
+        .max_ms = o->retry_max_ms > 0 ? o->retry_max_ms : CLIENT_RETRY_CAP_MS,
+        .factor = o->retry_factor != 0.0 ? o->retry_factor : 2.0,
+        .no_jitter = o->no_retry_jitter};
     c->max_retries = o->max_retries > 0   ? (unsigned)o->max_retries
                      : o->max_retries < 0 ? 0
                                           : CLIENT_RETRIES;
     c->no_connect_retry = o->no_connect_retry;
-    enum fal_code code = set_base(c, o->base_url);
-    if (code == FAL_OK) {
-        code = set_credentials(c, o->credentials);
+    if (o->retry_statuses == NULL) {
+        return FAL_OK;
     }
+    c->retry_status_count = o->retry_status_count;
+    c->retry_statuses = calloc(o->retry_status_count + 1, sizeof(int));
+    if (c->retry_statuses == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < o->retry_status_count; i++) {
+        c->retry_statuses[i] = o->retry_statuses[i];
+    }
+    return FAL_OK;
+}
+
+static enum fal_code set_options(fal_client *c, const struct fal_options *o) {
+    const char *own = o->user_agent != NULL ? o->user_agent : "";
+    if (o->connect_timeout_ms < 0 || o->connect_timeout_ms > INT32_MAX || o->timeout_ms < 0 ||
+        o->max_connections < 0) {
+        return FAL_ERR_ARGUMENT;
+    }
+    c->connect_timeout_ms = o->connect_timeout_ms > 0 ? o->connect_timeout_ms : CLIENT_CONNECT_MS;
+    c->timeout_ms = o->timeout_ms;
+    c->max_connections = o->max_connections > 0 ? o->max_connections : CLIENT_CONNECTIONS;
+    buf_init(&c->lines, CLIENT_LINES_BYTES);
+    enum fal_code code = set_retries(c, o);
+    code = code == FAL_OK ? set_base(c, o) : code;
+    code = code == FAL_OK ? set_credentials(c, o) : code;
+    code = code == FAL_OK ? set_way(c, o) : code;
     if (code == FAL_OK) {
-        const char *own = o->user_agent != NULL ? o->user_agent : "";
         code = make_text(&c->user_agent, own, own[0] != '\0' ? " " : "", "libfal/", VERSION);
     }
     return code;
@@ -172,10 +271,12 @@ enum fal_code fal_client_new(const struct fal_options *options, fal_client **cli
     atomic_init(&c->cancelled, false);
     atomic_init(&c->busy, false);
     code = set_options(c, &o);
-    c->multi = code == FAL_OK ? curl_multi_init() : NULL;
-    if (c->multi == NULL) {
+    if (code == FAL_OK) {
+        code = client_loop_new(c);
+    }
+    if (code != FAL_OK) {
         fal_client_free(c);
-        return code != FAL_OK ? code : FAL_ERR_MEMORY;
+        return code;
     }
     *client = c;
     return FAL_OK;
@@ -185,21 +286,47 @@ void fal_client_free(fal_client *client) {
     if (client == NULL) {
         return;
     }
-    curl_multi_cleanup(client->multi);
+    client->closing = true;
+    if (client->loop != NULL) {
+        client_calls_abort(client);
+    }
+    client_loop_free(client);
     client_base_free(&client->base);
     if (client->authorization != NULL) {
         explicit_bzero(client->authorization, strlen(client->authorization));
     }
     free(client->authorization);
     free(client->user_agent);
+    free(client->proxy_url);
+    free(client->unix_socket);
+    free(client->retry_statuses);
+    buf_free(&client->lines);
     free(client);
 }
 
 void fal_client_cancel(fal_client *client) {
     if (client != NULL) {
         atomic_store(&client->cancelled, true);
-        curl_multi_wakeup(client->multi);
+        client_wake_up(client->wake);
     }
+}
+
+enum fal_code fal_client_wait(fal_client *client, int64_t timeout_ms) {
+    enum fal_code code = FAL_OK;
+    if (!client_enter(client)) {
+        return FAL_ERR_BUSY;
+    }
+    bool cancelled = atomic_exchange(&client->cancelled, false);
+    if (!cancelled && (client->pending > 0 || timeout_ms >= 0)) {
+        code = client_loop_turn(client, timeout_ms);
+        cancelled = atomic_exchange(&client->cancelled, false);
+    }
+    client_leave(client);
+    return cancelled ? FAL_ERR_CANCELLED : code;
+}
+
+size_t fal_client_pending(const fal_client *client) {
+    return client->pending;
 }
 
 const char *fal_client_queue_url(const fal_client *client) {

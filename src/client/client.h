@@ -1,10 +1,15 @@
 /* What libfal's files share; nothing here is installed. The way of a call:
  *
- *   api.c     checks the arguments, fills a struct client_call
- *   call.c    runs it: a state machine over exchanges, pauses and retries
- *   http.c    one exchange on libcurl: request out, reply in
- *   retry.c, url.c, status.c, error.c: pure; decide, build and read
- *   result.c  what the caller gets
+ *   api.c       checks the arguments and begins a call; the blocking calls begin one and turn the loop until it has ended
+ *   call.c      what all calls have in common: deadline, cancel, result, end
+ *   queue.c, stream.c, upload.c, token.c: the kinds of calls; each is a machine over tries
+ *   post.c      what the calls have in common that POST to an endpoint
+ *   try.c       one exchange, repeated as the policy says
+ *   http.c      one exchange on libcurl: request out, reply in
+ *   loop.c      descriptors, timers, and whose turn it is
+ *   realtime.c  a WebSocket; beside the calls
+ *   retry.c, url.c, status.c, sse.c, error.c: pure; decide, build and read
+ *   result.c    what the caller gets
  *
  * Out of memory is a value that comes back through every function here, never an abort. */
 #ifndef ANYLLM_CLIENT_CLIENT_H
@@ -31,22 +36,37 @@
 #define CLIENT_POLL_MAX_MS 500
 #define CLIENT_CANCEL_MS 5000 /* for telling the server that we gave up */
 #define CLIENT_MESSAGE_BYTES 1024
-#define CLIENT_NAME_BYTES 256 /* error types, request ids from headers */
+#define CLIENT_NAME_BYTES 256          /* error types, request ids from headers */
+#define CLIENT_HEADERS 64              /* lines of one request, all together */
+#define CLIENT_LINES_BYTES (32U << 10) /* of those that one caller gives */
+#define CLIENT_CONNECTIONS 64L
 
 /* ---- url.c: addresses. Pure. ---- */
 
+enum client_surface { CLIENT_AT_RUN, CLIENT_AT_QUEUE, CLIENT_AT_REST, CLIENT_AT_CDN };
+#define CLIENT_SURFACES 4U
+
 struct client_base {
-    char *run, *queue; /* no trailing slash; from malloc */
-    bool fal;          /* one of fal's own hosts: an Idempotency-Key is ignored there */
-    bool loopback;     /* never through a proxy */
+    char *run, *queue, *rest, *cdn; /* no trailing slash; from malloc */
+    char *origins[CLIENT_SURFACES]; /* of these, "https://queue.fal.run:443" */
+    char *home;                     /* the base's own origin; NULL: fal's hosts */
+    bool fal; /* the queue is fal's own: an Idempotency-Key is ignored there */
 };
 
 /* `url` as fal_options.base_url says, not NULL. On an error nothing is to be freed. */
 enum fal_code client_base_set(struct client_base *base, const char *url);
+/* One surface's own address in place of what client_base_set made. On an error the base stays as it was. */
+enum fal_code client_base_put(struct client_base *base, enum client_surface at, const char *url);
 void client_base_free(struct client_base *base);
 
-/* True when credentials for `base` may be sent to `url`. */
+/* True when credentials for `base` may be sent to `url`: it has the origin of one of the surfaces. */
 bool client_base_trusts(const struct client_base *base, const char *url);
+/* True when `url` has the base's own origin: what a unix socket stands for. */
+bool client_base_is_home(const struct client_base *base, const char *url);
+/* An http(s) address without user, query or fragment: fit to be a base or a proxy. FAL_OK, FAL_ERR_ARGUMENT, FAL_ERR_MEMORY. */
+enum fal_code client_url_check(const char *url);
+/* This machine's own loopback, as far as the text says: never through a proxy of the environment. */
+bool client_url_is_loopback(const char *url);
 
 /* "owner/alias/path" as the wire wants it; legacy "123-alias" rewritten. app_bytes is the length of
  * its "[namespace/]owner/alias" part, which alone stands in addresses of queued requests. */
@@ -70,61 +90,200 @@ struct client_attempt {
     enum client_method method;
     enum fal_code code; /* FAL_OK: an answer came, see http_status */
     int http_status;
-    bool not_sent;      /* no byte of the request left */
-    bool may_pass;      /* code != FAL_OK: may work later (a refused certificate will not) */
-    bool start_timeout; /* 504 with X-Fal-Request-Timeout-Type */
-    bool marked_final;  /* the server said that it is not retryable */
-    bool keyed;         /* carried an Idempotency-Key */
-    bool fal;           /* to fal's own hosts */
+    bool not_sent;       /* no byte of the request left */
+    bool may_pass;       /* code != FAL_OK: may work later (a refused certificate will not) */
+    bool start_timeout;  /* 504 with X-Fal-Request-Timeout-Type */
+    bool marked_final;   /* the server said that it is not retryable */
+    bool keyed;          /* carried an Idempotency-Key */
+    bool fal;            /* to fal's own hosts */
+    const int *statuses; /* in place of those that are tried again; NULL: ours */
+    size_t status_count;
+};
+
+struct client_pauses {
+    int64_t base_ms, max_ms;
+    double factor; /* at least 1 */
+    bool no_jitter;
 };
 
 bool client_retry_wanted(const struct client_attempt *attempt);
 /* Whether the same call may succeed later, whoever decides to make it. */
 bool client_retry_useful(const struct client_attempt *attempt);
 /* Pause before attempt number `attempt` + 1 (from 0). */
-int64_t client_retry_pause_ms(const struct random *random, int64_t base_ms, unsigned attempt);
+int64_t client_retry_pause_ms(const struct random *random, const struct client_pauses *pauses,
+                              unsigned attempt);
 /* The Retry-After header: seconds or a date; negative when it is neither. */
 double client_retry_after_s(const char *value, int64_t now_s);
 
+/* ---- loop.c: descriptors, timers ---- */
+
+struct client_loop;
+
+/* Zeroed: off. */
+struct client_timer {
+    uint64_t due_ms;                          /* monotonic */
+    void (*fire)(struct client_timer *timer); /* it is off by then */
+    struct client_timer *next, **link;        /* NULL link: off */
+};
+
+void client_timer_set(fal_client *c, struct client_timer *timer, uint64_t due_ms);
+void client_timer_off(struct client_timer *timer);
+
+/* A descriptor that is not libcurl's own. Zeroed: off. */
+struct client_watch {
+    int fd, events; /* FAL_READABLE | FAL_WRITABLE */
+    /* May be called when nothing is ready: the descriptor must not block. */
+    void (*ready)(struct client_watch *watch, int events);
+    bool on;
+};
+
+/* Also changes the events of one that is on; its fd stays then. False: no memory. */
+bool client_watch_set(fal_client *c, struct client_watch *watch, int fd, int events);
+/* Before the descriptor is closed. */
+void client_watch_off(fal_client *c, struct client_watch *watch);
+
+uint64_t client_now_ms(const fal_client *c); /* monotonic */
+/* What blocks takes its client with this and gives it back with client_leave. False: it is FAL_ERR_BUSY, a callback called
+ * back in, or another thread is inside. */
+bool client_enter(fal_client *c);
+void client_leave(fal_client *c);
+/* Waits at most timeout_ms (negative: as long as it takes), then does what can be done. Returns after anything happened, and
+ * for cancellations, which it leaves to its caller (fal_client.cancelled). Between client_enter and client_leave.
+ * FAL_OK, FAL_ERR_MEMORY. */
+enum fal_code client_loop_turn(fal_client *c, int64_t timeout_ms);
+
+/* ---- loop.c, for http.c and client.c ---- */
+
+enum fal_code client_loop_new(fal_client *c);
+void client_loop_free(fal_client *c);
+struct client_exchange;
+/* A new multi handle in place of one that ran out of memory: libcurl 7.88 divides by zero when it goes on with such a one
+ * (Curl_hash_add after a failed singlesocket). Nothing runs on it any more. */
+void client_loop_renew(fal_client *c);
+/* Room for the descriptors of one exchange more, so that libcurl's callback never has to ask for memory; and a multi handle. */
+bool client_loop_reserve(fal_client *c);
+CURL *client_loop_easy(fal_client *c); /* a fresh one, or one used before, reset. NULL: no memory */
+void client_loop_give_easy(fal_client *c, CURL *easy);
+
+/* How other threads reach a loop. Shared by the client and its calls, whose handles may outlive it. */
+struct client_wake {
+    int fd;
+    atomic_uint refs;
+    atomic_bool calls; /* a call's `cancelled` was set and not yet seen */
+};
+struct client_wake *client_wake_new(void);
+void client_wake_unref(struct client_wake *w);
+void client_wake_up(struct client_wake *w);
+
 /* ---- http.c: one exchange ---- */
+
+enum client_auth {
+    CLIENT_AUTH_KEY, /* "Authorization: Key …" and the caller's own headers: the surfaces of the client's base only */
+    CLIENT_AUTH_NONE, /* neither: an address that a server gave */
+};
 
 struct client_request {
     enum client_method method;
-    const char *url;          /* borrowed until the exchange ends */
+    enum client_auth auth;
+    struct buf url;           /* NUL-terminated; owned by who owns the request */
+    struct buf lines;         /* header lines "Name: value", each NUL-terminated; owned likewise */
     struct slice body;        /* borrowed until the exchange ends */
-    struct curl_slist *extra; /* header lines; owned by the exchange */
+    const char *content_type; /* NULL: application/json with POST and PUT; "": none */
+    const char *accept;       /* NULL: application/json */
+    bool proxied;             /* through the client's proxy_url, if there is one */
+    /* A 2xx answer's bytes as they come, decompressed, in place of reply.body. False ends the exchange (FAL_ERR_PROTOCOL).
+     * NULL: reply.body. http_status, is_event_stream and the names of the reply's head are known by then. libcurl is on
+     * the stack: no exchange may begin or end in it; client_call_end is allowed. */
+    bool (*sink)(void *owner, struct slice bytes);
+    /* Bytes of the body that have gone out. NULL: nobody wants to know. */
+    void (*sent)(void *owner, uint64_t bytes);
 };
+
+void client_request_init(struct client_request *r, enum client_method method);
+void client_request_free(struct client_request *r);
+/* Appends "name: value"; nothing when value is NULL. False: no memory (also sticky in lines). */
+bool client_request_line(struct client_request *r, const char *name, const char *value);
 
 struct client_reply {
     enum fal_code code; /* FAL_OK: an answer came, whatever its status */
     int http_status;
     bool not_sent, may_pass;
     bool is_json; /* says its Content-Type, or it has none */
+    bool is_event_stream;
     bool start_timeout;
     int retryable;        /* X-Fal-Retryable and the like: 1, 0, or -1 when not said */
     double retry_after_s; /* negative when not said */
     char request_id[CLIENT_NAME_BYTES];
     char error_type[CLIENT_NAME_BYTES];
+    char etag[CLIENT_NAME_BYTES];
     char message[CLIENT_MESSAGE_BYTES]; /* of a transport error */
     struct buf body;
 };
 
 struct client_exchange {
     CURL *easy; /* NULL when none is running */
-    struct curl_slist *headers;
+    fal_client *client;
+    const struct client_request *request; /* borrowed until the exchange ends */
+    struct buf lines;                     /* NUL-terminated each; `headers` points into it */
+    struct curl_slist headers[CLIENT_HEADERS];
     char curl_error[CURL_ERROR_SIZE];
     bool too_large;  /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
     bool head_ended; /* its empty line came */
+    bool refused;    /* the sink did not want more */
     struct client_reply reply;
+    /* Once, from the loop: reply holds what came. May end the exchange, or what it is part of. */
+    void (*done)(struct client_exchange *x);
+    void *owner;                          /* given to sink and sent */
+    struct client_exchange *next, **link; /* those that run */
 };
 
-/* Starts it on the client's multi handle; FAL_OK: it runs until client_exchange_end. */
+/* FAL_OK: `done` will come. FAL_ERR_MEMORY, FAL_ERR_ARGUMENT (credentials_fn gave what is no header): it will not, nothing is
+ * to be ended. */
 enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
-                                    const struct client_request *request);
-/* Moves it on. True when it is over: x->reply holds what came. */
-bool client_exchange_poll(struct client_exchange *x, fal_client *c);
-/* Aborts it if it runs and frees the reply. */
-void client_exchange_end(struct client_exchange *x, fal_client *c);
+                                    const struct client_request *request,
+                                    void (*done)(struct client_exchange *x), void *owner);
+/* Aborts it if it runs and frees the reply. Not from a sink. */
+void client_exchange_end(struct client_exchange *x);
+/* What a client adds to every request to `url`, when that is of its base: the caller's own header lines and, with `key`, the
+ * Authorization line; each NUL-terminated, none whose name is there already. FAL_OK, FAL_ERR_ARGUMENT (credentials_fn gave
+ * what is no header); lack of memory is sticky in `lines`. */
+enum fal_code client_lines_own(struct buf *lines, const fal_client *c, const char *url, bool key);
+/* The address, and the socket or the proxy that leads there. */
+CURLcode client_set_way(CURL *e, const fal_client *c, const char *url);
+/* Ends with `done` those that libcurl has finished; or, when it failed as a whole, all. For loop.c. */
+void client_exchanges_finish(fal_client *c);
+void client_exchanges_fail(fal_client *c, enum fal_code code, const char *message);
+
+/* ---- try.c: one exchange, again as the policy says ---- */
+
+struct client_try {
+    fal_client *client;
+    struct client_request request; /* built by the owner before client_try_begin; ended with it */
+    bool keyed;                    /* carries an Idempotency-Key */
+    bool final;                    /* an error in the answer will not change: never again */
+    bool once;                     /* never again, whatever comes */
+    bool answered;                 /* in: the server was there once. out: it is */
+    uint64_t deadline_ms; /* no pause that ends after it, unless wait_on; UINT64_MAX: none */
+    bool wait_on;
+    unsigned attempt; /* from 0 */
+    bool useful;      /* out: the same may succeed later, whoever decides to make it */
+    struct client_exchange exchange;
+    struct client_timer timer;
+    /* Once: exchange.reply holds the last answer, until client_try_end. A reply that is FAL_OK may be any status. */
+    void (*done)(struct client_try *t);
+    void *owner;
+};
+
+void client_try_init(struct client_try *t, fal_client *c, enum client_method method,
+                     void (*done)(struct client_try *t), void *owner);
+/* Sends the request. Sink and sent are given t->owner. Never calls done itself. FAL_ERR_MEMORY, FAL_ERR_ARGUMENT: done will
+ * not come. */
+enum fal_code client_try_begin(struct client_try *t);
+/* Aborts it if it runs; frees request and reply. It can be initialised again. NULL-safe on a zeroed one. */
+void client_try_end(struct client_try *t);
+static inline bool client_try_ok(const struct client_try *t) {
+    return t->exchange.reply.code == FAL_OK && t->exchange.reply.http_status / 100 == 2;
+}
 
 /* ---- status.c: queue status ---- */
 
@@ -179,16 +338,29 @@ void client_error_set_text(char out[CLIENT_MESSAGE_BYTES], struct slice text);
 struct fal_client {
     struct client_base base;
     char *authorization; /* "Authorization: Key …", or NULL */
-    char *user_agent;
-    int64_t connect_timeout_ms;
-    int64_t retry_base_ms;
-    unsigned max_retries;
+    fal_credentials_fn credentials_fn;
+    void *credentials_user;
+    char *user_agent, *proxy_url, *unix_socket; /* the last two may be NULL */
+    struct buf lines;                           /* the caller's own, each NUL-terminated */
+    int64_t connect_timeout_ms, timeout_ms;
+    struct client_pauses pauses;
     bool no_connect_retry;
-    CURLM *multi;              /* holds the kept connections; also what fal_client_cancel wakes */
+    int *retry_statuses; /* NULL: the library's own */
+    size_t retry_status_count;
+    unsigned max_retries;
     const struct clock *clock; /* seams */
     const struct random *random;
-    atomic_bool cancelled;
-    atomic_bool busy;
+    atomic_bool cancelled; /* the blocking call */
+    atomic_bool busy;      /* inside a function that turns the loop; see client_enter */
+    bool closing;          /* in fal_client_free */
+    CURLM *multi;          /* NULL: to be made, see client_loop_reserve */
+    long max_connections;
+    struct client_loop *loop; /* loop.c's own */
+    struct client_wake *wake;
+    struct client_exchange *exchanges; /* that run */
+    size_t exchange_count;
+    struct fal_call *calls, *fresh, *over; /* under way; not begun yet; ended, `done` to come */
+    size_t pending;                        /* calls and realtime connections */
 };
 
 /* Copies an options struct of the caller's size into ours, which is zeroed first. False when the
@@ -196,41 +368,160 @@ struct fal_client {
 bool client_options_copy(void *ours, size_t ours_bytes, const void *theirs);
 /* Printable ASCII without line ends: fit for a header's value. */
 bool client_text_is_header(const char *s);
+/* Appends "Name: value" lines of the caller's, each NUL-terminated. FAL_ERR_ARGUMENT: one is no header, or one that frames
+ * messages (Content-Length, Transfer-Encoding); FAL_ERR_MEMORY. */
+enum fal_code client_lines_add(struct buf *lines, const char *const *headers, size_t count);
 
-/* ---- call.c ---- */
+/* ---- call.c: what all calls have in common ---- */
 
-enum client_step { CLIENT_RUN, CLIENT_SUBMIT, CLIENT_STATUS, CLIENT_RESULT, CLIENT_CANCEL };
-
-enum client_call_state { CLIENT_EXCHANGING, CLIENT_BACKING_OFF, CLIENT_PAUSING, CLIENT_DONE };
-
-struct client_call {
-    fal_client *client;
-    /* What is asked, filled by api.c. Options hold what all kinds of calls have between them. */
-    enum client_step first_step;
-    bool follow; /* subscribe: go on after the submit */
-    struct client_endpoint endpoint;
-    const char *request_id; /* status, result, cancel */
-    const char *input;
-    const char *url;
-    struct fal_subscribe_options options;
-    char idempotency_key[CLIENT_NAME_BYTES];
-
-    /* How far it is. */
-    enum client_call_state state;
-    enum client_step step; /* of the exchange that runs or is about to */
-    enum fal_code stopped; /* TIMEOUT or CANCELLED while the server is being told, else FAL_OK */
-    bool answered;         /* the server was there once */
-    unsigned attempt;      /* of this step, from 0 */
-    int64_t poll_ms;
-    uint64_t due_ms;                 /* end of the pause; monotonic */
-    uint64_t deadline_ms;            /* UINT64_MAX: none */
-    struct client_status *submitted; /* the submit's reply: its addresses are followed */
-    struct buf url_text;
-    struct client_exchange exchange;
-    fal_result *result;
+struct client_kind {
+    /* Begins the first try. FAL_OK: client_call_end comes later. Else the call is ended with this. */
+    enum fal_code (*start)(fal_call *call);
+    /* Deadline or cancel, once: true when it goes on (it tells the server; call->deadline_ms is set anew) and ends itself
+     * later; the second time, or then, it is ended without being asked. Optional. */
+    bool (*stop)(fal_call *call);
+    /* Ends its tries and frees what is its own; not the call's memory. */
+    void (*free)(fal_call *call);
 };
 
-/* Runs it to its end and returns how it ended; *out as the header says of `result`. */
-enum fal_code client_call_run(struct client_call *call, fal_result **out);
+enum client_call_place { CLIENT_CALL_NEW, CLIENT_CALL_FRESH, CLIENT_CALL_ON, CLIENT_CALL_OVER };
+
+/* First member of each kind's own struct.
+ *
+ *   NEW --- client_call_start ---> FRESH --- the loop: kind->start ---> ON
+ *    |                               |                                   | client_call_end
+ *    +--- client_call_block: ON -----|-----------------------------------|---> kind->free
+ *                                    +------ client_call_end ------------+---> OVER --- the loop: kind->free, done */
+struct fal_call {
+    const struct client_kind *kind;
+    fal_client *client; /* not for other threads */
+    struct client_wake *wake;
+    fal_result *result;
+    int64_t timeout_ms;
+    uint64_t deadline_ms;  /* UINT64_MAX: none */
+    enum fal_code stopped; /* TIMEOUT or CANCELLED once that has happened, else FAL_OK */
+    bool ended, blocking;
+    enum client_call_place place;
+    struct fal_done done;
+    struct client_timer timer; /* the deadline */
+    atomic_bool cancelled;
+    atomic_uint refs; /* the client's until it has ended, the caller's handle */
+    struct fal_call *next, **link;
+};
+
+/* `bytes` zeroed, the common part filled, a result in it. timeout_ms 0: the client's. NULL: no memory. */
+void *client_call_new(fal_client *c, const struct client_kind *kind, size_t bytes,
+                      int64_t timeout_ms);
+/* One that was never blocked on nor started: kind->free, and its memory. */
+void client_call_drop(fal_call *call);
+/* How a call of api.c goes on once it is made. Takes the call. Blocking: turns the loop until it has ended. */
+enum fal_code client_call_block(fal_call *call, fal_result **result);
+/* Only queues it: kind->start is called from the loop. */
+enum fal_code client_call_start(fal_call *call, struct fal_done done, fal_call **handle);
+/* One of the two: `how` says which. */
+struct client_how {
+    bool blocking;
+    fal_result **result;  /* blocking; may be NULL */
+    struct fal_done done; /* else */
+    fal_call **handle;    /* may be NULL */
+};
+enum fal_code client_call_go(fal_call *call, const struct client_how *how);
+/* For loop.c: begins, cancels and finishes what has to be. True: it did something. */
+bool client_calls_settle(fal_client *c);
+bool client_calls_waiting(const fal_client *c); /* whether the next one would do something */
+/* Ends all with FAL_ERR_CANCELLED and calls each done: fal_client_free. */
+void client_calls_abort(fal_client *c);
+/* It has ended: result->error says how. Its tries must not run any more, or end with `free`, which follows from the loop. */
+void client_call_end(fal_call *call);
+/* Sets the error, when none is set, and ends. */
+void client_call_fail(fal_call *call, enum fal_code code, const char *message);
+void client_call_fail_code(fal_call *call, enum fal_code code); /* with fal_strerror's words */
+/* Takes the reply of a try that is over into the result; on an error of whatever sort ends the call with it. True: a 2xx
+ * answer is in the result. */
+bool client_call_take(fal_call *call, struct client_try *t);
+
+/* ---- api.c: refusals before anything is sent ---- */
+
+/* A result that says so. Returns code. */
+enum fal_code client_refuse(fal_result **out, enum fal_code code, const char *message);
+/* A JSON object; NULL is one ("{}"). */
+enum fal_code client_check_input(const char **input, const char **why);
+extern const char client_unknown_options[];
+
+/* How the two twins of a call begin: *result or *handle is NULL then. */
+struct client_how client_blocking(fal_result **result);
+struct client_how client_starting(struct fal_done done, fal_call **handle);
+/* The same, when the call blocks. */
+enum fal_code client_refuse_how(const struct client_how *how, enum fal_code code,
+                                const char *message);
+
+/* ---- post.c: what the calls share that POST to an endpoint ---- */
+
+struct client_post {
+    fal_client *client;
+    struct client_endpoint endpoint;
+    char *input; /* from malloc; replaced when files go first */
+    char *hint, *priority, *webhook_url;
+    struct buf headers; /* lines of this call, each NUL-terminated */
+    double start_timeout_s;
+    char *lifecycle;             /* JSON, or NULL */
+    struct client_inputs *files; /* NULL: none (any more) */
+    enum fal_code (*go)(fal_call *call);
+    fal_call *call;
+};
+
+/* What the options structs have in common; borrowed. */
+struct client_post_options {
+    const char *input_json, *hint, *priority, *webhook_url;
+    double start_timeout_s;
+    const char *const *headers;
+    size_t header_count;
+    const struct fal_files *files;
+    const struct fal_lifecycle *lifecycle;
+};
+
+/* Checks and copies. On an error *why says what is wrong, and client_post_free is still to be called. A zeroed one is empty. */
+enum fal_code client_post_init(struct client_post *p, fal_client *c, const char *endpoint_id,
+                               const struct client_post_options *o, const char **why);
+void client_post_free(struct client_post *p);
+/* For kind->start: uploads the files if there are any, then goes on with `go`, which sends the first try; an error of it, now
+ * or later, ends the call. */
+enum fal_code client_post_begin(struct client_post *p, fal_call *call,
+                                enum fal_code (*go)(fal_call *call));
+/* Header lines and body of r, which is a client_request_init'ed POST: hint, start timeout, lifecycle, the call's own. */
+bool client_post_fill(const struct client_post *p, struct client_request *r);
+
+/* ---- upload.c, inputs.c ---- */
+
+/* {"expiration_duration_seconds":…,"initial_acl":…} from malloc. *out NULL: nothing to say. FAL_ERR_ARGUMENT, FAL_ERR_MEMORY. */
+enum fal_code client_lifecycle_json(const struct fal_lifecycle *lifecycle, char **out);
+
+/* The files of a call, uploaded before its own first request; inside that call: its deadline, its cancel, its result's error. */
+struct client_inputs;
+/* Copies what fal.h says is copied. FAL_ERR_ARGUMENT: *why says what is wrong. */
+enum fal_code client_inputs_new(fal_client *c, const struct fal_files *files,
+                                const char *input_json, struct client_inputs **out,
+                                const char **why);
+/* done: once, FAL_OK: *input is the new input, from malloc, the owner's; else result holds the error. */
+enum fal_code client_inputs_begin(struct client_inputs *in, fal_result *result,
+                                  uint64_t deadline_ms,
+                                  void (*done)(enum fal_code code, char *input, void *owner),
+                                  void *owner);
+void client_inputs_free(struct client_inputs *in); /* aborts what runs */
+
+/* ---- sse.c: server-sent events, pure ---- */
+
+struct client_sse {
+    struct buf line,
+        data; /* a line or an event's data that is not whole yet; at most FAL_MAX_REPLY_BYTES */
+    bool after_cr, begun, has_data;
+};
+
+void client_sse_init(struct client_sse *s);
+void client_sse_free(struct client_sse *s);
+/* Reads on; `event` gets each event's data (lines joined by \n). It may say false: no more is read, and this returns false; so
+ * it does when memory or the limit is short (s->line.failed || s->data.failed). */
+bool client_sse_feed(struct client_sse *s, struct slice bytes,
+                     bool (*event)(void *user, struct slice data), void *user);
 
 #endif

@@ -3,167 +3,414 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LINES_BYTES (64U << 10)
+
 /* ---- Request ---- */
 
-/* curl_slist_append frees nothing when it fails: the list stays as it was. */
-static bool add_header(struct curl_slist **list, const char *line) {
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (longer == NULL) {
-        return false;
-    }
-    *list = longer;
-    return true;
+void client_request_init(struct client_request *r, enum client_method method) {
+    *r = (struct client_request){.method = method};
+    buf_init(&r->url, (size_t)CLIENT_URL_BYTES * 4);
+    buf_init(&r->lines, LINES_BYTES);
 }
 
-static bool add_headers(struct client_exchange *x, const fal_client *c,
-                        const struct client_request *request) {
-    bool ok = add_header(&x->headers, "Accept: application/json");
+void client_request_free(struct client_request *r) {
+    buf_free(&r->url);
+    buf_free(&r->lines);
+}
+
+bool client_request_line(struct client_request *r, const char *name, const char *value) {
+    if (value == NULL) {
+        return true;
+    }
+    buf_puts(&r->lines, name);
+    buf_puts(&r->lines, ": ");
+    buf_puts(&r->lines, value);
+    return buf_addc(&r->lines, '\0');
+}
+
+/* ---- Header lines: of the request itself, then the caller's, then ours; the first of a name counts ---- */
+
+static struct slice line_name(struct slice line) {
+    ptrdiff_t colon = slice_find(line, ':');
+    return colon >= 0 ? slice_make(line.ptr, (size_t)colon) : line;
+}
+
+static bool has_name(const struct buf *lines, struct slice name) {
+    for (struct slice rest = buf_slice(lines); rest.len > 0;) {
+        struct slice line = slice_cut(rest, '\0', &rest);
+        if (slice_eq_nocase(line_name(line), name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_line(struct buf *lines, const char *line) {
+    if (!has_name(lines, line_name(slice_of(line)))) {
+        buf_add(lines, slice_make(line, strlen(line) + 1));
+    }
+}
+
+static void add_pair(struct buf *lines, const char *name, const char *value) {
+    if (!has_name(lines, slice_of(name))) {
+        buf_puts(lines, name);
+        buf_puts(lines, ": ");
+        buf_puts(lines, value);
+        buf_addc(lines, '\0');
+    }
+}
+
+static void add_lines(struct buf *lines, const struct buf *more) {
+    for (struct slice rest = buf_slice(more); rest.len > 0;) {
+        add_line(lines, slice_cut(rest, '\0', &rest).ptr);
+    }
+}
+
+static enum fal_code add_key(struct buf *lines, const fal_client *c) {
+    if (c->credentials_fn == NULL) {
+        if (c->authorization != NULL) {
+            add_line(lines, c->authorization);
+        }
+        return FAL_OK;
+    }
+    const char *key = c->credentials_fn(c->credentials_user);
+    if (key == NULL || key[0] == '\0') {
+        return FAL_OK;
+    }
+    if (!client_text_is_header(key) || strlen(key) > CLIENT_URL_BYTES / 2) {
+        return FAL_ERR_ARGUMENT;
+    }
+    if (!has_name(lines, SLICE("Authorization"))) {
+        buf_printf(lines, "Authorization: Key %s", key);
+        buf_addc(lines, '\0');
+    }
+    return FAL_OK;
+}
+
+static bool through_proxy(const fal_client *c, const struct client_request *r) {
+    return r->proxied && c->proxy_url != NULL;
+}
+
+enum fal_code client_lines_own(struct buf *lines, const fal_client *c, const char *url, bool key) {
+    if (!client_base_trusts(&c->base, url)) {
+        return FAL_OK;
+    }
+    add_lines(lines, &c->lines);
+    return key ? add_key(lines, c) : FAL_OK;
+}
+
+static void add_defaults(struct buf *lines, const fal_client *c, const struct client_request *r) {
+    const char *type = r->content_type;
+    if (through_proxy(c, r)) {
+        add_pair(lines, "x-fal-target-url", buf_slice(&r->url).ptr);
+    }
+    add_pair(lines, "Accept", r->accept != NULL ? r->accept : "application/json");
+    if (r->method == CLIENT_GET) {
+        type = NULL;
+    } else if (type == NULL) {
+        type = "application/json";
+    }
+    if (type != NULL && type[0] != '\0') {
+        add_pair(lines, "Content-Type", type);
+    } else if (r->method != CLIENT_GET) {
+        add_line(lines, "Content-Type:"); /* else libcurl puts its own */
+    }
+    add_pair(lines, "User-Agent", c->user_agent);
     /* Without this libcurl waits a second for "100 Continue" before a large body. */
-    ok = ok && add_header(&x->headers, "Expect:");
-    if (request->method != CLIENT_GET) {
-        ok = ok && add_header(&x->headers, "Content-Type: application/json");
-    }
-    if (c->authorization != NULL) {
-        ok = ok && add_header(&x->headers, c->authorization);
-    }
-    return ok;
+    add_line(lines, "Expect:");
 }
 
-static size_t take_body(char *bytes, size_t size, size_t count, void *user) {
-    struct client_exchange *x = user;
-    x->too_large = size * count > FAL_MAX_REPLY_BYTES - buf_len(&x->reply.body);
-    return buf_add(&x->reply.body, slice_make(bytes, size * count)) ? size * count : 0;
+static enum fal_code point_at_lines(struct client_exchange *x) {
+    size_t n = 0;
+    for (struct slice rest = buf_slice(&x->lines); rest.len > 0; n++) {
+        if (n == CLIENT_HEADERS) {
+            return FAL_ERR_ARGUMENT;
+        }
+        /* libcurl reads them only */
+        x->headers[n].data = (char *)(uintptr_t)slice_cut(rest, '\0', &rest).ptr;
+        x->headers[n].next = NULL;
+        if (n > 0) {
+            x->headers[n - 1].next = &x->headers[n];
+        }
+    }
+    return FAL_OK;
+}
+
+static enum fal_code make_lines(struct client_exchange *x, const fal_client *c,
+                                const struct client_request *r) {
+    buf_init(&x->lines, (size_t)LINES_BYTES * 4);
+    buf_reserve(&x->lines, 480);
+    add_lines(&x->lines, &r->lines);
+    enum fal_code code = FAL_OK;
+    if (r->auth != CLIENT_AUTH_NONE) { /* a proxy has a key of its own: ours stays here */
+        code = client_lines_own(&x->lines, c, buf_slice(&r->url).ptr, !through_proxy(c, r));
+    }
+    add_defaults(&x->lines, c, r);
+    if (r->lines.failed || x->lines.failed) {
+        return FAL_ERR_MEMORY;
+    }
+    return code != FAL_OK ? code : point_at_lines(x);
+}
+
+/* ---- Reply's head ---- */
+
+/* A name too long to be one counts as absent: half an id would be a wrong id. The first of two counts. */
+static void take_name(char out[CLIENT_NAME_BYTES], struct slice value) {
+    if (out[0] == '\0' && value.len < CLIENT_NAME_BYTES) {
+        memcpy(out, value.ptr, value.len);
+        out[value.len] = '\0';
+    }
+}
+
+static void take_request_id(struct client_exchange *x, struct slice value) {
+    take_name(x->reply.request_id, value);
+}
+
+static void take_error_type(struct client_exchange *x, struct slice value) {
+    take_name(x->reply.error_type, value);
+}
+
+static void take_etag(struct client_exchange *x, struct slice value) {
+    take_name(x->reply.etag, value);
+}
+
+static void take_timeout_type(struct client_exchange *x, struct slice value) {
+    (void)value;
+    x->reply.start_timeout = true; /* with a 504, see read_end */
+}
+
+static void take_retryable(struct client_exchange *x, struct slice value) {
+    if (slice_eq_nocase(value, SLICE("true"))) {
+        x->reply.retryable = 1;
+    } else if (slice_eq_nocase(value, SLICE("false"))) {
+        x->reply.retryable = 0;
+    }
+}
+
+static void take_needs_retry(struct client_exchange *x, struct slice value) {
+    if (x->reply.retryable < 0 && slice_is(value, "1")) {
+        x->reply.retryable = 1;
+    }
+}
+
+static void take_retry_after(struct client_exchange *x, struct slice value) {
+    char text[64];
+    if (value.len < sizeof(text) && x->reply.retry_after_s < 0.0) {
+        memcpy(text, value.ptr, value.len);
+        text[value.len] = '\0';
+        x->reply.retry_after_s = client_retry_after_s(text, clock_wall_ms(x->client->clock) / 1000);
+    }
+}
+
+static void take_content_type(struct client_exchange *x, struct slice value) {
+    x->reply.is_json = memmem(value.ptr, value.len, "json", 4) != NULL;
+    x->reply.is_event_stream = value.len >= 17 && slice_eq_nocase(slice_make(value.ptr, 17),
+                                                                  SLICE("text/event-stream"));
+}
+
+static const struct {
+    struct slice name;
+    void (*take)(struct client_exchange *x, struct slice value);
+} known[] = {
+    {{"x-fal-request-id", 16}, take_request_id},
+    {{"X-Fal-Error-Type", 16}, take_error_type},
+    {{"X-Fal-Request-Timeout-Type", 26}, take_timeout_type},
+    {{"X-Fal-Retryable", 15}, take_retryable},
+    {{"X-Fal-needs-retry", 17}, take_needs_retry},
+    {{"Retry-After", 11}, take_retry_after},
+    {{"Content-Type", 12}, take_content_type},
+    {{"ETag", 4}, take_etag},
+};
+
+static void head_reset(struct client_exchange *x) {
+    struct client_reply *r = &x->reply;
+    x->head_ended = false;
+    r->request_id[0] = r->error_type[0] = r->etag[0] = '\0';
+    r->start_timeout = r->is_event_stream = false;
+    r->is_json = true;
+    r->retryable = -1;
+    r->retry_after_s = -1.0;
+}
+
+static void head_line(struct client_exchange *x, struct slice line) {
+    struct slice value, name = slice_cut(line, ':', &value);
+    for (size_t i = 0; value.ptr != NULL && i < sizeof(known) / sizeof(known[0]); i++) {
+        if (name.len == known[i].name.len && slice_eq_nocase(name, known[i].name)) {
+            known[i].take(x, slice_trim(value));
+        }
+    }
 }
 
 /* libcurl takes a head that was cut off for a whole answer. Each line comes here, the
  * empty one last. */
-static size_t watch_head(char *bytes, size_t size, size_t count, void *user) {
+static size_t take_head(char *bytes, size_t size, size_t count, void *user) {
     struct client_exchange *x = user;
     struct slice line = slice_make(bytes, size * count);
-    if (slice_starts(line,
-                     SLICE("HTTP/"))) { /* a 1xx answer may have come before; trailers follow */
-        x->head_ended = false;
-    } else if (slice_is(line, "\r\n") || slice_is(line, "\n")) {
-        x->head_ended = true;
+    while (line.len > 0 && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r')) {
+        line.len--;
     }
-    return line.len;
+    if (slice_starts(line, SLICE("HTTP/"))) { /* a 1xx answer may have come before */
+        head_reset(x);
+    } else if (line.len == 0) {
+        long status = 0;
+        curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+        x->reply.http_status = (int)status;
+        x->head_ended = true;
+    } else if (!x->head_ended) { /* else trailers */
+        head_line(x, line);
+    }
+    return size * count;
 }
 
-static CURLcode set_method(CURL *e, const struct client_request *request) {
-    if (request->method == CLIENT_GET) {
+/* ---- Reply's body ---- */
+
+static size_t take_body(char *bytes, size_t size, size_t count, void *user) {
+    struct client_exchange *x = user;
+    struct slice some = slice_make(bytes, size * count);
+    if (x->request->sink != NULL && x->reply.http_status / 100 == 2) {
+        x->refused = !x->request->sink(x->owner, some);
+        return x->refused ? 0 : some.len;
+    }
+    x->too_large = some.len > FAL_MAX_REPLY_BYTES - buf_len(&x->reply.body);
+    return buf_add(&x->reply.body, some) ? some.len : 0;
+}
+
+static int take_progress(void *user, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+                         curl_off_t up) {
+    struct client_exchange *x = user;
+    (void)down_all;
+    (void)down;
+    (void)up_all;
+    x->request->sent(x->owner, (uint64_t)up);
+    return 0;
+}
+
+/* ---- Begin ---- */
+
+static CURLcode set_method(CURL *e, const struct client_request *r) {
+    if (r->method == CLIENT_GET) {
         return curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
     }
     CURLcode rc = curl_easy_setopt(e, CURLOPT_POST, 1L);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
-    rc = rc ? rc
-            : curl_easy_setopt(e, CURLOPT_POSTFIELDS,
-                               request->body.len > 0 ? request->body.ptr : "");
-    if (request->method == CLIENT_PUT) {
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDS, r->body.len > 0 ? r->body.ptr : "");
+    if (r->method == CLIENT_PUT) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "PUT");
     }
     return rc;
 }
 
-static CURLcode set_limits(CURL *e, const fal_client *c) {
+static CURLcode set_limits(CURL *e, const fal_client *c, const struct client_request *r) {
     CURLcode rc = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FAL_MAX_REPLY_BYTES);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    if (r->sink == NULL) {
+        rc = rc ? rc
+                : curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FAL_MAX_REPLY_BYTES);
+    }
+    return rc ? rc : curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+}
+
+CURLcode client_set_way(CURL *e, const fal_client *c, const char *url) {
+    bool socket = c->unix_socket != NULL && client_base_is_home(&c->base, url);
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_URL, url);
+    if (socket) {
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
+    }
     /* A proxy named in the environment cannot reach this machine's own loopback. */
-    if (c->base.loopback) {
+    if (socket || client_url_is_loopback(url)) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PROXY, "");
     }
     return rc;
 }
 
-static CURLcode set_up(struct client_exchange *x, fal_client *c,
-                       const struct client_request *request) {
-    CURL *e = x->easy;
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->curl_error);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_URL, request->url);
-    rc = rc ? rc : set_method(e, request);
-    rc = rc ? rc : set_limits(e, c);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_USERAGENT, c->user_agent);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, watch_head);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+static CURLcode set_way(CURL *e, const fal_client *c, const struct client_request *r) {
+    CURLcode rc = client_set_way(e, c, through_proxy(c, r) ? c->proxy_url : buf_slice(&r->url).ptr);
     /* On a reused connection that turns out to be closed libcurl sends the request again by itself.
      * For a POST whose fate must be known (fal's hosts take no Idempotency-Key) the connection is a
      * new one. */
-    if (request->method == CLIENT_POST && c->base.fal) {
+    if (r->method == CLIENT_POST && c->base.fal) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     }
     return rc;
 }
 
+static CURLcode set_callbacks(CURL *e, struct client_exchange *x) {
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->curl_error);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PRIVATE, x);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_head);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
+    if (x->request->sent != NULL) {
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, take_progress);
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
+    }
+    return rc;
+}
+
+static CURLcode set_up(struct client_exchange *x, const fal_client *c) {
+    CURLcode rc = set_way(x->easy, c, x->request);
+    rc = rc ? rc : set_method(x->easy, x->request);
+    rc = rc ? rc : set_limits(x->easy, c, x->request);
+    return rc ? rc : set_callbacks(x->easy, x);
+}
+
+static void link_in(struct client_exchange *x) {
+    fal_client *c = x->client;
+    x->next = c->exchanges;
+    x->link = &c->exchanges;
+    if (x->next != NULL) {
+        x->next->link = &x->next;
+    }
+    c->exchanges = x;
+    c->exchange_count++;
+}
+
+/* libcurl has it no more: its handle is free for the next one. */
+static void take_back(struct client_exchange *x) {
+    if (x->easy != NULL) {
+        curl_multi_remove_handle(x->client->multi, x->easy);
+        client_loop_give_easy(x->client, x->easy);
+        x->easy = NULL;
+    }
+}
+
+static void detach(struct client_exchange *x) {
+    take_back(x);
+    if (x->link != NULL) {
+        *x->link = x->next;
+        if (x->next != NULL) {
+            x->next->link = x->link;
+        }
+        x->link = NULL;
+        x->client->exchange_count--;
+    }
+}
+
 enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
-                                    const struct client_request *request) {
-    *x = (struct client_exchange){.headers = request->extra};
-    x->reply.retry_after_s = -1.0;
-    x->reply.retryable = -1;
+                                    const struct client_request *request,
+                                    void (*done)(struct client_exchange *x), void *owner) {
+    *x = (struct client_exchange){.client = c, .request = request, .done = done, .owner = owner};
+    head_reset(x);
     buf_init(&x->reply.body, FAL_MAX_REPLY_BYTES);
-    x->easy = curl_easy_init();
-    if (x->easy == NULL || !add_headers(x, c, request)) {
-        goto fail;
+    enum fal_code code = make_lines(x, c, request);
+    if (code == FAL_OK) {
+        code = FAL_ERR_MEMORY;
+        x->easy = client_loop_reserve(c) ? client_loop_easy(c) : NULL;
+        if (x->easy != NULL && set_up(x, c) == CURLE_OK &&
+            curl_multi_add_handle(c->multi, x->easy) == CURLM_OK) {
+            link_in(x);
+            return FAL_OK;
+        }
     }
-    if (set_up(x, c, request) != CURLE_OK || curl_multi_add_handle(c->multi, x->easy) != CURLM_OK) {
-        goto fail;
-    }
-    return FAL_OK;
-fail:
-    curl_easy_cleanup(x->easy);
-    x->easy = NULL;
-    client_exchange_end(x, c);
-    return FAL_ERR_MEMORY;
+    client_exchange_end(x);
+    return code;
 }
 
-/* ---- Reply ---- */
-
-static const char *header(CURL *e, const char *name) {
-    struct curl_header *h = NULL;
-    return curl_easy_header(e, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : NULL;
-}
-
-/* A name too long to be one counts as absent: half an id would be a wrong id. */
-static void copy_name(char out[CLIENT_NAME_BYTES], const char *value) {
-    size_t len = value != NULL ? strlen(value) : 0;
-    if (len < CLIENT_NAME_BYTES) {
-        memcpy(out, value != NULL ? value : "", len);
-        out[len] = '\0';
-    }
-}
-
-static int read_retryable(CURL *e) {
-    const char *said = header(e, "X-Fal-Retryable");
-    if (said != NULL && slice_eq_nocase(slice_of(said), SLICE("true"))) {
-        return 1;
-    }
-    if (said != NULL && slice_eq_nocase(slice_of(said), SLICE("false"))) {
-        return 0;
-    }
-    said = header(e, "X-Fal-needs-retry");
-    return said != NULL && strcmp(said, "1") == 0 ? 1 : -1;
-}
-
-static void read_headers(struct client_reply *r, CURL *e, const fal_client *c) {
-    long status = 0;
-    curl_easy_getinfo(e, CURLINFO_RESPONSE_CODE, &status);
-    r->http_status = (int)status;
-    copy_name(r->request_id, header(e, "x-fal-request-id"));
-    copy_name(r->error_type, header(e, "X-Fal-Error-Type"));
-    r->start_timeout = status == 504 && header(e, "X-Fal-Request-Timeout-Type") != NULL;
-    r->retryable = read_retryable(e);
-    const char *wait = header(e, "Retry-After");
-    if (wait != NULL) {
-        r->retry_after_s = client_retry_after_s(wait, clock_wall_ms(c->clock) / 1000);
-    }
-    char *type = NULL;
-    curl_easy_getinfo(e, CURLINFO_CONTENT_TYPE, &type);
-    r->is_json = type == NULL || strstr(type, "json") != NULL;
-}
+/* ---- End ---- */
 
 /* What may work when tried again, and what each means to the caller. The rest is FAL_ERR_CONNECT
  * when nothing was sent (certificates, unknown protocols), else FAL_ERR_TRANSPORT, and not
@@ -192,7 +439,7 @@ static const struct {
     {CURLE_HTTP2_STREAM, FAL_OK, true},
 };
 
-static void read_outcome(struct client_exchange *x, CURLcode rc) {
+static void read_failure(struct client_exchange *x, CURLcode rc) {
     struct client_reply *r = &x->reply;
     long sent_bytes = 0;
     curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
@@ -206,39 +453,62 @@ static void read_outcome(struct client_exchange *x, CURLcode rc) {
     }
     if (rc == CURLE_WRITE_ERROR && r->body.failed) {
         r->code = x->too_large ? FAL_ERR_TOO_LARGE : FAL_ERR_MEMORY;
+    } else if (rc == CURLE_WRITE_ERROR && x->refused) {
+        r->code = FAL_ERR_PROTOCOL;
     }
     const char *text = x->curl_error[0] != '\0' ? x->curl_error : curl_easy_strerror(rc);
     client_error_set_text(r->message, slice_of(text));
 }
 
-bool client_exchange_poll(struct client_exchange *x, fal_client *c) {
-    int running = 0, queued = 0;
-    CURLMcode rc = curl_multi_perform(c->multi, &running);
-    if (rc != CURLM_OK) {
-        x->reply.code = rc == CURLM_OUT_OF_MEMORY ? FAL_ERR_MEMORY : FAL_ERR_TRANSPORT;
-        client_error_set_text(x->reply.message, slice_of(curl_multi_strerror(rc)));
-        return true;
+static void read_end(struct client_exchange *x, CURLcode rc) {
+    rc = rc == CURLE_OK && !x->head_ended ? CURLE_PARTIAL_FILE : rc;
+    x->reply.start_timeout = x->reply.start_timeout && x->reply.http_status == 504;
+    if (rc != CURLE_OK) {
+        read_failure(x, rc);
+        x->reply.http_status = 0;
     }
-    CURLMsg *m = curl_multi_info_read(c->multi, &queued);
-    if (m == NULL || m->msg != CURLMSG_DONE) {
-        return false;
-    }
-    CURLcode result = m->data.result == CURLE_OK && !x->head_ended ? CURLE_PARTIAL_FILE
-                                                                   : m->data.result;
-    if (result == CURLE_OK) {
-        read_headers(&x->reply, x->easy, c);
-    } else {
-        read_outcome(x, result);
-    }
-    return true;
 }
 
-void client_exchange_end(struct client_exchange *x, fal_client *c) {
-    if (x->easy != NULL) {
-        curl_multi_remove_handle(c->multi, x->easy);
-        curl_easy_cleanup(x->easy);
+void client_exchanges_finish(fal_client *c) {
+    int queued = 0;
+    for (CURLMsg *m; c->multi != NULL && (m = curl_multi_info_read(c->multi, &queued)) != NULL;) {
+        struct client_exchange *x = NULL;
+        CURLcode rc = m->data.result;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &x);
+        if (m->msg == CURLMSG_DONE && x != NULL) {
+            read_end(x, rc);
+            detach(x);
+            x->done(x);
+        }
     }
-    curl_slist_free_all(x->headers);
+}
+
+void client_exchanges_fail(fal_client *c, enum fal_code code, const char *message) {
+    struct client_exchange *all = c->exchanges; /* those that a `done` begins are not meant */
+    c->exchanges = NULL;
+    if (all != NULL) {
+        all->link = &all;
+    }
+    for (struct client_exchange *x = all; x != NULL; x = x->next) {
+        take_back(x);
+    }
+    client_loop_renew(c);
+    while (all != NULL) {
+        struct client_exchange *x = all;
+        detach(x);
+        x->reply.code = code;
+        x->reply.http_status = 0;
+        client_error_set_text(x->reply.message, slice_of(message));
+        x->done(x);
+    }
+}
+
+void client_exchange_end(struct client_exchange *x) {
+    if (x->client == NULL) {
+        return;
+    }
+    detach(x);
+    buf_free(&x->lines);
     buf_free(&x->reply.body);
     *x = (struct client_exchange){0};
 }

@@ -7,7 +7,7 @@
 fal_result *client_result_new(void) {
     fal_result *r = calloc(1, sizeof(*r));
     if (r != NULL) {
-        r->error = (struct fal_error){FAL_OK, 0, r->error_type, r->message, "", false, -1.0};
+        r->error = (struct fal_error){FAL_OK, 0, r->error_type, r->message, "", false, -1.0, false};
     }
     return r;
 }
@@ -101,7 +101,7 @@ const struct fal_status *fal_result_status(const fal_result *result) {
 }
 
 const struct fal_error *fal_result_error(const fal_result *result) {
-    static const struct fal_error no_memory = {FAL_ERR_MEMORY, 0,   "", "out of memory", "",
-                                               false,          -1.0};
+    static const struct fal_error no_memory = {FAL_ERR_MEMORY, 0,    "",   "out of memory", "",
+                                               false,          -1.0, false};
     return result != NULL ? &result->error : &no_memory;
 }

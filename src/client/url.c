@@ -65,10 +65,29 @@ static bool origin_is_fal(const struct origin *o) {
     return false;
 }
 
-static bool origin_is_loopback(const struct origin *o) {
-    struct slice host = slice_of(o->host);
-    return slice_eq_nocase(host, SLICE("localhost")) || slice_is(host, "[::1]") ||
-           slice_starts(host, SLICE("127."));
+/* "https://queue.fal.run:443": two addresses are of one origin when these are equal. NULL: no memory. */
+static char *origin_text(const struct origin *o) {
+    struct buf text;
+    size_t len;
+    buf_init(&text, (size_t)CLIENT_URL_BYTES * 2);
+    buf_puts(&text, o->scheme);
+    buf_puts(&text, "://");
+    buf_puts(&text, o->host);
+    buf_addc(&text, ':');
+    buf_puts(&text, o->port);
+    char *out = buf_take(&text, &len);
+    buf_free(&text);
+    return out;
+}
+
+static bool has_origin(const struct origin *o, const char *text) {
+    struct slice rest = slice_of(text), scheme = slice_of(o->scheme), host = slice_of(o->host);
+    if (text == NULL || !slice_starts(rest, scheme)) {
+        return false;
+    }
+    rest = slice_from(rest, scheme.len + 3);
+    return rest.len > host.len && slice_eq_nocase(slice_make(rest.ptr, host.len), host) &&
+           rest.ptr[host.len] == ':' && slice_is(slice_from(rest, host.len + 1), o->port);
 }
 
 static char *join(const char *url, size_t len, const char *tail) {
@@ -81,63 +100,141 @@ static char *join(const char *url, size_t len, const char *tail) {
     return s;
 }
 
-static enum fal_code base_set_pair(struct client_base *b, char *run, char *queue) {
-    b->run = run;
-    b->queue = queue;
-    if (run == NULL || queue == NULL) {
-        client_base_free(b);
-        return FAL_ERR_MEMORY;
+static char **surface(struct client_base *b, enum client_surface at) {
+    char **const all[CLIENT_SURFACES] = {&b->run, &b->queue, &b->rest, &b->cdn};
+    return all[at];
+}
+
+/* Reads what may be a base. FAL_OK: *o is to be freed. */
+static enum fal_code read_base(struct origin *o, const char *url) {
+    enum fal_code code = origin_read(o, url);
+    if (code != FAL_OK) {
+        return code;
+    }
+    if (!o->sound || o->query != NULL || strchr(url, '#') != NULL ||
+        strlen(url) >= CLIENT_URL_BYTES / 2) {
+        origin_free(o);
+        return FAL_ERR_ARGUMENT;
     }
     return FAL_OK;
 }
 
-enum fal_code client_base_set(struct client_base *base, const char *url) {
-    *base = (struct client_base){0};
-    if (strcmp(url, FAL_BASE_FAL) == 0) {
-        base->fal = true;
-        return base_set_pair(base, join("https://fal.run", 15, ""),
-                             join("https://queue.fal.run", 21, ""));
-    }
+enum fal_code client_url_check(const char *url) {
     struct origin o;
-    enum fal_code code = origin_read(&o, url);
+    enum fal_code code = read_base(&o, url);
+    if (code == FAL_OK) {
+        origin_free(&o);
+    }
+    return code;
+}
+
+static enum fal_code put(struct client_base *base, enum client_surface at, const char *url,
+                         const char *tail) {
+    struct origin o;
+    enum fal_code code = read_base(&o, url);
     if (code != FAL_OK) {
         return code;
     }
-    if (!o.sound || o.query != NULL || strchr(url, '#') != NULL ||
-        strlen(url) >= CLIENT_URL_BYTES / 2) {
-        origin_free(&o);
-        return FAL_ERR_ARGUMENT;
-    }
-    base->fal = origin_is_fal(&o);
-    base->loopback = origin_is_loopback(&o);
-    origin_free(&o);
     size_t len = strlen(url);
     while (len > 0 && url[len - 1] == '/') {
         len--;
     }
-    return base_set_pair(base, join(url, len, "/run"), join(url, len, "/queue"));
+    char *address = join(url, len, tail), *origin = origin_text(&o);
+    if (address == NULL || origin == NULL) {
+        free(address);
+        free(origin);
+        origin_free(&o);
+        return FAL_ERR_MEMORY;
+    }
+    free(*surface(base, at));
+    free(base->origins[at]);
+    *surface(base, at) = address;
+    base->origins[at] = origin;
+    if (at == CLIENT_AT_QUEUE) {
+        base->fal = origin_is_fal(&o);
+    }
+    origin_free(&o);
+    return FAL_OK;
+}
+
+enum fal_code client_base_put(struct client_base *base, enum client_surface at, const char *url) {
+    return put(base, at, url, "");
+}
+
+enum fal_code client_base_set(struct client_base *base, const char *url) {
+    static const char *const fals[CLIENT_SURFACES] = {
+        "https://fal.run", "https://queue.fal.run", "https://rest.fal.ai", "https://v3.fal.media"};
+    static const char *const tails[CLIENT_SURFACES] = {"/run", "/queue", "/rest", "/cdn"};
+    bool fal = strcmp(url, FAL_BASE_FAL) == 0;
+    enum fal_code code = FAL_OK;
+    *base = (struct client_base){0};
+    for (unsigned i = 0; i < CLIENT_SURFACES && code == FAL_OK; i++) {
+        code = put(base, (enum client_surface)i, fal ? fals[i] : url, fal ? "" : tails[i]);
+    }
+    if (code == FAL_OK && !fal) {
+        base->home = slice_dup(slice_of(base->origins[0]));
+        code = base->home != NULL ? FAL_OK : FAL_ERR_MEMORY;
+    }
+    if (code != FAL_OK) {
+        client_base_free(base);
+    }
+    return code;
 }
 
 void client_base_free(struct client_base *base) {
-    free(base->run);
-    free(base->queue);
+    for (unsigned i = 0; i < CLIENT_SURFACES; i++) {
+        free(*surface(base, (enum client_surface)i));
+        free(base->origins[i]);
+    }
+    free(base->home);
     *base = (struct client_base){0};
 }
 
+/* The usual case, without taking the address apart: it continues `prefix`, whose host has ended. */
+static bool continues(const char *url, const char *prefix) {
+    size_t len = strlen(prefix);
+    return strncmp(url, prefix, len) == 0 && (url[len] == '/' || url[len] == '\0');
+}
+
 bool client_base_trusts(const struct client_base *base, const char *url) {
-    struct origin ours, theirs;
-    if (strlen(url) >= CLIENT_URL_BYTES || origin_read(&theirs, url) != FAL_OK) {
+    struct origin o;
+    if (continues(url, base->queue) || continues(url, base->run) || continues(url, base->rest) ||
+        continues(url, base->cdn)) {
+        return true;
+    }
+    if (strlen(url) >= CLIENT_URL_BYTES || origin_read(&o, url) != FAL_OK) {
         return false;
     }
-    bool trusted = false;
-    if (theirs.sound && origin_read(&ours, base->queue) == FAL_OK) {
-        trusted = (base->fal && origin_is_fal(&theirs)) ||
-                  (strcmp(ours.scheme, theirs.scheme) == 0 && strcmp(ours.port, theirs.port) == 0 &&
-                   slice_eq_nocase(slice_of(ours.host), slice_of(theirs.host)));
-        origin_free(&ours);
+    bool trusted = o.sound && base->fal && origin_is_fal(&o);
+    for (unsigned i = 0; o.sound && !trusted && i < CLIENT_SURFACES; i++) {
+        trusted = has_origin(&o, base->origins[i]);
     }
-    origin_free(&theirs);
+    origin_free(&o);
     return trusted;
+}
+
+bool client_base_is_home(const struct client_base *base, const char *url) {
+    struct origin o;
+    if (origin_read(&o, url) != FAL_OK) {
+        return false;
+    }
+    bool home = o.sound && (base->home != NULL ? has_origin(&o, base->home) : origin_is_fal(&o));
+    origin_free(&o);
+    return home;
+}
+
+bool client_url_is_loopback(const char *url) {
+    const char *host = strstr(url, "://");
+    struct slice rest = slice_of(host != NULL ? host + 3 : url);
+    size_t len = 0;
+    if (slice_starts(rest, SLICE("[::1]"))) {
+        return true;
+    }
+    while (len < rest.len && strchr(":/?#", rest.ptr[len]) == NULL) {
+        len++;
+    }
+    return slice_eq_nocase(slice_make(rest.ptr, len), SLICE("localhost")) ||
+           slice_starts(rest, SLICE("127."));
 }
 
 static bool segment_is_sound(struct slice s) {

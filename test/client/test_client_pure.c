@@ -16,12 +16,57 @@ static void base_puts_the_surfaces_under_one_address(void **state) {
     assert_string_equal(b.run, "http://127.0.0.1:8787/run");
     assert_string_equal(b.queue, "http://127.0.0.1:8787/queue");
     assert_false(b.fal);
-    assert_true(b.loopback);
+    assert_string_equal(b.rest, "http://127.0.0.1:8787/rest");
+    assert_string_equal(b.cdn, "http://127.0.0.1:8787/cdn");
     client_base_free(&b);
     assert_int_equal(client_base_set(&b, "https://llm.example.org/prefix"), FAL_OK);
     assert_string_equal(b.queue, "https://llm.example.org/prefix/queue");
-    assert_false(b.loopback);
     client_base_free(&b);
+}
+
+static void a_surface_of_its_own_takes_the_others_place(void **state) {
+    (void)state;
+    struct client_base b;
+    assert_int_equal(client_base_set(&b, FAL_BASE_FAL), FAL_OK);
+    assert_int_equal(client_base_put(&b, CLIENT_AT_CDN, "http://files.example:81/up/"), FAL_OK);
+    assert_string_equal(b.cdn, "http://files.example:81/up");
+    assert_true(b.fal);
+    assert_true(client_base_trusts(&b, "http://FILES.example:81/elsewhere"));
+    assert_false(client_base_trusts(&b, "http://files.example/up"));
+    assert_true(client_base_trusts(&b, "https://rest.fal.ai/x"));
+    assert_int_equal(client_base_put(&b, CLIENT_AT_RUN, "ftp://x"), FAL_ERR_ARGUMENT);
+    assert_string_equal(b.run, "https://fal.run");
+    assert_int_equal(client_base_put(&b, CLIENT_AT_QUEUE, "http://127.0.0.1:1/q"), FAL_OK);
+    assert_false(b.fal);
+    assert_false(client_base_trusts(&b, "https://queue.fal.run/x"));
+    assert_true(client_base_trusts(&b, "https://fal.run/x"));
+    client_base_free(&b);
+}
+
+static void a_socket_stands_for_the_base_alone(void **state) {
+    (void)state;
+    struct client_base b;
+    assert_int_equal(client_base_set(&b, "http://localhost/prefix"), FAL_OK);
+    assert_int_equal(client_base_put(&b, CLIENT_AT_CDN, "http://files.example"), FAL_OK);
+    assert_true(client_base_is_home(&b, "http://localhost:80/prefix/run/a/b"));
+    assert_true(client_base_is_home(&b, "http://LOCALHOST/x"));
+    assert_false(client_base_is_home(&b, "http://files.example/x"));
+    assert_false(client_base_is_home(&b, "https://localhost/x"));
+    assert_false(client_base_is_home(&b, "http://localhost:81/x"));
+    assert_false(client_base_is_home(&b, "http://user@localhost/x"));
+    client_base_free(&b);
+}
+
+static void loopback_is_known_by_its_text(void **state) {
+    (void)state;
+    static const char *const near[] = {"http://127.0.0.1:80/x", "http://LOCALHOST",
+                                       "http://[::1]:9/", "https://127.9.9.9/"};
+    static const char *const far[] = {"http://localhost.example/", "http://12.7.0.1/",
+                                      "http://example/127.0.0.1", "http://[::2]/"};
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(client_url_is_loopback(near[i]));
+        assert_false(client_url_is_loopback(far[i]));
+    }
 }
 
 static void base_fal_means_fals_own_hosts(void **state) {
@@ -30,6 +75,8 @@ static void base_fal_means_fals_own_hosts(void **state) {
     assert_int_equal(client_base_set(&b, FAL_BASE_FAL), FAL_OK);
     assert_string_equal(b.run, "https://fal.run");
     assert_string_equal(b.queue, "https://queue.fal.run");
+    assert_string_equal(b.rest, "https://rest.fal.ai");
+    assert_string_equal(b.cdn, "https://v3.fal.media");
     assert_true(b.fal);
     client_base_free(&b);
 }
@@ -197,16 +244,45 @@ static void a_start_timeout_and_a_final_error_are_never_retried(void **state) {
     assert_false(client_retry_wanted(&a));
 }
 
-static void pauses_double_up_to_a_cap_and_vary_by_a_quarter(void **state) {
+static void a_list_of_the_callers_says_what_passes(void **state) {
     (void)state;
+    static const int mine[] = {500, 503, 504};
+    struct client_attempt a = {
+        .method = CLIENT_GET, .http_status = 500, .statuses = mine, .status_count = 3};
+    assert_true(client_retry_wanted(&a));
+    a.http_status = 429;
+    assert_false(client_retry_wanted(&a));
+    a.http_status = 504;
+    a.start_timeout = true;
+    assert_false(client_retry_wanted(&a));
+    a = (struct client_attempt){
+        .method = CLIENT_POST, .http_status = 503, .statuses = mine, .status_count = 3};
+    assert_true(client_retry_wanted(&a));
+    a.http_status = 500; /* its fate is unknown */
+    assert_false(client_retry_wanted(&a));
+    a.keyed = true;
+    assert_true(client_retry_wanted(&a));
+    a.status_count = 0;
+    assert_false(client_retry_wanted(&a));
+}
+
+static void pauses_grow_up_to_a_cap_and_vary_by_a_quarter(void **state) {
+    (void)state;
+    struct client_pauses p = {.base_ms = 400, .max_ms = CLIENT_RETRY_CAP_MS, .factor = 2.0};
     for (int i = 0; i < 1000; i++) {
-        int64_t first = client_retry_pause_ms(&random_system, 400, 0);
-        int64_t third = client_retry_pause_ms(&random_system, 400, 2);
-        int64_t late = client_retry_pause_ms(&random_system, 400, 4000000000U);
+        int64_t first = client_retry_pause_ms(&random_system, &p, 0);
+        int64_t third = client_retry_pause_ms(&random_system, &p, 2);
+        int64_t late = client_retry_pause_ms(&random_system, &p, 4000000000U);
         assert_in_range(first, 300, 500);
         assert_in_range(third, 1200, 2000);
         assert_in_range(late, CLIENT_RETRY_CAP_MS * 3 / 4, CLIENT_RETRY_CAP_MS * 5 / 4);
     }
+    p = (struct client_pauses){.base_ms = 400, .max_ms = 1000, .factor = 1.5, .no_jitter = true};
+    assert_int_equal(client_retry_pause_ms(&random_system, &p, 0), 400);
+    assert_int_equal(client_retry_pause_ms(&random_system, &p, 1), 600);
+    assert_int_equal(client_retry_pause_ms(&random_system, &p, 9), 1000);
+    p.factor = 1.0;
+    assert_int_equal(client_retry_pause_ms(&random_system, &p, 4000000000U), 400);
 }
 
 static void retry_after_is_seconds_or_a_date(void **state) {
@@ -390,6 +466,9 @@ static void options_of_another_age_are_understood_or_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base_puts_the_surfaces_under_one_address),
+        cmocka_unit_test(a_surface_of_its_own_takes_the_others_place),
+        cmocka_unit_test(a_socket_stands_for_the_base_alone),
+        cmocka_unit_test(loopback_is_known_by_its_text),
         cmocka_unit_test(base_fal_means_fals_own_hosts),
         cmocka_unit_test(base_refuses_what_is_no_address),
         cmocka_unit_test(credentials_stay_at_their_origin),
@@ -400,7 +479,8 @@ int main(void) {
         cmocka_unit_test(reading_is_retried_on_passing_errors_only),
         cmocka_unit_test(post_of_unknown_fate_goes_again_only_with_a_key_and_not_to_fal),
         cmocka_unit_test(a_start_timeout_and_a_final_error_are_never_retried),
-        cmocka_unit_test(pauses_double_up_to_a_cap_and_vary_by_a_quarter),
+        cmocka_unit_test(a_list_of_the_callers_says_what_passes),
+        cmocka_unit_test(pauses_grow_up_to_a_cap_and_vary_by_a_quarter),
         cmocka_unit_test(retry_after_is_seconds_or_a_date),
         cmocka_unit_test(error_text_is_taken_in_the_order_of_the_wire),
         cmocka_unit_test(error_without_text_is_its_status),
