@@ -11,14 +11,14 @@ set -eu
 
 BUILD='gcc libc6-dev make meson ninja-build pkgconf ca-certificates libgomp1
     libuv1-dev libssl-dev libsqlite3-dev libcurl4-openssl-dev libfyaml-dev libyyjson-dev libllhttp-dev
-    libwslay-dev libmsgpack-dev'   # on Debian 13 libmsgpack-dev brings libmsgpack-c-dev
-TEST='libcmocka-dev g++'
+    libwslay-dev libmsgpack-dev libedit-dev'   # on Debian 13 libmsgpack-dev brings libmsgpack-c-dev
+TEST='libcmocka-dev g++ luajit python3-cffi'   # the last two: the bindings of examples/
 LINT='clang-format-19'
 BENCH='nginx-light wrk curl'
 ENGINE='g++ cmake'
 DEB='debhelper dpkg-dev fakeroot lintian mmdebstrap abigail-tools man-db libllhttp-dev'
 BACKPORTED='libyyjson0 libyyjson-dev libllhttp9.2 libllhttp-dev'   # on Debian 12, from 13
-MODULES='libuv yyjson libllhttp openssl sqlite3 libcurl libfyaml'  # what pkg-config must find
+MODULES='libuv yyjson libllhttp openssl sqlite3 libcurl libfyaml libedit'  # what pkg-config must find
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "deps: $*"; exit 1; }
