@@ -1,28 +1,47 @@
 #include "client/pty.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <pty.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+static void become(int terminal, const char *path, char *const *env, char *const *argv) {
+    setsid();
+    if (ioctl(terminal, TIOCSCTTY, 0) != 0 || dup2(terminal, 0) < 0 || dup2(terminal, 1) < 0 ||
+        dup2(terminal, 2) < 0) {
+        _exit(126);
+    }
+    execve(path, argv, env);
+    _exit(127);
+}
+
 void pty_start(struct pty *p, const char *path, char *const *env, char *const *argv) {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
-    *p = (struct pty){.fd = -1};
-    p->pid = forkpty(&p->fd, NULL, NULL, &size);
+    char name[64];
+    *p = (struct pty){.fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
+    assert_true(p->fd >= 0);
+    assert_int_equal(grantpt(p->fd) | unlockpt(p->fd) | ptsname_r(p->fd, name, sizeof(name)), 0);
+    int theirs = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(theirs >= 0);
+    assert_int_equal(ioctl(p->fd, TIOCSWINSZ, &size), 0);
+    p->pid = fork();
     assert_true(p->pid >= 0);
     if (p->pid == 0) {
-        execve(path, argv, env);
-        _exit(127);
+        become(theirs, path, env, argv);
     }
+    close(theirs);
 }
 
 void pty_type(struct pty *p, const char *text) {
