@@ -108,6 +108,9 @@ static bool read_options(int argc, char **argv, struct admin_args *args, unsigne
                             argv[optind - 1]);
             return false;
         }
+        if (optarg != NULL && cli_refuse_secret(args->command, options[i - 1].name, optarg)) {
+            return false;
+        }
         char *place = (char *)args + options[i - 1].at;
         if (options[i - 1].value != NULL) {
             *(const char **)(void *)place = optarg;

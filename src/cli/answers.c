@@ -72,14 +72,17 @@ static void print_particulars(const struct fal_error *e) {
     fputs(separator[0] == ',' ? ")" : "", stderr);
 }
 
+int cli_no_server(const struct cli_args *args) {
+    cli_usage_error(args->command, "no server at %s; start one with: anyllm serve", args->base);
+    return CLI_TRANSPORT;
+}
+
 int cli_fail(const struct cli_args *args, const fal_result *result) {
     const struct fal_error *e = fal_result_error(result);
-    fprintf(stderr, "anyllm %s: ", args->command);
     if (e->code == FAL_ERR_CONNECT && args->base_is_default) {
-        fprintf(stderr, "cannot connect to %s: is it running? start it with: anyllm serve\n",
-                args->base);
-        return CLI_TRANSPORT;
+        return cli_no_server(args);
     }
+    fprintf(stderr, "anyllm %s: ", args->command);
     if (e->code == FAL_ERR_CONNECT || e->code == FAL_ERR_TRANSPORT) {
         fprintf(stderr, "%s: ", args->base);
     }

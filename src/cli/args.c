@@ -198,6 +198,22 @@ static const struct row *option_of(int found, unsigned command) {
     return NULL;
 }
 
+/* Without a value that may be a key. */
+static bool unknown_option(const char *command, const char *text) {
+    static const char *const keys[] = {"--key", "--api-key", "--fal-key", "--token", "--password"};
+    int len = (int)strcspn(text, "=");
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (strncmp(text, keys[i], (size_t)len) == 0 && keys[i][len] == '\0') {
+            cli_usage_error(command,
+                            "keys do not belong on the command line, where every user of this "
+                            "machine can read them: set ANYLLM_KEY, or FAL_KEY for fal");
+            return false;
+        }
+    }
+    cli_usage_error(command, "there is no option '%.*s'; see anyllm %s --help", len, text, command);
+    return false;
+}
+
 static bool read_options(int argc, char **argv, enum cli_command_bit command,
                          struct cli_args *args) {
     struct option longs[OPTION_COUNT + 1];
@@ -213,8 +229,9 @@ static bool read_options(int argc, char **argv, enum cli_command_bit command,
         }
         const struct row *o = option_of(found, command);
         if (o == NULL) {
-            cli_usage_error(args->command, "there is no option '%s'; see anyllm %s --help",
-                            argv[optind - 1], args->command);
+            return unknown_option(args->command, argv[optind - 1]);
+        }
+        if (optarg != NULL && cli_refuse_secret(args->command, o->name, optarg)) {
             return false;
         }
         const char *why = set_option(args, o, optarg);
@@ -272,6 +289,9 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
         return false;
     }
     args->operand = argv[optind]; /* NULL at the end */
+    if (args->operand != NULL && cli_refuse_secret(args->command, NULL, args->operand)) {
+        return false;
+    }
     if (args->operand == NULL && wants_operand(args, command) != NULL) {
         cli_usage(args->command);
         return false;

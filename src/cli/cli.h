@@ -148,6 +148,12 @@ bool cli_reach(struct cli_args *args, int *code);
  * code. */
 fal_client *cli_client(struct cli_args *args, int *code);
 
+/* For what libfal has no call for. The header line with the key that may go to args->base (wipe it); false: none may. */
+bool cli_authorization(const struct cli_args *args, char *line, size_t room);
+/* The socket's path of "unix:PATH", else NULL. */
+const char *cli_unix_socket(const struct cli_args *args);
+bool cli_is_loopback(const struct cli_args *args);
+
 /* The environment has this variable, and it is not empty. */
 bool cli_is_set(const char *name);
 
@@ -166,8 +172,16 @@ bool cli_input_read(const struct cli_args *args, struct cli_input *in, int *code
 const struct fal_files *cli_input_files(const struct cli_input *in);
 void cli_input_free(struct cli_input *in);
 
+/* ---- secrets.c ---- */
+
+/* What stands in argv can be read by every user of the machine. True when `text`, of the option named `option` (NULL: of
+ * none), holds a key; said so, without it. */
+bool cli_refuse_secret(const char *command, const char *option, const char *text);
+
 /* ---- answers.c ---- */
 
+/* "no server at …; start one". Returns the exit code. */
+int cli_no_server(const struct cli_args *args);
 /* Says what went wrong and returns the exit code for it. */
 int cli_fail(const struct cli_args *args, const fal_result *result);
 /* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the

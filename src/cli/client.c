@@ -47,6 +47,26 @@ static const char *credentials(const struct cli_args *args) {
     return is_loopback(args->base) ? "local" : "";
 }
 
+const char *cli_unix_socket(const struct cli_args *args) {
+    return is_unix(args->base) ? args->base + strlen(UNIX) : NULL;
+}
+
+bool cli_is_loopback(const struct cli_args *args) {
+    return is_loopback(args->base);
+}
+
+bool cli_authorization(const struct cli_args *args, char *line, size_t room) {
+    const char *key = credentials(args);
+    int n;
+    if (key != NULL || cli_is_set("FAL_KEY")) {
+        n = snprintf(line, room, "Authorization: Key %s", key != NULL ? key : getenv("FAL_KEY"));
+    } else {
+        n = snprintf(line, room, "Authorization: Key %s:%s", getenv("FAL_KEY_ID"),
+                     getenv("FAL_KEY_SECRET"));
+    }
+    return (key == NULL || key[0] != '\0') && n > 0 && (size_t)n < room;
+}
+
 fal_client *cli_client(struct cli_args *args, int *code) {
     fal_client *client = NULL;
     struct fal_options o = FAL_OPTIONS_INIT;
@@ -58,11 +78,8 @@ fal_client *cli_client(struct cli_args *args, int *code) {
         return NULL;
     }
     o.credentials = credentials(args);
-    o.base_url = args->base;
-    if (is_unix(args->base)) {
-        o.base_url = "http://localhost";
-        o.unix_socket = args->base + strlen(UNIX);
-    }
+    o.unix_socket = cli_unix_socket(args);
+    o.base_url = o.unix_socket != NULL ? "http://localhost" : args->base;
     o.user_agent = "anyllm/" ANYLLM_VERSION;
     o.no_connect_retry = true;
     enum fal_code rc = fal_client_new(&o, &client);

@@ -135,14 +135,19 @@ static void bash_command(const struct cli_command *c) {
     if (e.kind == FILES) {
         puts("            [[ $cur == -* ]] || { _anyllm_paths -f \"$cur\"; return; }");
     }
-    printf("            words='%s --help", e.kind == WORDS ? e.words : "");
+    fputs("            words='--help", stdout);
     for (size_t i = 0; option_at(c, i, &o); i++) {
         printf(" --%s", o.name);
     }
-    if (takes_command(c)) {
-        put_commands(" ");
+    puts("'");
+    if (e.kind == WORDS || takes_command(c)) {
+        printf("            [[ $cur == -* ]] || words='%s", e.kind == WORDS ? e.words : "");
+        if (takes_command(c)) {
+            put_commands("");
+        }
+        puts("'");
     }
-    puts("' ;;\n        esac ;;");
+    puts("            ;;\n        esac ;;");
 }
 
 static void bash(void) {

@@ -10,13 +10,3 @@ int cmd_stream(int argc, char **argv) {
     (void)argc;
     return cli_usage_error(argv[0], "not built yet");
 }
-
-int cmd_upload(int argc, char **argv) {
-    (void)argc;
-    return cli_usage_error(argv[0], "not built yet");
-}
-
-int cmd_models(int argc, char **argv) {
-    (void)argc;
-    return cli_usage_error(argv[0], "not built yet");
-}

@@ -177,11 +177,22 @@ static void no_server_at_the_default_address_says_how_to_start_one(void **state)
         print_message("skip: something listens on 127.0.0.1:8787\n");
         skip();
     }
-    RUN(&p, "run", "What?");
+    char runtime[64] =
+        "XDG_RUNTIME_DIR=/tmp/anyllm-test-XXXXXX"; /* no private server lives there */
+    assert_non_null(mkdtemp(strchr(runtime, '/')));
+    program_begin(&p, ANYLLM_BINARY, "", -1, ENV(runtime), ARGV("status", "r1"));
+    program_end(&p);
     assert_int_equal(p.code, 3);
-    assert_string_equal(p.err,
-                        "anyllm run: cannot connect to http://127.0.0.1:8787: is it running? "
-                        "start it with: anyllm serve\n");
+    assert_string_equal(p.err, "anyllm status: no server at http://127.0.0.1:8787; start one with: "
+                               "anyllm serve\n");
+    program_begin(&p, ANYLLM_BINARY, "", -1, ENV(runtime), ARGV("models"));
+    program_end(&p);
+    assert_int_equal(p.code, 3);
+    expect_in(p.err, "start one with: anyllm serve");
+    snprintf(runtime + strlen(runtime), 8, "/anyllm");
+    rmdir(strchr(runtime, '/'));
+    *strrchr(runtime, '/') = '\0';
+    rmdir(strchr(runtime, '/'));
 }
 
 static void a_broken_server_is_exit_3(void **state) {
@@ -303,65 +314,6 @@ static void a_refused_key_says_what_to_set(void **state) {
     script_stop(s);
 }
 
-/* ---- submit, status, result, cancel ---- */
-
-static void submit_prints_the_id(void **state) {
-    (void)state;
-    struct script *s = SCRIPT(SUBMITTED, SUBMITTED);
-    struct program p;
-    RUN(&p, "submit", "--base", base_of(s), "What?");
-    assert_int_equal(p.code, 0);
-    assert_string_equal(p.out, "r1\n");
-    RUN(&p, "submit", "--json", "--base", base_of(s), "What?");
-    assert_string_equal(p.out, QUEUED "\n");
-    script_stop(s);
-}
-
-static void status_says_how_it_stands(void **state) {
-    (void)state;
-    struct script *s = SCRIPT(
-        WAITING, RUNNING,
-        {.status = 200, .body = "{\"status\":\"COMPLETED\",\"error\":\"cancelled\"}"},
-        {.status = 404, .body = "{\"status\":\"NOT_FOUND\"}"});
-    struct program p;
-    RUN(&p, "status", "--base", base_of(s), "r1");
-    assert_string_equal(p.out, "in queue, 3 ahead\n");
-    RUN(&p, "status", "--logs", "--base", base_of(s), "r1");
-    assert_string_equal(p.out, "  | route: ?[2J local\nin progress\n");
-    assert_true(script_asked(s, 1, "GET /queue/fal-ai/any-llm/requests/r1/status?logs=1 HTTP/1.1"));
-    RUN(&p, "status", "--base", base_of(s), "r1");
-    assert_int_equal(p.code, 0);
-    assert_string_equal(p.out, "completed, failed: cancelled\n");
-    RUN(&p, "status", "--base", base_of(s), "r1");
-    assert_int_equal(p.code, 1);
-    assert_string_equal(p.err, "anyllm status: HTTP 404 NOT_FOUND (request r1)\n");
-    script_stop(s);
-}
-
-static void result_and_cancel_say_what_the_server_says(void **state) {
-    (void)state;
-    struct script *s = SCRIPT(
-        ANSWER, {.status = 200, .body = "[1,2]"},
-        {.status = 400, .body = "{\"detail\":\"Request is still in progress\"}"},
-        {.status = 202, .body = "{\"status\":\"CANCELLATION_REQUESTED\"}"},
-        {.status = 400, .body = "{\"status\":\"ALREADY_COMPLETED\"}"});
-    struct program p;
-    RUN(&p, "result", "--base", base_of(s), "r1");
-    assert_string_equal(p.out, "forty-two\n");
-    RUN(&p, "result", "--base", base_of(s), "r1");
-    assert_string_equal(p.out, "[1,2]\n");
-    RUN(&p, "result", "--base", base_of(s), "r1");
-    assert_int_equal(p.code, 1);
-    expect_in(p.err, "Request is still in progress");
-    RUN(&p, "cancel", "--base", base_of(s), "r1");
-    assert_int_equal(p.code, 0);
-    assert_string_equal(p.out, "CANCELLATION_REQUESTED\n");
-    RUN(&p, "cancel", "--base", base_of(s), "r1");
-    assert_int_equal(p.code, 1);
-    expect_in(p.err, "ALREADY_COMPLETED");
-    script_stop(s);
-}
-
 /* ---- Usage ---- */
 
 static void wrong_usage_is_exit_2(void **state) {
@@ -445,9 +397,6 @@ int main(void) {
         cmocka_unit_test(fal_key_goes_only_where_the_user_said_fal),
         cmocka_unit_test(fal_without_a_key_says_so),
         cmocka_unit_test(a_refused_key_says_what_to_set),
-        cmocka_unit_test(submit_prints_the_id),
-        cmocka_unit_test(status_says_how_it_stands),
-        cmocka_unit_test(result_and_cancel_say_what_the_server_says),
         cmocka_unit_test(wrong_usage_is_exit_2),
         cmocka_unit_test(every_command_helps),
     };
