@@ -53,8 +53,8 @@ start_server() {
 }
 
 ask() {
-    show anyllm run --temperature 0 --base "$BASE" "\"$QUESTION\""
-    "$ANYLLM" run --temperature 0 --base "$BASE" "$QUESTION" >"$DATA/answer" 2>"$DATA/updates" &
+    show anyllm run --logs --temperature 0 --base "$BASE" "\"$QUESTION\""
+    "$ANYLLM" run --logs --temperature 0 --base "$BASE" "$QUESTION" >"$DATA/answer" 2>"$DATA/updates" &
     client=$!
     code=0
     wait "$client" || code=$?

@@ -5,8 +5,3 @@ int cmd_chat(int argc, char **argv) {
     (void)argc;
     return cli_usage_error(argv[0], "not built yet");
 }
-
-int cmd_stream(int argc, char **argv) {
-    (void)argc;
-    return cli_usage_error(argv[0], "not built yet");
-}

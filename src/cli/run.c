@@ -1,130 +1,16 @@
-/* anyllm run: the whole way of a request, watched. */
-#include "cli/cli.h"
+/* anyllm run: the whole way of a request, watched. On a terminal the answer is printed as it grows, from the endpoint's stream;
+ * else it goes through the queue and is printed when it is whole. */
+#include "cli/interrupt.h"
+#include "cli/stream.h"
+#include "cli/watch.h"
 
-#include <inttypes.h>
-#include <pthread.h>
-#include <signal.h>
+#include <string.h>
 
-struct watch {
-    bool quiet;
-    bool begun;
-    enum fal_state state;
-    int64_t position;
-};
-
-static void print_log(const struct fal_log *log) {
-    fputs("  | ", stderr);
-    cli_print_text(stderr, log->message, false);
-    fputc('\n', stderr);
-}
-
-static void print_place(const struct fal_status *s) {
-    if (s->state == FAL_IN_PROGRESS) {
-        fputs("in progress\n", stderr);
-    } else if (s->queue_position > 0) {
-        fprintf(stderr, "in queue, %" PRId64 " ahead\n", s->queue_position);
-    } else {
-        fputs("in queue\n", stderr);
-    }
-}
-
-static void print_end(const struct fal_status *s) {
-    if (s->error != NULL) {
-        fputs("failed\n", stderr);
-    } else if (s->inference_time_s >= 0) {
-        fprintf(stderr, "completed in %.2f s\n", s->inference_time_s);
-    } else {
-        fputs("completed\n", stderr);
-    }
-}
-
-/* One line when something changed; the model's own lines once each. */
-static void print_update(const struct fal_status *s, void *user) {
-    struct watch *w = user;
-    bool moved = s->state == FAL_IN_QUEUE && s->queue_position != w->position;
-    if (w->quiet) {
-        return;
-    }
-    if (s->state != FAL_COMPLETED && (!w->begun || s->state != w->state || moved)) {
-        print_place(s);
-    }
-    for (size_t i = s->first_new_log; i < s->log_count; i++) {
-        print_log(s->logs[i]);
-    }
-    if (s->state == FAL_COMPLETED) {
-        print_end(s);
-    }
-    w->begun = true;
-    w->state = s->state;
-    w->position = s->queue_position;
-}
-
-static void print_id(const char *request_id, void *user) {
-    struct watch *w = user;
-    if (!w->quiet) {
-        fputs("request ", stderr);
-        cli_print_text(stderr, request_id, false);
-        fputc('\n', stderr);
-    }
-}
-
-/* ---- SIGINT and SIGTERM cancel the request on the server. A thread waits for them, because a
- * signal handler may do next to nothing; it lives between interrupt_begin and interrupt_end, within
- * the client's life. ---- */
-
-struct interrupt {
-    fal_client *client;
-    pthread_t thread;
-    bool running;
-    volatile sig_atomic_t signal; /* the first one that came */
-};
-
-static void signals_of_interest(sigset_t *set) {
-    sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-}
-
-static void *wait_for_signals(void *user) {
-    struct interrupt *in = user;
-    sigset_t set;
-    int number;
-    signals_of_interest(&set);
-    while (sigwait(&set, &number) == 0) {
-        in->signal = in->signal == 0 ? number : in->signal;
-        fal_client_cancel(in->client); /* the second time it ends the wait for the server */
-    }
-    return NULL;
-}
-
-static void interrupt_begin(struct interrupt *in, fal_client *client) {
-    sigset_t set;
-    *in = (struct interrupt){.client = client};
-    signals_of_interest(&set);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    in->running = pthread_create(&in->thread, NULL, wait_for_signals, in) == 0;
-    if (!in->running) {
-        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    }
-}
-
-static void interrupt_end(struct interrupt *in) {
-    sigset_t set;
-    if (in->running) {
-        pthread_cancel(in->thread);
-        pthread_join(in->thread, NULL);
-        signals_of_interest(&set);
-        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    }
-}
-
-static int subscribe(const struct cli_args *args, fal_client *client,
-                     const struct cli_input *input) {
-    struct watch watch = {.quiet = args->quiet};
-    struct interrupt interrupt;
+static enum fal_code subscribe(const struct cli_args *args, fal_client *client,
+                               const struct cli_input *input, struct watch *watch,
+                               fal_result **result) {
     struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
-    fal_result *result = NULL;
-    o.logs = !args->quiet;
+    o.logs = args->logs || watch->line.mode != LINE_OFF;
     o.timeout_ms = cli_timeout_ms(args);
     o.start_timeout_s = args->start_timeout_s;
     o.hint = args->hint;
@@ -132,30 +18,63 @@ static int subscribe(const struct cli_args *args, fal_client *client,
     o.headers = args->headers.at;
     o.header_count = args->headers.count;
     o.files = cli_input_files(input);
-    o.on_enqueue = print_id;
-    o.on_queue_update = print_update;
-    o.user = &watch;
+    o.on_enqueue = watch_enqueued;
+    o.on_queue_update = watch_status;
+    o.user = watch;
+    return fal_subscribe(client, args->endpoint, input->json, &o, result);
+}
+
+static int through_the_queue(const struct cli_args *args, fal_client *client,
+                             const struct cli_input *input) {
+    struct watch watch;
+    struct interrupt interrupt;
+    fal_result *result = NULL;
+    watch_begin(&watch, args, client);
     interrupt_begin(&interrupt, client);
-    enum fal_code rc = fal_subscribe(client, args->endpoint, input->json, &o, &result);
-    interrupt_end(&interrupt);
+    enum fal_code rc = subscribe(args, client, input, &watch, &result);
+    watch_settle(&watch);
     int code = rc == FAL_OK ? cli_print_answer(args, result) : cli_fail(args, result);
+    interrupt_end(&interrupt);
+    if (rc == FAL_OK) {
+        watch_end(&watch, result);
+    }
     fal_result_free(result);
-    return rc == FAL_ERR_CANCELLED ? 128 + (int)interrupt.signal : code;
+    return rc == FAL_ERR_CANCELLED ? 128 + (int)interrupt.number : code;
+}
+
+static bool begins(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* Endpoints whose stream is known to be one of text; another may have none. */
+static bool has_stream(const char *endpoint) {
+    return begins(endpoint, "fal-ai/any-llm") ||
+           (begins(endpoint, "openrouter/router") && strstr(endpoint, "/openai/") == NULL);
+}
+
+static bool streams(const struct cli_args *args) {
+    bool queue_wanted = args->no_stream || args->json || args->logs || args->priority != NULL;
+    return args->stream || (!queue_wanted && cli_is_terminal(stdout) && has_stream(args->endpoint));
 }
 
 int cmd_run(int argc, char **argv) {
     struct cli_args args;
+    struct cli_input input;
     int code;
     if (!cli_parse(argc, argv, CLI_RUN, &args, &code)) {
         return code;
     }
-    struct cli_input input;
+    if (args.stream && (args.no_stream || args.logs || args.priority != NULL)) {
+        return cli_usage_error(
+            args.command, "--stream is without a queue: not with --no-stream, --logs, --priority");
+    }
     if (!cli_input_read(&args, &input, &code)) {
         return code;
     }
     fal_client *client = cli_client(&args, &code);
     if (client != NULL) {
-        code = subscribe(&args, client, &input);
+        code = streams(&args) ? stream_answer(&args, client, &input, false)
+                              : through_the_queue(&args, client, &input);
     }
     fal_client_free(client);
     cli_input_free(&input);

@@ -46,7 +46,7 @@ static void run_puts_the_answer_on_stdout_and_the_way_on_stderr(void **state) {
     (void)state;
     struct script *s = SCRIPT(WHOLE_WAY);
     struct program p;
-    RUN(&p, "run", "--base", base_of(s), "What?");
+    RUN(&p, "run", "--logs", "--base", base_of(s), "What?");
     assert_int_equal(p.code, 0);
     assert_string_equal(p.out, "forty-two\n");
     assert_string_equal(
@@ -57,15 +57,26 @@ static void run_puts_the_answer_on_stdout_and_the_way_on_stderr(void **state) {
     script_stop(s);
 }
 
-static void run_quiet_says_nothing_on_stderr(void **state) {
+/* A file, a pipe: nobody watches. And a pipe's reader wants the whole answer, by the queue. */
+static void run_says_nothing_on_stderr_where_nobody_watches(void **state) {
     (void)state;
     struct script *s = SCRIPT(WHOLE_WAY);
     struct program p;
-    RUN(&p, "run", "--quiet", "--base", base_of(s), "What?");
+    RUN(&p, "run", "--base", base_of(s), "What?");
     assert_int_equal(p.code, 0);
     assert_string_equal(p.out, "forty-two\n");
     assert_string_equal(p.err, "");
+    assert_true(script_asked(s, 1, "GET /queue/fal-ai/any-llm/requests/r1/status?logs=0 HTTP/1.1"));
     script_stop(s);
+}
+
+static void run_refuses_a_stream_through_the_queue(void **state) {
+    (void)state;
+    struct program p;
+    RUN(&p, "run", "--stream", "--no-stream", "--base", "http://127.0.0.1:1", "What?");
+    assert_int_equal(p.code, 2);
+    RUN(&p, "run", "--stream", "--priority", "low", "--base", "http://127.0.0.1:1", "What?");
+    assert_int_equal(p.code, 2);
 }
 
 static void run_json_prints_the_servers_json(void **state) {
@@ -381,7 +392,8 @@ static void every_command_helps(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_puts_the_answer_on_stdout_and_the_way_on_stderr),
-        cmocka_unit_test(run_quiet_says_nothing_on_stderr),
+        cmocka_unit_test(run_says_nothing_on_stderr_where_nobody_watches),
+        cmocka_unit_test(run_refuses_a_stream_through_the_queue),
         cmocka_unit_test(run_json_prints_the_servers_json),
         cmocka_unit_test(run_makes_the_input_of_its_options),
         cmocka_unit_test(run_reads_the_prompt_from_stdin),

@@ -338,7 +338,8 @@ static void a_unix_socket_has_its_mode_and_replaces_a_stale_one(void **state) {
     assert_int_equal(net_server_listen_unix(a->server, path, 0600, "someone"), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    assert_true(net_server_listen_unix(a->server, path, 0600, "someone") < 0); /* it is in use now */
+    assert_true(net_server_listen_unix(a->server, path, 0600, "someone") <
+                0); /* it is in use now */
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     wire_sends(&a->loop, fd, GET("/later"));
