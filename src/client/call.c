@@ -113,26 +113,9 @@ void client_call_fail_code(fal_call *call, enum fal_code code) {
 }
 
 bool client_call_take(fal_call *call, struct client_try *t) {
-    struct client_reply *reply = &t->exchange.reply;
-    fal_result *r = call->result;
-    if (reply->code != FAL_OK) {
-        r->error.retryable = t->useful;
-        r->error.retry_after_s = -1.0;
-        client_call_fail(call, reply->code, reply->message);
-        return false;
-    }
-    bool ok = client_try_ok(t);
-    if (client_result_take(r, reply) != FAL_OK) {
-        client_call_fail_code(call, FAL_ERR_MEMORY);
-        return false;
-    }
-    if (ok) {
+    if (client_result_answer(call->result, t) == FAL_OK) {
         return true;
     }
-    r->error.retryable = t->useful || reply->retryable == 1;
-    r->error.start_timeout = reply->start_timeout;
-    r->error.code = FAL_ERR_HTTP;
-    client_error_read(r, reply);
     client_call_end(call);
     return false;
 }

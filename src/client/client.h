@@ -95,6 +95,7 @@ struct client_attempt {
     bool start_timeout;  /* 504 with X-Fal-Request-Timeout-Type */
     bool marked_final;   /* the server said that it is not retryable */
     bool keyed;          /* carried an Idempotency-Key */
+    bool repeatable;     /* see struct client_try */
     bool fal;            /* to fal's own hosts */
     const int *statuses; /* in place of those that are tried again; NULL: ours */
     size_t status_count;
@@ -195,6 +196,10 @@ struct client_request {
      * NULL: reply.body. http_status, is_event_stream and the names of the reply's head are known by then. libcurl is on
      * the stack: no exchange may begin or end in it; client_call_end is allowed. */
     bool (*sink)(void *owner, struct slice bytes);
+    /* Body.len bytes come from here in place of body.ptr: fills `out` with up to `room` from `at` on and returns how many.
+     * Negative: the exchange ends (FAL_ERR_TRANSPORT, not to be tried again; the owner has the words). libcurl is on the
+     * stack, as with sink. */
+    int64_t (*read)(void *owner, uint64_t at, char *out, size_t room);
     /* Bytes of the body that have gone out. NULL: nobody wants to know. */
     void (*sent)(void *owner, uint64_t bytes);
 };
@@ -233,7 +238,8 @@ struct client_exchange {
     struct client_reply reply;
     /* Once, from the loop: reply holds what came. May end the exchange, or what it is part of. */
     void (*done)(struct client_exchange *x);
-    void *owner;                          /* given to sink and sent */
+    void *owner;                          /* given to sink, read and sent */
+    uint64_t read_bytes;                  /* of the body, by read */
     struct client_exchange *next, **link; /* those that run */
 };
 
@@ -260,9 +266,10 @@ struct client_try {
     fal_client *client;
     struct client_request request; /* built by the owner before client_try_begin; ended with it */
     bool keyed;                    /* carries an Idempotency-Key */
-    bool final;                    /* an error in the answer will not change: never again */
-    bool once;                     /* never again, whatever comes */
-    bool answered;                 /* in: the server was there once. out: it is */
+    bool repeatable; /* a POST that does no harm when carried out twice: tried again as a PUT is */
+    bool final;      /* an error in the answer will not change: never again */
+    bool once;       /* never again, whatever comes */
+    bool answered;   /* in: the server was there once. out: it is */
     uint64_t deadline_ms; /* no pause that ends after it, unless wait_on; UINT64_MAX: none */
     bool wait_on;
     unsigned attempt; /* from 0 */
@@ -276,7 +283,7 @@ struct client_try {
 
 void client_try_init(struct client_try *t, fal_client *c, enum client_method method,
                      void (*done)(struct client_try *t), void *owner);
-/* Sends the request. Sink and sent are given t->owner. Never calls done itself. FAL_ERR_MEMORY, FAL_ERR_ARGUMENT: done will
+/* Sends the request. Sink, read and sent are given t->owner. Never calls done itself. FAL_ERR_MEMORY, FAL_ERR_ARGUMENT: done will
  * not come. */
 enum fal_code client_try_begin(struct client_try *t);
 /* Aborts it if it runs; frees request and reply. It can be initialised again. NULL-safe on a zeroed one. */
@@ -323,6 +330,9 @@ enum fal_code client_result_fail(fal_result *r, enum fal_code code, const char *
     __attribute__((format(printf, 3, 4)));
 /* Takes body, status code and id out of the reply; parses JSON. FAL_OK or FAL_ERR_MEMORY. */
 enum fal_code client_result_take(fal_result *r, struct client_reply *reply);
+/* The same of a try that is over: FAL_OK, a 2xx answer is in the result; else its error is, of whatever sort. Returns the code. */
+struct client_try;
+enum fal_code client_result_answer(fal_result *r, struct client_try *t);
 /* Keeps a copy of the id. FAL_OK or FAL_ERR_MEMORY. */
 enum fal_code client_result_set_id(fal_result *r, const char *request_id);
 /* Error text and type from the reply's JSON, in the order of the wire's description: `detail`

@@ -285,15 +285,48 @@ static int take_progress(void *user, curl_off_t down_all, curl_off_t down, curl_
     return 0;
 }
 
+/* ---- Request's body, where it is not in memory ---- */
+
+static size_t give_body(char *out, size_t size, size_t count, void *user) {
+    struct client_exchange *x = user;
+    int64_t n = x->request->read(x->owner, x->read_bytes, out, size * count);
+    if (n < 0) {
+        return CURL_READFUNC_ABORT;
+    }
+    x->read_bytes += (uint64_t)n;
+    return (size_t)n;
+}
+
+static int seek_body(void *user, curl_off_t offset, int origin) {
+    struct client_exchange *x = user;
+    if (origin != SEEK_SET || offset < 0) {
+        return CURL_SEEKFUNC_CANTSEEK;
+    }
+    x->read_bytes = (uint64_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static CURLcode set_reader(CURL *e, struct client_exchange *x) {
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_READFUNCTION, give_body);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_READDATA, x);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_body);
+    return rc ? rc : curl_easy_setopt(e, CURLOPT_SEEKDATA, x);
+}
+
 /* ---- Begin ---- */
 
-static CURLcode set_method(CURL *e, const struct client_request *r) {
+static CURLcode set_method(CURL *e, struct client_exchange *x) {
+    const struct client_request *r = x->request;
     if (r->method == CLIENT_GET) {
         return curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
     }
     CURLcode rc = curl_easy_setopt(e, CURLOPT_POST, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDS, r->body.len > 0 ? r->body.ptr : "");
+    if (r->read != NULL && r->body.len > 0) {
+        rc = rc ? rc : set_reader(e, x);
+    } else {
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDS, r->body.len > 0 ? r->body.ptr : "");
+    }
     if (r->method == CLIENT_PUT) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "PUT");
     }
@@ -353,7 +386,7 @@ static CURLcode set_callbacks(CURL *e, struct client_exchange *x) {
 
 static CURLcode set_up(struct client_exchange *x, const fal_client *c) {
     CURLcode rc = set_way(x->easy, c, x->request);
-    rc = rc ? rc : set_method(x->easy, x->request);
+    rc = rc ? rc : set_method(x->easy, x);
     rc = rc ? rc : set_limits(x->easy, c, x->request);
     return rc ? rc : set_callbacks(x->easy, x);
 }

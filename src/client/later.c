@@ -22,47 +22,8 @@ enum fal_code fal_stream(fal_client *c, const char *e, const char *in,
     NOT_YET(r);
 }
 
-/* storage */
-enum fal_code fal_storage_upload(fal_client *c, const struct fal_file *f,
-                                 const struct fal_upload_options *o, fal_result **r) {
-    NOT_YET(r);
-}
-
-enum fal_code fal_storage_transform_input(fal_client *c, const char *in, const struct fal_files *f,
-                                          fal_result **r) {
-    NOT_YET(r);
-}
-
-enum fal_code fal_token_create(fal_client *c, const char *const *apps, size_t n, int64_t s,
-                               const struct fal_call_options *o, fal_result **r) {
-    NOT_YET(r);
-}
-
 /* realtime */
 enum fal_code fal_webhook_keys_fetch(fal_client *c, const struct fal_call_options *o,
                                      fal_result **r) {
     NOT_YET(r);
-}
-
-/* storage: until inputs.c is there */
-enum fal_code client_lifecycle_json(const struct fal_lifecycle *lifecycle, char **out) {
-    *out = NULL;
-    return lifecycle == NULL ? FAL_OK : FAL_ERR_ARGUMENT;
-}
-
-enum fal_code client_inputs_new(fal_client *c, const struct fal_files *files, const char *input,
-                                struct client_inputs **out, const char **why) {
-    *out = NULL;
-    *why = "files are not built yet";
-    return FAL_ERR_ARGUMENT;
-}
-
-enum fal_code client_inputs_begin(struct client_inputs *in, fal_result *result,
-                                  uint64_t deadline_ms,
-                                  void (*done)(enum fal_code code, char *input, void *owner),
-                                  void *owner) {
-    return FAL_ERR_ARGUMENT;
-}
-
-void client_inputs_free(struct client_inputs *in) {
 }

@@ -69,6 +69,28 @@ enum fal_code client_result_take(fal_result *r, struct client_reply *reply) {
     return FAL_OK;
 }
 
+enum fal_code client_result_answer(fal_result *r, struct client_try *t) {
+    struct client_reply *reply = &t->exchange.reply;
+    if (reply->code != FAL_OK) {
+        r->error.retryable = t->useful;
+        r->error.retry_after_s = -1.0;
+        return client_result_fail(r, reply->code, "%s", reply->message);
+    }
+    if (client_result_take(r, reply) != FAL_OK) {
+        return client_result_fail(r, FAL_ERR_MEMORY, "%s", fal_strerror(FAL_ERR_MEMORY));
+    }
+    if (client_try_ok(t)) {
+        return FAL_OK;
+    }
+    if (r->error.code == FAL_OK) {
+        r->error.retryable = t->useful || reply->retryable == 1;
+        r->error.start_timeout = reply->start_timeout;
+        r->error.code = FAL_ERR_HTTP;
+        client_error_read(r, reply);
+    }
+    return r->error.code;
+}
+
 const char *fal_result_json(const fal_result *result) {
     return result != NULL && result->doc != NULL ? result->body : NULL;
 }

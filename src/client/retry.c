@@ -47,7 +47,7 @@ bool client_retry_wanted(const struct client_attempt *a) {
     if (!client_retry_useful(a)) {
         return false;
     }
-    if (a->method != CLIENT_POST) {
+    if (a->method != CLIENT_POST || a->repeatable) {
         return true;
     }
     bool undone = a->code == FAL_OK ? status_undone(a->http_status) : a->not_sent;

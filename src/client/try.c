@@ -40,6 +40,7 @@ static struct client_attempt describe(const struct client_try *t) {
         .start_timeout = reply->start_timeout,
         .marked_final = reply->retryable == 0 || t->final,
         .keyed = t->keyed,
+        .repeatable = t->repeatable,
         .fal = t->client->base.fal,
         .statuses = t->client->retry_statuses,
         .status_count = t->client->retry_status_count,

@@ -20,6 +20,7 @@
 
 struct script {
     struct script_step *steps;
+    bool *used;
     size_t step_count;
     int listener, wake[2];
     char base[64];
@@ -91,11 +92,34 @@ static void send_raw(int fd, const struct script_step *step) {
     }
 }
 
-/* True when the connection stays. */
-static bool answer(struct script *s, int fd, size_t number) {
+/* The first that is left and meant for this request. */
+static size_t step_for(const struct script *s, struct slice request) {
+    const char *end = memchr(request.ptr, '\r', request.len);
+    size_t line = end != NULL ? (size_t)(end - request.ptr) : request.len, i = 0;
+    for (; i < s->step_count; i++) {
+        const char *when = s->steps[i].when;
+        if (!s->used[i] &&
+            (when == NULL || memmem(request.ptr, line, when, strlen(when)) != NULL)) {
+            break;
+        }
+    }
+    return i;
+}
+
+/* Takes the step. */
+static const struct script_step *take_step(struct script *s, struct slice request) {
     static const struct script_step over = {.status = 500,
                                             .body = "{\"detail\":\"the script is over\"}"};
-    const struct script_step *step = number < s->step_count ? &s->steps[number] : &over;
+    size_t i = step_for(s, request);
+    if (i == s->step_count) {
+        return &over;
+    }
+    s->used[i] = true;
+    return &s->steps[i];
+}
+
+/* True when the connection stays. */
+static bool answer(struct script *s, int fd, const struct script_step *step) {
     if (step->hook != NULL) {
         step->hook(step->user);
     }
@@ -125,6 +149,29 @@ static size_t whole_request(const struct buf *in) {
     return all.len >= head + body ? head + body : 0;
 }
 
+static void remember(struct script *s, struct slice request) {
+    pthread_mutex_lock(&s->lock);
+    size_t number = s->request_count++;
+    must(number < REQUESTS, "too many requests");
+    s->requests[number] = slice_dup(request);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The one that has begun to come is not to come further. */
+static bool is_cut(struct script *s, const struct buf *in) {
+    struct slice request = buf_slice(in);
+    if (memmem(request.ptr, request.len, "\r\n\r\n", 4) == NULL) {
+        return false;
+    }
+    size_t i = step_for(s, request);
+    if (i == s->step_count || s->steps[i].cut_bytes == 0 || request.len < s->steps[i].cut_bytes) {
+        return false;
+    }
+    s->used[i] = true;
+    remember(s, request);
+    return true;
+}
+
 /* True when the connection stays. */
 static bool serve(struct script *s, int fd, struct buf *in) {
     char chunk[65536];
@@ -133,18 +180,16 @@ static bool serve(struct script *s, int fd, struct buf *in) {
         return false;
     }
     must(buf_add(in, slice_make(chunk, (size_t)n)), "request too large");
-    for (size_t len; (len = whole_request(in)) > 0;) {
-        pthread_mutex_lock(&s->lock);
-        size_t number = s->request_count++;
-        must(number < REQUESTS, "too many requests");
-        s->requests[number] = slice_dup(slice_make(buf_slice(in).ptr, len));
-        pthread_mutex_unlock(&s->lock);
+    for (size_t len; (len = whole_request(in)) > 0 && !is_cut(s, in);) {
+        struct slice request = slice_make(buf_slice(in).ptr, len);
+        const struct script_step *step = take_step(s, request);
+        remember(s, request);
         buf_consume(in, len);
-        if (!answer(s, fd, number)) {
+        if (!answer(s, fd, step)) {
             return false;
         }
     }
-    return true;
+    return whole_request(in) == 0 && !is_cut(s, in);
 }
 
 static void take_connection(struct script *s) {
@@ -208,6 +253,8 @@ struct script *script_start(const struct script_step *steps, size_t count) {
     s->steps = malloc(count * sizeof(*steps));
     must(s->steps != NULL, "malloc");
     memcpy(s->steps, steps, count * sizeof(*steps));
+    s->used = calloc(count + 1, sizeof(*s->used));
+    must(s->used != NULL, "calloc");
     s->step_count = count;
     for (size_t i = 0; i < CONNECTIONS; i++) {
         s->conns[i].fd = -1;
@@ -239,6 +286,7 @@ void script_stop(struct script *s) {
     close(s->wake[0]);
     close(s->wake[1]);
     pthread_mutex_destroy(&s->lock);
+    free(s->used);
     free(s->steps);
     free(s);
 }

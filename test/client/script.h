@@ -1,6 +1,7 @@
-/* A server that follows a script: request number n gets answer number n, whatever it asks. It runs
- * in a thread of the test, on 127.0.0.1, on a port that the kernel chooses, and remembers the bytes
- * of every request. */
+/* A server that follows a script: request number n gets answer number n, whatever it asks; or, where
+ * several come at once, the first answer left that is meant for it (`when`). It runs in a thread of
+ * the test, on 127.0.0.1, on a port that the kernel chooses, and remembers the bytes of every
+ * request. */
 #ifndef ANYLLM_TEST_CLIENT_SCRIPT_H
 #define ANYLLM_TEST_CLIENT_SCRIPT_H
 
@@ -19,6 +20,8 @@ struct script_step {
     bool stay;           /* after raw the connection is not closed */
     bool close;          /* after the answer */
     bool hang;           /* no answer, the connection stays */
+    const char *when;    /* only for a request whose first line holds this. NULL: for any */
+    size_t cut_bytes;    /* closed without an answer when so many bytes of the request are there */
     void (*hook)(
         void
             *user); /* called in the server's thread when the request is there, before the answer */
