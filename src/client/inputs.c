@@ -210,12 +210,20 @@ static enum fal_code no_memory(struct client_inputs *in) {
     return client_result_fail(in->result, FAL_ERR_MEMORY, "%s", fal_strerror(FAL_ERR_MEMORY));
 }
 
+/* What stands there is replaced; at the end of an array, which "-" is too, it is added. */
+static bool put_place(struct client_inputs *in, const char *pointer, yyjson_mut_val *place,
+                      yyjson_ptr_err *err) {
+    size_t len = strlen(pointer);
+    return yyjson_mut_doc_ptr_setx(in->doc, pointer, len, place, false, NULL, err) ||
+           (err->code != YYJSON_PTR_ERR_MEMORY_ALLOCATION &&
+            yyjson_mut_doc_ptr_addx(in->doc, pointer, len, place, false, NULL, err));
+}
+
 static enum fal_code mark_pointer(struct client_inputs *in, size_t i) {
     const char *pointer = in->files[i].file.pointer;
     yyjson_ptr_err err = {0};
     yyjson_mut_val *place = yyjson_mut_str(in->doc, "");
-    if (place != NULL &&
-        yyjson_mut_doc_ptr_setx(in->doc, pointer, strlen(pointer), place, false, NULL, &err)) {
+    if (place != NULL && put_place(in, pointer, place, &err)) {
         return add_mark(in, place, i) ? FAL_OK : no_memory(in);
     }
     if (place == NULL || err.code == YYJSON_PTR_ERR_MEMORY_ALLOCATION) {
@@ -223,11 +231,13 @@ static enum fal_code mark_pointer(struct client_inputs *in, size_t i) {
     }
     char text[CLIENT_MESSAGE_BYTES];
     client_error_set_text(text, slice_of(pointer));
+    if (err.code == YYJSON_PTR_ERR_SYNTAX) {
+        return client_result_fail(in->result, FAL_ERR_ARGUMENT,
+                                  "the pointer \"%.500s\" is no JSON Pointer", text);
+    }
     return client_result_fail(in->result, FAL_ERR_ARGUMENT,
-                              err.code == YYJSON_PTR_ERR_SYNTAX
-                                  ? "the pointer \"%.500s\" is no JSON Pointer"
-                                  : "the pointer \"%.500s\" leads nowhere in the input: what "
-                                    "holds its last part must be there",
+                              "the pointer \"%.500s\" leads nowhere in the input: what holds its "
+                              "last part must be there",
                               text);
 }
 
