@@ -1,0 +1,50 @@
+#!/bin/sh
+# libfal as a folder to put into one's own source: fal.c, fal.h, yyjson.c, yyjson.h, their licences, a README.
+#
+#   scripts/amalgamate.sh FOLDER
+set -eu
+ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+[ $# = 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
+mkdir -p "$1"
+OUT=$(CDPATH='' cd -- "$1" && pwd)
+cd "$ROOT"
+VERSION=$(sed -n "s/^ *version: '\([0-9.]*\)',/\1/p" meson.build)
+
+# The files that meson.build makes libfal of.
+base_files() { sed -n '/^fal_objects/,/)/p' meson.build | grep -o "'[a-z_0-9]*\.c'" | tr -d "'" | sed 's|^|base/|'; }
+client_files() { grep -o "'[a-z_0-9]*\.c'" src/client/meson.build | tr -d "'" | sed 's|^|client/|'; }
+FILES="$(base_files) $(client_files)"
+# Left out with FAL_WITHOUT_REALTIME (wslay, msgpack-c) and FAL_WITHOUT_WEBHOOK (libcrypto).
+chosen() { for file in $FILES; do case $file in $1) printf '%s ' "$file" ;; esac; done; }
+REALTIME="$(chosen 'client/realtime*') $(chosen 'base/msgpack*')"
+WEBHOOK="$(chosen 'client/webhook*')"
+
+{
+    cat <<END
+/* libfal $VERSION in one file, made of anyllm's src/base and src/client by scripts/amalgamate.sh.
+ * fal.h says all about it. SPDX-License-Identifier: Apache-2.0 */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#if defined(__GNUC__)
+#define FAL_PRIVATE __attribute__((unused)) static
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#else
+#define FAL_PRIVATE static
+#endif
+#define ANYLLM_VERSION "$VERSION"
+#include "fal.h"
+END
+    # shellcheck disable=SC2086
+    awk -v src=src -v realtime="$REALTIME" -v webhook="$WEBHOOK" -f packaging/amalgamation/amalgamate.awk $FILES
+    sed '1,/^$/d' packaging/amalgamation/without.c
+} >"$OUT/fal.c"
+cp include/fal.h "$OUT/fal.h"
+cp LICENSE "$OUT/LICENSE"
+scripts/yyjson.sh "$OUT/.yyjson"
+cp "$OUT/.yyjson/yyjson.c" "$OUT/.yyjson/yyjson.h" "$OUT"
+cp "$OUT/.yyjson/LICENSE" "$OUT/LICENSE.yyjson"
+sed "s/@VERSION@/$VERSION/" packaging/amalgamation/README.md >"$OUT/README.md"
+rm -rf "$OUT/.yyjson"
