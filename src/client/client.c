@@ -109,8 +109,9 @@ static bool frames(struct slice name) {
 enum fal_code client_lines_add(struct buf *lines, const char *const *headers, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct slice value = SLICE_NONE;
-        struct slice name = headers[i] != NULL ? slice_cut(slice_of(headers[i]), ':', &value)
-                                               : SLICE_NONE;
+        struct slice name = headers != NULL && headers[i] != NULL
+                                ? slice_cut(slice_of(headers[i]), ':', &value)
+                                : SLICE_NONE;
         if (value.ptr == NULL || !is_token(name) || frames(name) ||
             !client_text_is_header(headers[i])) {
             return FAL_ERR_ARGUMENT;

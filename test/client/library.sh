@@ -49,7 +49,16 @@ int main() {
     fal_call_options c = FAL_CALL_OPTIONS_INIT;
     fal_submit_options t = FAL_SUBMIT_OPTIONS_INIT;
     fal_subscribe_options s = FAL_SUBSCRIBE_OPTIONS_INIT;
-    return o.size + c.size + t.size + s.size == 0 || fal_global_init() != FAL_OK;
+    fal_stream_options st = FAL_STREAM_OPTIONS_INIT;
+    fal_file f = FAL_FILE_INIT;
+    fal_files fs = FAL_FILES_INIT;
+    fal_lifecycle l = FAL_LIFECYCLE_INIT;
+    fal_upload_options u = FAL_UPLOAD_OPTIONS_INIT;
+    fal_realtime_options r = FAL_REALTIME_OPTIONS_INIT;
+    fal_webhook w = FAL_WEBHOOK_INIT;
+    fal_webhook_keys k = FAL_WEBHOOK_KEYS_INIT;
+    size_t sizes = o.size + c.size + t.size + s.size + st.size + f.size + fs.size + l.size + u.size + r.size;
+    return sizes + w.size + k.size == 0 || fal_global_init() != FAL_OK;
 }
 END
     for standard in c++11 c++20; do

@@ -19,9 +19,10 @@ fal_client *client_for(struct script *s) {
 
 int forget_the_environment(void **state) {
     (void)state;
-    static const char *const names[] = {"FAL_KEY",      "FAL_KEY_ID", "FAL_KEY_SECRET",
-                                        "FAL_BASE_URL", "http_proxy", "HTTP_PROXY",
-                                        "all_proxy",    "ALL_PROXY"};
+    static const char *const names[] = {"FAL_KEY",      "FAL_KEY_ID",  "FAL_KEY_SECRET",
+                                        "FAL_BASE_URL", "FAL_RUN_URL", "FAL_QUEUE_URL",
+                                        "FAL_REST_URL", "FAL_CDN_URL", "http_proxy",
+                                        "HTTP_PROXY",   "all_proxy",   "ALL_PROXY"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         unsetenv(names[i]);
     }

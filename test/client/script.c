@@ -12,10 +12,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#define CONNECTIONS 16
-#define REQUESTS 64
+#define CONNECTIONS 80
+#define REQUESTS 512
 #define REQUEST_BYTES (8U << 20)
 
 struct script {
@@ -31,6 +32,7 @@ struct script {
     struct {
         int fd; /* -1: free */
         struct buf in;
+        const struct script_step *held;
     } conns[CONNECTIONS];
 };
 
@@ -118,8 +120,31 @@ static const struct script_step *take_step(struct script *s, struct slice reques
     return &s->steps[i];
 }
 
+static bool hold(struct script *s, int fd, const struct script_step *step) {
+    for (size_t i = 0; i < CONNECTIONS && step->hold > s->request_count; i++) {
+        if (s->conns[i].fd == fd) {
+            s->conns[i].held = step;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void answer_held(struct script *s) {
+    for (size_t i = 0; i < CONNECTIONS; i++) {
+        const struct script_step *step = s->conns[i].held;
+        if (step != NULL && step->hold <= s->request_count) {
+            s->conns[i].held = NULL;
+            send_reply(s, s->conns[i].fd, step);
+        }
+    }
+}
+
 /* True when the connection stays. */
 static bool answer(struct script *s, int fd, const struct script_step *step) {
+    if (hold(s, fd, step)) {
+        return true;
+    }
     if (step->hook != NULL) {
         step->hook(step->user);
     }
@@ -184,6 +209,7 @@ static bool serve(struct script *s, int fd, struct buf *in) {
         struct slice request = slice_make(buf_slice(in).ptr, len);
         const struct script_step *step = take_step(s, request);
         remember(s, request);
+        answer_held(s);
         buf_consume(in, len);
         if (!answer(s, fd, step)) {
             return false;
@@ -219,6 +245,7 @@ static void drop(struct script *s, size_t i) {
     close(s->conns[i].fd);
     buf_free(&s->conns[i].in);
     s->conns[i].fd = -1;
+    s->conns[i].held = NULL;
 }
 
 static void *run(void *user) {
@@ -245,9 +272,13 @@ static void *run(void *user) {
     }
 }
 
-struct script *script_start(const struct script_step *steps, size_t count) {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(at);
+static int listen_on(const void *at, socklen_t len, int family) {
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    must(fd >= 0 && bind(fd, at, len) == 0 && listen(fd, CONNECTIONS) == 0, "listen");
+    return fd;
+}
+
+static struct script *begin(const struct script_step *steps, size_t count) {
     struct script *s = calloc(1, sizeof(*s));
     must(s != NULL, "calloc");
     s->steps = malloc(count * sizeof(*steps));
@@ -259,16 +290,34 @@ struct script *script_start(const struct script_step *steps, size_t count) {
     for (size_t i = 0; i < CONNECTIONS; i++) {
         s->conns[i].fd = -1;
     }
-    s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    must(s->listener >= 0 && bind(s->listener, (struct sockaddr *)&at, sizeof(at)) == 0, "bind");
-    must(listen(s->listener, 16) == 0 &&
-             getsockname(s->listener, (struct sockaddr *)&at, &len) == 0,
-         "listen");
-    snprintf(s->base, sizeof(s->base), "http://127.0.0.1:%d", ntohs(at.sin_port));
+    return s;
+}
+
+static struct script *serve_from_now(struct script *s) {
     must(pipe(s->wake) == 0, "pipe");
     pthread_mutex_init(&s->lock, NULL);
     must(pthread_create(&s->thread, NULL, run, s) == 0, "pthread_create");
     return s;
+}
+
+struct script *script_start(const struct script_step *steps, size_t count) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    struct script *s = begin(steps, count);
+    s->listener = listen_on(&at, sizeof(at), AF_INET);
+    must(getsockname(s->listener, (struct sockaddr *)&at, &len) == 0, "getsockname");
+    snprintf(s->base, sizeof(s->base), "http://127.0.0.1:%d", ntohs(at.sin_port));
+    return serve_from_now(s);
+}
+
+struct script *script_start_unix(const char *path, const struct script_step *steps, size_t count) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct script *s = begin(steps, count);
+    must(strlen(path) < sizeof(at.sun_path), "the socket's name is too long");
+    memcpy(at.sun_path, path, strlen(path) + 1);
+    s->listener = listen_on(&at, sizeof(at), AF_UNIX);
+    snprintf(s->base, sizeof(s->base), "http://localhost");
+    return serve_from_now(s);
 }
 
 void script_stop(struct script *s) {

@@ -20,6 +20,7 @@ struct script_step {
     bool stay;           /* after raw the connection is not closed */
     bool close;          /* after the answer */
     bool hang;           /* no answer, the connection stays */
+    size_t hold;         /* the answer waits until so many requests are there in all */
     const char *when;    /* only for a request whose first line holds this. NULL: for any */
     size_t cut_bytes;    /* closed without an answer when so many bytes of the request are there */
     void (*hook)(
@@ -32,6 +33,8 @@ struct script;
 
 /* Never NULL; a fault of the set-up ends the test program. */
 struct script *script_start(const struct script_step *steps, size_t count);
+/* The same on a unix domain socket, which the caller removes; its base is http://localhost. */
+struct script *script_start_unix(const char *path, const struct script_step *steps, size_t count);
 void script_stop(struct script *s);
 
 const char *script_base(const struct script *s); /* http://127.0.0.1:PORT */
