@@ -133,27 +133,31 @@ static int print_json(const struct cli_args *args, yyjson_mut_doc *doc) {
 }
 
 static int print_ids(const struct cli_args *args, yyjson_doc *answer) {
-    yyjson_mut_doc *copy = yyjson_doc_mut_copy(answer, NULL);
-    yyjson_mut_val *list = yyjson_mut_obj_get(yyjson_mut_doc_get_root(copy), "data"), *model;
-    yyjson_mut_arr_iter it = yyjson_mut_arr_iter_with(list);
-    size_t found = 0;
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_val *root = yyjson_mut_obj(doc), *fitting = yyjson_mut_arr(doc);
+    yyjson_val *model;
+    size_t i, n;
     int code = CLI_DONE;
-    while ((model = yyjson_mut_arr_iter_next(&it)) != NULL) {
-        const char *id = yyjson_mut_get_str(yyjson_mut_obj_get(model, "id"));
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(answer), "data"), i, n, model) {
+        const char *id = yyjson_get_str(yyjson_obj_get(model, "id"));
         if (id == NULL || !fits(id, args->operand)) {
-            yyjson_mut_arr_iter_remove(&it);
-        } else if (!args->json) {
+            continue;
+        }
+        yyjson_mut_arr_append(fitting, yyjson_val_mut_copy(doc, model));
+        if (!args->json) {
             cli_print_text(stdout, id, false);
             putchar('\n');
         }
     }
-    found = yyjson_mut_arr_size(list);
+    yyjson_mut_doc_set_root(doc, root);
+    yyjson_mut_obj_add_str(doc, root, "object", "list");
+    yyjson_mut_obj_add_val(doc, root, "data", fitting);
     if (args->json) {
-        code = print_json(args, copy);
-    } else if (found == 0) {
+        code = print_json(args, doc);
+    } else if (yyjson_mut_arr_size(fitting) == 0) {
         cli_usage_error(args->command, "no model fits");
     }
-    yyjson_mut_doc_free(copy);
+    yyjson_mut_doc_free(doc);
     return code;
 }
 

@@ -1,35 +1,21 @@
 /* anyllm upload: a file into the server's storage; its address on standard output. */
 #include "cli/admin.h"
-
-#include "base/clock.h"
+#include "cli/line.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #define MIB 1048576.0
-#define SHOW_EVERY_MS 100U
 
-struct progress {
-    bool shown;
-    uint64_t shown_ms;
-};
-
-/* On a terminal, in one line that is gone in the end. */
 static void show_progress(uint64_t sent, uint64_t total, void *user) {
-    struct progress *p = user;
-    uint64_t now = clock_mono_ms(&clock_system);
-    if (p->shown && now - p->shown_ms < SHOW_EVERY_MS) {
-        return;
-    }
+    struct cli_line *line = user;
     if (total == UINT64_MAX || total == 0) {
-        fprintf(stderr, "\r%.1f MiB", (double)sent / MIB);
+        cli_line_say(line, "%.1f MiB", (double)sent / MIB);
     } else {
-        fprintf(stderr, "\r%3.0f %% of %.1f MiB", (double)sent * 100.0 / (double)total,
-                (double)total / MIB);
+        cli_line_say(line, "%.0f %% of %.1f MiB", (double)sent * 100.0 / (double)total,
+                     (double)total / MIB);
     }
-    p->shown = true;
-    p->shown_ms = now;
 }
 
 static int64_t read_stdin(void *buffer, size_t room, void *user) {
@@ -65,7 +51,7 @@ static int upload(const struct cli_args *args, fal_client *client,
                   const struct fal_lifecycle *lifecycle) {
     struct fal_file file = FAL_FILE_INIT;
     struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
-    struct progress progress = {0};
+    struct cli_line line;
     fal_result *result = NULL;
     bool piped = strcmp(args->operand, "-") == 0;
     file.path = piped ? NULL : args->operand;
@@ -74,12 +60,11 @@ static int upload(const struct cli_args *args, fal_client *client,
     file.content_type = args->content_type;
     o.timeout_ms = cli_timeout_ms(args);
     o.lifecycle = args->expires != NULL ? lifecycle : NULL;
-    o.on_progress = !args->quiet && cli_is_terminal(stderr) ? show_progress : NULL;
-    o.user = &progress;
+    o.on_progress = show_progress;
+    o.user = &line;
+    cli_line_begin(&line, args->quiet);
     enum fal_code rc = fal_storage_upload(client, &file, &o, &result);
-    if (progress.shown) {
-        fputs("\r\033[K", stderr);
-    }
+    cli_line_clear(&line);
     int code = rc == FAL_OK ? print_address(args, result) : cli_fail(args, result);
     fal_result_free(result);
     return code;

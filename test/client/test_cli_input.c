@@ -112,13 +112,14 @@ static void options_of_a_submit_become_headers(void **state) {
     struct script *s = SCRIPT(SUBMITTED);
     struct program p;
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "submit", "--base", base_of(s), "--priority",
-                "low", "--hint", "h1", "--start-timeout", "30", "--idempotency-key", "once",
-                "--webhook", "https://x.test/hook?a=b", "What?");
+                "low", "--hint", "h1", "--start-timeout", "30", "--idempotency-key", "once", "-H",
+                "X-Fal-No-Retry: 1", "--webhook", "https://x.test/hook?a=b", "What?");
     assert_int_equal(p.code, 0);
     assert_true(script_has_header(s, 0, "x-fal-queue-priority: low"));
     assert_true(script_has_header(s, 0, "x-fal-runner-hint: h1"));
     assert_true(script_has_header(s, 0, "X-Fal-Request-Timeout: 30"));
     assert_true(script_has_header(s, 0, "Idempotency-Key: once"));
+    assert_true(script_has_header(s, 0, "X-Fal-No-Retry: 1"));
     expect_in(script_request(s, 0), "fal_webhook=https%3A%2F%2Fx.test%2Fhook%3Fa%3Db");
     script_stop(s);
 }

@@ -10,10 +10,11 @@
 
 #include <cmocka.h>
 
-#define IDS                                                             \
-    {.status = 200,                                                     \
-     .body = "{\"object\":\"list\",\"data\":[{\"id\":\"openai/gpt-x\"," \
-             "\"object\":\"model\"},{\"id\":\"meta/Llama-1\"}]}"}
+#define IDS                                                         \
+    {.status = 200,                                                 \
+     .body =                                                        \
+         "{\"object\":\"list\",\"data\":[{\"id\":\"openai/gpt-x\"," \
+         "\"object\":\"model\"},{\"id\":\"a/1\"},{\"id\":\"a/2\"},{\"id\":\"meta/Llama-1\"}]}"}
 
 static char *const no_environment[] = {NULL};
 
@@ -27,7 +28,7 @@ static void models_prints_a_servers_ids(void **state) {
     struct program p;
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "models", "--base", base_of(s));
     assert_int_equal(p.code, 0);
-    assert_string_equal(p.out, "openai/gpt-x\nmeta/Llama-1\n");
+    assert_string_equal(p.out, "openai/gpt-x\na/1\na/2\nmeta/Llama-1\n");
     assert_true(script_asked(s, 0, "GET /v1/models HTTP/1.1"));
     assert_true(script_has_header(s, 0, "Authorization: Key local"));
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "models", "--base", base_of(s), "llama META");

@@ -1,5 +1,6 @@
 /* anyllm completion: bash's own machinery is given words; zsh and fish look at the text where they are installed. */
 #include "client/program.h"
+#include "client/pty.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#define ANYLLM_FOLDER "$(dirname " ANYLLM_BINARY ")"
 
 static char search[1024] = "PATH=/usr/bin:/bin";
 
@@ -89,7 +92,30 @@ static void bash_completes_file_names_where_files_are_wanted(void **state) {
     rmdir(folder);
 }
 
-/* `SHELL FLAGS -n FILE` where it is installed; what must stand in it everywhere. */
+/* With readline and a key that is pressed. */
+static void bash_completes_at_the_press_of_tab(void **state) {
+    (void)state;
+    struct pty *p = calloc(1, sizeof(*p));
+    char command[512], term[] = "TERM=dumb", prompt[] = "PS1=ready>", quiet[] = "HISTFILE=";
+    assert_non_null(p);
+    pty_start(p, "/bin/bash", ENV(search, term, prompt, quiet),
+              ARGV("--norc", "--noprofile", "-i"));
+    pty_expect(p, "ready>");
+    snprintf(command, sizeof(command), "PATH=%s:$PATH; source <(anyllm completion bash)\n",
+             ANYLLM_FOLDER);
+    pty_type(p, command);
+    pty_expect(p, "ready>");
+    pty_type(p, "anyllm ru\t--prio\tlo\t");
+    pty_expect(p, "anyllm run --priority low");
+    pty_type(p, "\x03");
+    pty_expect(p, "ready>");
+    pty_type(p, "exit\n");
+    pty_end(p);
+    assert_int_not_equal(p->code, -1);
+    free(p);
+}
+
+/* `SHELL -n FILE` where it is installed; what must stand in it everywhere. */
 static void is_read_by(const char *shell, const char *part, const char *another) {
     struct program p;
     char path[] = "/tmp/anyllm-completion-XXXXXX", command[256];
@@ -132,6 +158,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bash_completes_commands_options_and_choices),
         cmocka_unit_test(bash_completes_file_names_where_files_are_wanted),
+        cmocka_unit_test(bash_completes_at_the_press_of_tab),
         cmocka_unit_test(zsh_and_fish_read_theirs),
         cmocka_unit_test(another_shell_is_wrong_usage),
     };

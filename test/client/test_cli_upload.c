@@ -1,0 +1,148 @@
+/* anyllm upload, and files that go before an input, of the built program against a scripted server. */
+#include "client/program.h"
+#include "client/pty.h"
+#include "client/script.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define INITIATED \
+    {.status = 200, .body = "{\"upload_url\":\"$BASE/u/1\",\"file_url\":\"$BASE/f/1\"}"}
+#define PUT_DONE {.status = 200}
+#define SUBMITTED \
+    {.status = 200, .body = "{\"status\":\"IN_QUEUE\",\"request_id\":\"r1\",\"queue_position\":0}"}
+
+#define RUN(p, ...) PROGRAM_RUN((p), ANYLLM_BINARY, no_environment, __VA_ARGS__)
+
+static char *const no_environment[] = {NULL};
+
+static char *base_of(struct script *s) {
+    return (char *)(uintptr_t)script_base(s);
+}
+
+static char picture[40]; /* the path of a file that ends in .png */
+
+static int make_picture(void **state) {
+    (void)state;
+    snprintf(picture, sizeof(picture), "/tmp/anyllm-XXXXXX.png");
+    int fd = mkstemps(picture, 4);
+    bool made = fd >= 0 && write(fd, "bytes", 5) == 5;
+    close(fd);
+    return made ? 0 : -1;
+}
+
+static int remove_picture(void **state) {
+    (void)state;
+    return unlink(picture);
+}
+
+static void upload_prints_the_address(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, INITIATED, PUT_DONE);
+    struct program p;
+    char expected[64];
+    RUN(&p, "upload", "--base", base_of(s), picture);
+    assert_string_equal(p.err, "");
+    assert_int_equal(p.code, 0);
+    snprintf(expected, sizeof(expected), "%s/f/1\n", script_base(s));
+    assert_string_equal(p.out, expected);
+    expect_in(script_request(s, 0), "\"content_type\":\"image/png\"");
+    expect_in(script_request(s, 0), picture + strlen("/tmp/"));
+    expect_in(script_request(s, 1), "\r\n\r\nbytes");
+    RUN(&p, "upload", "--json", "--base", base_of(s), picture);
+    expect_in(p.out, "\"url\":");
+    script_stop(s);
+}
+
+static void upload_reads_standard_input_and_takes_name_type_and_life(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE);
+    struct program p;
+    program_begin(&p, ANYLLM_BINARY, "from a pipe", -1, no_environment,
+                  ARGV("upload", "--base", base_of(s), "--name", "a.bin", "--content-type",
+                       "text/x-mine", "--expires", "1h", "-"));
+    program_end(&p);
+    assert_string_equal(p.err, "");
+    assert_int_equal(p.code, 0);
+    expect_in(script_request(s, 0), "\"content_type\":\"text/x-mine\"");
+    expect_in(script_request(s, 0), "\"file_name\":\"a.bin\"");
+    expect_in(script_request(s, 0), "3600");
+    expect_in(script_request(s, 1), "\r\n\r\nfrom a pipe");
+    script_stop(s);
+}
+
+static void upload_refuses_before_anything_is_sent(void **state) {
+    (void)state;
+    struct program p;
+    RUN(&p, "upload", "--base", "http://127.0.0.1:1", "/none/a.png");
+    assert_int_equal(p.code, 2);
+    expect_in(p.err, "/none/a.png: No such file");
+    RUN(&p, "upload", "--base", "http://127.0.0.1:1", "--expires", "soon", picture);
+    assert_int_equal(p.code, 2);
+    expect_in(p.err, "--expires 'soon'");
+    RUN(&p, "upload");
+    assert_int_equal(p.code, 2);
+    expect_in(p.err, "usage: anyllm upload");
+}
+
+static void upload_shows_its_progress_on_a_terminal(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE);
+    struct pty *p = calloc(1, sizeof(*p));
+    char term[] = "TERM=xterm";
+    assert_non_null(p);
+    pty_start(p, ANYLLM_BINARY, ENV(term), ARGV("upload", "--base", base_of(s), picture));
+    pty_expect(p, "100 % of 0.0 MiB");
+    pty_expect(p, "/f/1");
+    pty_end(p);
+    assert_int_equal(p->code, 0);
+    free(p);
+    script_stop(s);
+}
+
+static void images_that_are_files_are_uploaded_and_keep_their_place(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
+    struct program p;
+    char expected[128];
+    RUN(&p, "submit", "--base", base_of(s), "-i", picture, "-i", "https://x.test/2.png", "What?");
+    assert_string_equal(p.err, "");
+    assert_int_equal(p.code, 0);
+    assert_true(script_asked(s, 2, "POST /queue/fal-ai/any-llm/vision HTTP/1.1"));
+    snprintf(expected, sizeof(expected), "\"image_urls\":[\"%s/f/1\",\"https://x.test/2.png\"]",
+             script_base(s));
+    expect_in(script_request(s, 2), expected);
+    script_stop(s);
+}
+
+static void a_file_goes_where_its_pointer_says(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
+    struct program p;
+    char option[64], expected[128];
+    snprintf(option, sizeof(option), "/audio_url=%s", picture);
+    RUN(&p, "submit", "--base", base_of(s), "--endpoint", "a/b", "--file", option, "What?");
+    assert_int_equal(p.code, 0);
+    snprintf(expected, sizeof(expected), "\"audio_url\":\"%s/f/1\"", script_base(s));
+    expect_in(script_request(s, 2), expected);
+    script_stop(s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(upload_prints_the_address),
+        cmocka_unit_test(upload_reads_standard_input_and_takes_name_type_and_life),
+        cmocka_unit_test(upload_refuses_before_anything_is_sent),
+        cmocka_unit_test(upload_shows_its_progress_on_a_terminal),
+        cmocka_unit_test(images_that_are_files_are_uploaded_and_keep_their_place),
+        cmocka_unit_test(a_file_goes_where_its_pointer_says),
+    };
+    return cmocka_run_group_tests(tests, make_picture, remove_picture);
+}
