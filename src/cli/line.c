@@ -53,25 +53,38 @@ static void write_over(struct cli_line *l, char *text) {
     l->shown = true;
 }
 
-void cli_line_say(struct cli_line *l, const char *fmt, ...) {
+static void draw(struct cli_line *l) {
     char text[LINE_BYTES + 32];
+    long seconds = (long)cli_seconds_since(&l->since);
+    int n = snprintf(text, sizeof(text), "%s", l->last);
+    if (seconds >= LINE_PATIENCE_S && n >= 0) {
+        snprintf(text + n, sizeof(text) - (size_t)n, ", %ld s", seconds);
+    }
+    if (!l->shown || strcmp(text, l->drawn) != 0) {
+        snprintf(l->drawn, sizeof(l->drawn), "%s", text);
+        write_over(l, text);
+    }
+}
+
+void cli_line_say(struct cli_line *l, const char *fmt, ...) {
+    char text[LINE_BYTES];
     va_list args;
     va_start(args, fmt);
-    vsnprintf(text, LINE_BYTES, fmt, args);
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
     if (l->mode == LINE_PLAIN && strcmp(text, l->last) != 0) {
         cli_print_text(stderr, text, false);
         fputc('\n', stderr);
     }
     snprintf(l->last, sizeof(l->last), "%s", text);
-    long seconds = (long)cli_seconds_since(&l->since);
-    if (l->mode == LINE_OVER && seconds >= LINE_PATIENCE_S) {
-        size_t len = strlen(text);
-        snprintf(text + len, sizeof(text) - len, ", %ld s", seconds);
+    if (l->mode == LINE_OVER) {
+        draw(l);
     }
-    if (l->mode == LINE_OVER && (!l->shown || strcmp(text, l->drawn) != 0)) {
-        snprintf(l->drawn, sizeof(l->drawn), "%s", text);
-        write_over(l, text);
+}
+
+void cli_line_tick(struct cli_line *l) {
+    if (l->shown) {
+        draw(l);
     }
 }
 

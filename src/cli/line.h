@@ -12,14 +12,16 @@
 
 struct cli_line {
     enum { LINE_OFF, LINE_PLAIN, LINE_OVER } mode;
-    bool shown;                                         /* it stands on the screen */
-    char last[LINE_BYTES + 32], drawn[LINE_BYTES + 32]; /* without and with the seconds */
-    struct timespec since;                              /* cli_line_begin */
+    bool shown;                                    /* it stands on the screen */
+    char last[LINE_BYTES], drawn[LINE_BYTES + 32]; /* without and with the seconds */
+    struct timespec since;                         /* cli_line_begin */
 };
 
 void cli_line_begin(struct cli_line *l, bool quiet);
 /* In place of what stands there. Control characters become '?'; what does not fit is cut. */
 void cli_line_say(struct cli_line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The time goes on: where the line stands, its seconds are written anew. */
+void cli_line_tick(struct cli_line *l);
 /* Away with it: before anything else is written to the terminal. */
 void cli_line_clear(struct cli_line *l);
 /* The last words, on a line that stays. */

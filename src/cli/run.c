@@ -6,40 +6,52 @@
 
 #include <string.h>
 
-static enum fal_code subscribe(const struct cli_args *args, fal_client *client,
-                               const struct cli_input *input, struct watch *watch,
-                               fal_result **result) {
+static void fill_options(struct fal_subscribe_options *o, const struct cli_args *args,
+                         const struct cli_input *input, struct watch *watch) {
+    o->logs = args->logs || watch->line.mode != LINE_OFF;
+    o->timeout_ms = cli_timeout_ms(args);
+    o->start_timeout_s = args->start_timeout_s;
+    o->hint = args->hint;
+    o->priority = args->priority;
+    o->headers = args->headers.at;
+    o->header_count = args->headers.count;
+    o->files = cli_input_files(input);
+    o->on_enqueue = watch_enqueued;
+    o->on_queue_update = watch_status;
+    o->user = watch;
+}
+
+/* What is wrong with an argument only the blocking call can say: it ends at once. */
+static void subscribe(const struct cli_args *args, const struct cli_input *input,
+                      struct watch *watch) {
     struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
-    o.logs = args->logs || watch->line.mode != LINE_OFF;
-    o.timeout_ms = cli_timeout_ms(args);
-    o.start_timeout_s = args->start_timeout_s;
-    o.hint = args->hint;
-    o.priority = args->priority;
-    o.headers = args->headers.at;
-    o.header_count = args->headers.count;
-    o.files = cli_input_files(input);
-    o.on_enqueue = watch_enqueued;
-    o.on_queue_update = watch_status;
-    o.user = watch;
-    return fal_subscribe(client, args->endpoint, input->json, &o, result);
+    struct fal_done done = {watch_done, watch};
+    fal_call *call = NULL;
+    fill_options(&o, args, input, watch);
+    if (fal_subscribe_start(watch->client, args->endpoint, input->json, &o, done, &call) ==
+        FAL_OK) {
+        watch_wait(watch, call);
+    } else {
+        watch->code = fal_subscribe(watch->client, args->endpoint, input->json, &o, &watch->result);
+    }
 }
 
 static int through_the_queue(const struct cli_args *args, fal_client *client,
                              const struct cli_input *input) {
     struct watch watch;
     struct interrupt interrupt;
-    fal_result *result = NULL;
     watch_begin(&watch, args, client);
     interrupt_begin(&interrupt, client);
-    enum fal_code rc = subscribe(args, client, input, &watch, &result);
+    subscribe(args, input, &watch);
     watch_settle(&watch);
-    int code = rc == FAL_OK ? cli_print_answer(args, result) : cli_fail(args, result);
+    bool ok = watch.code == FAL_OK;
+    int code = ok ? cli_print_answer(args, watch.result) : cli_fail(args, watch.result);
     interrupt_end(&interrupt);
-    if (rc == FAL_OK) {
-        watch_end(&watch, result);
+    if (ok) {
+        watch_end(&watch);
     }
-    fal_result_free(result);
-    return rc == FAL_ERR_CANCELLED ? 128 + (int)interrupt.number : code;
+    fal_result_free(watch.result);
+    return watch.code == FAL_ERR_CANCELLED ? 128 + (int)interrupt.number : code;
 }
 
 static bool begins(const char *text, const char *start) {

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <yyjson.h>
 
 /* Too short a time to speak of a rate. */
 #define LEAST_SECONDS 0.01
+#define TICK_MS 500
 
 void watch_begin(struct watch *w, const struct cli_args *args, fal_client *client) {
     *w = (struct watch){.args = args, .client = client};
@@ -166,6 +168,30 @@ void watch_event(const char *event_json, void *user) {
     flush(w);
 }
 
+/* ---- The call ---- */
+
+void watch_done(enum fal_code code, fal_result *result, void *user) {
+    struct watch *w = user;
+    w->done = true;
+    w->code = code;
+    w->result = result;
+}
+
+void watch_wait(struct watch *w, fal_call *call) {
+    while (!w->done) {
+        enum fal_code rc = fal_client_wait(w->client, TICK_MS);
+        if (rc == FAL_ERR_CANCELLED) {
+            fal_call_cancel(call);
+        } else if (rc != FAL_OK) {
+            cli_line_clear(&w->line);
+            cli_usage_error(w->args->command, "%s", fal_strerror(rc));
+            exit(CLI_FAILED);
+        }
+        cli_line_tick(&w->line);
+    }
+    fal_call_free(call);
+}
+
 void watch_settle(struct watch *w) {
     cli_line_clear(&w->line);
     if (w->line_open) {
@@ -196,13 +222,13 @@ static double seconds_of(const struct watch *w, const fal_result *result, double
     return s != NULL && s->inference_time_s > LEAST_SECONDS ? s->inference_time_s : total;
 }
 
-void watch_end(struct watch *w, const fal_result *result) {
+void watch_end(struct watch *w) {
     double total = cli_seconds_since(&w->line.since);
-    uint64_t tokens = tokens_of(result);
+    uint64_t tokens = tokens_of(w->result);
     char speed[96] = "";
     if (tokens > 0) {
         snprintf(speed, sizeof(speed), "%" PRIu64 " tokens, %.1f tokens per second, ", tokens,
-                 (double)tokens / seconds_of(w, result, total));
+                 (double)tokens / seconds_of(w, w->result, total));
     }
     watch_settle(w);
     cli_line_end(&w->line, "%s%s%s%.1f s", w->model, w->model[0] != '\0' ? ": " : "", speed, total);

@@ -17,9 +17,12 @@ struct watch {
     enum fal_state state;
     int64_t position;
     struct timespec first; /* when the first piece came */
-    bool printed,
-        line_open;   /* some of the answer stands on standard output; its last line is not ended */
-    int write_error; /* errno; 0: none */
+    bool printed;          /* some of the answer stands on standard output; */
+    bool line_open;        /* its last line is not ended */
+    int write_error;       /* errno; 0: none */
+    bool done;             /* how the call ended: */
+    enum fal_code code;
+    fal_result *result; /* fal_result_free */
 };
 
 void watch_begin(struct watch *w, const struct cli_args *args, fal_client *client);
@@ -30,9 +33,14 @@ void watch_status(const struct fal_status *status, void *user);
 void watch_delta(const char *delta, size_t bytes, bool restart, void *user);
 void watch_event(const char *event_json, void *user); /* prints it as a line */
 
+/* For struct fal_done. */
+void watch_done(enum fal_code code, fal_result *result, void *user);
+/* Until then. */
+void watch_wait(struct watch *w, fal_call *call);
+
 /* Before anything else is printed: takes the line away and ends a line of the answer. */
 void watch_settle(struct watch *w);
-/* Model and tokens per second, where somebody watches. `result` may be NULL. */
-void watch_end(struct watch *w, const fal_result *result);
+/* Model and tokens per second, where somebody watches. */
+void watch_end(struct watch *w);
 
 #endif
