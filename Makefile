@@ -10,7 +10,7 @@ MESON_ASAN = --buildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -
 	"-Dc_args=['-Wno-format-truncation', '-Wno-maybe-uninitialized']"
 RUN = scripts/run-tests.sh
 
-.PHONY: help demo deps build test unit wire compatibility asan sim soak gdb lint format bench bench-peers engine-from-source install clean
+.PHONY: help demo deps build test unit wire compatibility asan sim soak gdb lint format bench bench-peers engine-from-source install dist-libfal deb deb-test abi abi-baseline clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -83,10 +83,28 @@ bench-peers: ## install what make bench compares with: LiteLLM, Portkey (cache f
 engine-from-source: ## build llama-server from llama.cpp's source into the cache folder (10 to 20 minutes on 2 cores)
 	@scripts/engine-from-source.sh
 
-install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, manual pages
+install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, CMake package, man pages, completions, examples
 	@meson setup --reconfigure $(BUILD) -Dprefix='$(abspath $(PREFIX))' >$(BUILD)/setup.log
 	@scripts/ninja.sh $(BUILD)
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild --quiet
+
+dist-libfal: ## libfal as a folder to vendor, build/libfal: fal.c, fal.h, yyjson's two files, LICENSE, README
+	@scripts/amalgamate.sh $(BUILD)/libfal
+
+deb: ## Debian packages of libfal0, libfal-dev and anyllm for this release, into build/deb
+	@scripts/deps.sh build deb
+	@scripts/deb.sh $(BUILD)/deb
+
+deb-test: deb build ## install them into a bare Debian (mmdebstrap, as root), ask the README's question there, purge them
+	@scripts/deb-test.sh $(BUILD)/deb $(BUILD)
+
+abi: build ## libfal's binary interface against packaging/abi: ends with 1 when programs built before would break
+	@scripts/deps.sh build deb
+	@scripts/abi.sh check $(BUILD)
+
+abi-baseline: build ## write it anew, with each release
+	@scripts/deps.sh build deb
+	@scripts/abi.sh baseline $(BUILD)
 
 clean: ## remove everything that was built here (the cache folder with engine and model stays)
 	@rm -rf $(BUILD) build-asan .deps test/wire/node_modules

@@ -16,7 +16,7 @@ TEST='libcmocka-dev g++ luajit python3-cffi'   # the last two: the bindings of e
 LINT='clang-format-19'
 BENCH='nginx-light wrk curl'
 ENGINE='g++ cmake'
-DEB='debhelper dpkg-dev fakeroot lintian mmdebstrap abigail-tools man-db libllhttp-dev'
+DEB='debhelper dpkg-dev fakeroot lintian mmdebstrap abigail-tools man-db'
 BACKPORTED='libyyjson0 libyyjson-dev libllhttp9.2 libllhttp-dev'   # on Debian 12, from 13
 MODULES='libuv yyjson libllhttp openssl sqlite3 libcurl libfyaml libedit'  # what pkg-config must find
 
