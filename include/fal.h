@@ -155,6 +155,9 @@ struct fal_options {
     /* Optional, copied. A unix domain socket through which the base is reached, whatever its host says (curl's
      * --unix-socket). Addresses that are not of the base never go there. */
     const char *unix_socket;
+    /* Optional, copied. A PEM file of the certificates to trust in place of the system's. NULL: $SSL_CERT_FILE, else the
+     * system's. */
+    const char *ca_file;
 };
 #define FAL_OPTIONS_INIT         \
     {sizeof(struct fal_options), \
@@ -181,6 +184,7 @@ struct fal_options {
      0,                          \
      0,                          \
      0,                          \
+     NULL,                       \
      NULL}
 
 /* Makes a client. `options` is optional (NULL: all defaults). The environment is read here, once.

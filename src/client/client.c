@@ -196,8 +196,11 @@ static enum fal_code set_way(fal_client *c, const struct fal_options *o) {
     }
     c->proxy_url = o->proxy_url != NULL ? slice_dup(slice_of(o->proxy_url)) : NULL;
     c->unix_socket = o->unix_socket != NULL ? slice_dup(slice_of(o->unix_socket)) : NULL;
+    const char *ca_file = o->ca_file != NULL ? o->ca_file : env("SSL_CERT_FILE");
+    c->ca_file = ca_file != NULL ? slice_dup(slice_of(ca_file)) : NULL;
     bool ok = (o->proxy_url == NULL || c->proxy_url != NULL) &&
-              (o->unix_socket == NULL || c->unix_socket != NULL);
+              (o->unix_socket == NULL || c->unix_socket != NULL) &&
+              (ca_file == NULL || c->ca_file != NULL);
     return ok ? client_lines_add(&c->lines, o->headers, o->header_count) : FAL_ERR_MEMORY;
 }
 
@@ -300,6 +303,7 @@ void fal_client_free(fal_client *client) {
     free(client->user_agent);
     free(client->proxy_url);
     free(client->unix_socket);
+    free(client->ca_file);
     free(client->retry_statuses);
     buf_free(&client->lines);
     free(client);

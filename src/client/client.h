@@ -254,7 +254,7 @@ void client_exchange_end(struct client_exchange *x);
  * Authorization line; each NUL-terminated, none whose name is there already. FAL_OK, FAL_ERR_ARGUMENT (credentials_fn gave
  * what is no header); lack of memory is sticky in `lines`. */
 enum fal_code client_lines_own(struct buf *lines, const fal_client *c, const char *url, bool key);
-/* The address, and the socket or the proxy that leads there. */
+/* The address, and how it is reached: the socket or the proxy that leads there, time, certificates. */
 CURLcode client_set_way(CURL *e, const fal_client *c, const char *url);
 /* Ends with `done` those that libcurl has finished; or, when it failed as a whole, all. For loop.c. */
 void client_exchanges_finish(fal_client *c);
@@ -350,7 +350,7 @@ struct fal_client {
     char *authorization; /* "Authorization: Key …", or NULL */
     fal_credentials_fn credentials_fn;
     void *credentials_user;
-    char *user_agent, *proxy_url, *unix_socket; /* the last two may be NULL */
+    char *user_agent, *proxy_url, *unix_socket, *ca_file; /* the last three may be NULL */
     struct buf lines;                           /* the caller's own, each NUL-terminated */
     int64_t connect_timeout_ms, timeout_ms;
     struct client_pauses pauses;

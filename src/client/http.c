@@ -333,20 +333,24 @@ static CURLcode set_method(CURL *e, struct client_exchange *x) {
     return rc;
 }
 
-static CURLcode set_limits(CURL *e, const fal_client *c, const struct client_request *r) {
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
+static CURLcode set_limits(CURL *e, const struct client_request *r) {
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
     if (r->sink == NULL) {
         rc = rc ? rc
                 : curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FAL_MAX_REPLY_BYTES);
     }
-    return rc ? rc : curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    return rc;
 }
 
 CURLcode client_set_way(CURL *e, const fal_client *c, const char *url) {
     bool socket = c->unix_socket != NULL && client_base_is_home(&c->base, url);
     CURLcode rc = curl_easy_setopt(e, CURLOPT_URL, url);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
+    if (c->ca_file != NULL) {
+        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);
+    }
     if (socket) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
     }
@@ -387,7 +391,7 @@ static CURLcode set_callbacks(CURL *e, struct client_exchange *x) {
 static CURLcode set_up(struct client_exchange *x, const fal_client *c) {
     CURLcode rc = set_way(x->easy, c, x->request);
     rc = rc ? rc : set_method(x->easy, x);
-    rc = rc ? rc : set_limits(x->easy, c, x->request);
+    rc = rc ? rc : set_limits(x->easy, x->request);
     return rc ? rc : set_callbacks(x->easy, x);
 }
 
