@@ -351,7 +351,7 @@ struct fal_client {
     fal_credentials_fn credentials_fn;
     void *credentials_user;
     char *user_agent, *proxy_url, *unix_socket, *ca_file; /* the last three may be NULL */
-    struct buf lines;                           /* the caller's own, each NUL-terminated */
+    struct buf lines; /* the caller's own, each NUL-terminated */
     int64_t connect_timeout_ms, timeout_ms;
     struct client_pauses pauses;
     bool no_connect_retry;
@@ -371,7 +371,11 @@ struct fal_client {
     size_t exchange_count;
     struct fal_call *calls, *fresh, *over; /* under way; not begun yet; ended, `done` to come */
     size_t pending;                        /* calls and realtime connections */
+    struct fal_realtime *realtimes;        /* that have not ended */
 };
+
+/* Ends all without a word: fal_client_free. realtime_life.c's. */
+void client_realtimes_end(fal_client *c);
 
 /* Copies an options struct of the caller's size into ours, which is zeroed first. False when the
  * caller's is newer and uses what we do not know. */
