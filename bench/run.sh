@@ -6,7 +6,7 @@
 #   BUILD        the build folder (build)
 #   --short      a quick look, without the local engine; writes nothing
 #   --only PART  only this part (may be said again); writes nothing. Parts:
-#                gateway ttfb streams burst long idle tls peers submit alone queue cycles kept backlog files webhooks realtime start memory size tokens
+#                gateway ttfb streams burst long idle tls peers submit alone queue cycles kept backlog files webhooks realtime start memory size libfal tokens
 #
 # The gateway runs on CPU 0, the mock upstream and the load on CPU 1, in interleaved rounds whose order rotates;
 # figures are medians over rounds, ratios are taken within a round. A round with any error or any answer but 2xx
@@ -15,7 +15,7 @@
 set -eu
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 BENCH=$ROOT/bench
-PARTS='gateway ttfb streams burst long idle tls peers submit alone queue cycles kept backlog files webhooks realtime start memory size tokens'
+PARTS='gateway ttfb streams burst long idle tls peers submit alone queue cycles kept backlog files webhooks realtime start memory size libfal tokens'
 BUILD=$ROOT/build SHORT='' ONLY=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -57,7 +57,7 @@ stop_all() {
 trap 'stop_all; rm -rf "$TMP"' EXIT
 trap 'exit 130' INT TERM HUP PIPE
 
-for file in tools part-gateway part-streams part-long part-tls part-peers part-queue part-files part-process part-engine; do
+for file in tools part-gateway part-streams part-long part-tls part-peers part-queue part-files part-process part-libfal part-engine; do
     . "$BENCH/$file.sh"
 done
 
