@@ -509,8 +509,11 @@ struct fal_stream_options {
      NULL}
 
 /* Sends the input to the endpoint's stream and follows it to its end. fal_result_json is the last event, which is the whole
- * output. An event that is not JSON is FAL_ERR_PROTOCOL; "[DONE]" ends the stream. Nothing is tried again once the first
- * event has come. An event with a non-empty "error" string ends as FAL_ERR_HTTP with that message. */
+ * output; after an error the last that came, if one did. An event that is not JSON is FAL_ERR_PROTOCOL; "[DONE]" ends the
+ * stream. An event with a non-empty "error" string ends it as FAL_ERR_HTTP with that message. A last event may lack the blank
+ * line after it (the end of the answer stands for it); a stream that ends within an event, or without one, is
+ * FAL_ERR_PROTOCOL. A JSON answer that is no event stream counts as one event. Tried again as every POST until the answer
+ * begins, and never after that. */
 FAL_API enum fal_code fal_stream(fal_client *client, const char *endpoint_id,
                                  const char *input_json, const struct fal_stream_options *options,
                                  fal_result **result);

@@ -17,11 +17,6 @@ enum fal_code fal_queue_stream_status(fal_client *c, const char *e, const char *
     NOT_YET(r);
 }
 
-enum fal_code fal_stream(fal_client *c, const char *e, const char *in,
-                         const struct fal_stream_options *o, fal_result **r) {
-    NOT_YET(r);
-}
-
 /* realtime */
 enum fal_code fal_webhook_keys_fetch(fal_client *c, const struct fal_call_options *o,
                                      fal_result **r) {

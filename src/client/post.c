@@ -118,7 +118,10 @@ static bool add_start_timeout(struct client_request *r, double seconds) {
     if (ms % 1000 == 0) {
         snprintf(text, sizeof(text), "%" PRId64, ms / 1000);
     } else {
-        snprintf(text, sizeof(text), "%" PRId64 ".%03" PRId64, ms / 1000, ms % 1000);
+        int n = snprintf(text, sizeof(text), "%" PRId64 ".%03" PRId64, ms / 1000, ms % 1000);
+        while (text[n - 1] == '0') {
+            text[--n] = '\0';
+        }
     }
     return client_request_line(r, "x-fal-request-timeout", text);
 }

@@ -34,7 +34,7 @@ static void run_sends_the_input_to_the_run_surface(void **state) {
     assert_true(script_has_header(s, 0, "Content-Type: application/json"));
     assert_true(script_has_header(s, 0, "Accept: application/json"));
     assert_true(script_has_header(s, 0, "User-Agent: libfal/0.1.0"));
-    assert_true(script_has_header(s, 0, "x-fal-request-timeout: 12.500"));
+    assert_true(script_has_header(s, 0, "x-fal-request-timeout: 12.5"));
     assert_true(script_has_header(s, 0, "x-fal-runner-hint: session-1"));
     assert_null(strstr(script_request(s, 0), "Idempotency-Key"));
     assert_non_null(strstr(script_request(s, 0), "\r\n\r\n{\"prompt\":\"h\xc3\xa9\"}"));

@@ -1,0 +1,134 @@
+#include "client/events.h"
+
+#define KEEP_BYTES 65536U
+
+static struct client_events *of(struct client_timer *timer, size_t offset) {
+    return (struct client_events *)(void *)((char *)timer - offset);
+}
+
+static void finish(struct client_events *e) {
+    client_timer_off(&e->work);
+    client_timer_off(&e->idle);
+    e->over = true;
+    e->done(e);
+}
+
+static bool give(void *user, struct slice data) {
+    struct client_events *e = user;
+    e->stopped = !e->event(e, data);
+    return !e->stopped;
+}
+
+/* False: the owner wants no more, or cannot have it. */
+static bool read_bytes(struct client_events *e) {
+    if (!e->request.exchange.reply.is_event_stream) {
+        return true;
+    }
+    bool more = client_sse_feed(&e->sse, buf_slice(&e->bytes), give, e) && !e->bytes.failed;
+    if (more) {
+        buf_reset(&e->bytes, KEEP_BYTES);
+    }
+    return more;
+}
+
+static void work(struct client_timer *timer) {
+    struct client_events *e = of(timer, offsetof(struct client_events, work));
+    if (!read_bytes(e)) {
+        finish(e);
+    }
+}
+
+/* A pause between attempts is no silence, and the attempt after it begins when it begins. */
+static void check_idle(struct client_timer *timer) {
+    struct client_events *e = of(timer, offsetof(struct client_events, idle));
+    uint64_t now = client_now_ms(e->request.client);
+    if (e->request.exchange.easy == NULL || e->request.attempt != e->heard_attempt) {
+        e->heard_attempt = e->request.attempt;
+        e->heard_ms = now;
+    }
+    uint64_t due = e->heard_ms + (uint64_t)e->idle_ms;
+    e->silent = now >= due;
+    if (e->silent) {
+        finish(e);
+    } else {
+        client_timer_set(e->request.client, &e->idle, due);
+    }
+}
+
+static void hear(struct client_events *e) {
+    e->heard_ms = client_now_ms(e->request.client);
+}
+
+/* libcurl tells also what has not changed. */
+static void hear_sent(void *owner, uint64_t bytes) {
+    struct client_events *e = owner;
+    if (bytes != e->sent_bytes) {
+        e->sent_bytes = bytes;
+        hear(e);
+    }
+}
+
+/* What has begun to answer is not asked again: its events are on their way. */
+static bool take_bytes(void *owner, struct slice bytes) {
+    struct client_events *e = owner;
+    e->came = e->request.once = true;
+    hear(e);
+    if (!e->over) {
+        client_timer_set(e->request.client, &e->work, e->heard_ms);
+    }
+    return !e->over && buf_add(&e->bytes, bytes);
+}
+
+/* The end of the answer stands for the blank line that its last event may lack: HTTP has said that the answer is whole. */
+static void after(struct client_try *t) {
+    struct client_events *e = t->owner;
+    if (e->over) { /* its owner has ended, and not yet ended this */
+        return;
+    }
+    if (read_bytes(e) && client_try_ok(t) && t->exchange.reply.is_event_stream) {
+        e->at_end = true;
+        client_sse_feed(&e->sse, SLICE("\n\n"), give, e);
+    }
+    finish(e);
+}
+
+void client_events_init(struct client_events *e, fal_client *c, enum client_method method) {
+    *e = (struct client_events){0};
+    client_try_init(&e->request, c, method, after, e);
+    e->request.request.accept = "application/json, text/event-stream";
+    e->request.request.sink = take_bytes;
+    e->request.request.sent = hear_sent;
+    e->work.fire = work;
+    e->idle.fire = check_idle;
+    buf_init(&e->bytes, FAL_MAX_REPLY_BYTES);
+    client_sse_init(&e->sse);
+}
+
+enum fal_code client_events_begin(struct client_events *e) {
+    enum fal_code code = client_try_begin(&e->request);
+    if (code == FAL_OK && e->idle_ms > 0) {
+        hear(e);
+        client_timer_set(e->request.client, &e->idle, e->heard_ms + (uint64_t)e->idle_ms);
+    }
+    return code;
+}
+
+void client_events_end(struct client_events *e) {
+    client_timer_off(&e->work);
+    client_timer_off(&e->idle);
+    client_try_end(&e->request);
+    client_sse_free(&e->sse);
+    buf_free(&e->bytes);
+}
+
+bool client_events_streaming(const struct client_events *e) {
+    const struct client_reply *reply = &e->request.exchange.reply;
+    return reply->is_event_stream && (e->came || client_try_ok(&e->request));
+}
+
+enum fal_code client_events_fault(const struct client_events *e) {
+    if (e->bytes.no_memory || e->sse.line.no_memory || e->sse.data.no_memory) {
+        return FAL_ERR_MEMORY;
+    }
+    return e->bytes.failed || e->sse.line.failed || e->sse.data.failed ? FAL_ERR_TOO_LARGE : FAL_OK;
+}
