@@ -299,6 +299,7 @@ struct client_status {
     yyjson_doc *doc; /* pub's strings live here */
     char *json;
     struct fal_log *entries;
+    struct client_status *older; /* its lines are among pub.logs too; owned */
     const struct fal_log **pointers;
 };
 

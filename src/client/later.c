@@ -11,12 +11,6 @@
         return FAL_ERR_ARGUMENT;                                         \
     } while (0)
 
-/* streams */
-enum fal_code fal_queue_stream_status(fal_client *c, const char *e, const char *id,
-                                      const struct fal_subscribe_options *o, fal_result **r) {
-    NOT_YET(r);
-}
-
 /* realtime */
 enum fal_code fal_webhook_keys_fetch(fal_client *c, const struct fal_call_options *o,
                                      fal_result **r) {

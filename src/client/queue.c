@@ -6,6 +6,8 @@
  *                             |
  *                             +------> COMPLETED: RESULT ---> end
  *
+ *   with streaming STATUS is status_stream.c's, unless the server has no streams
+ *
  *   deadline or cancel:
  *     a followed request that the server took and has not completed ---> CANCEL ---> end
  *     otherwise, or the second time ---> end (call.c)
@@ -56,16 +58,16 @@ static void add_queued_url(const struct client_queue_call *q, struct buf *out) {
         client_url_request(out, &q->call.client->base, &q->post.endpoint,
                            q->call.result->request_id, tails[q->step]);
     }
-    if (q->step == CLIENT_STATUS) {
-        buf_addc(out, slice_find(buf_slice(out), '?') >= 0 ? '&' : '?');
-        buf_puts(out, q->logs ? "logs=1" : "logs=0");
-    }
 }
 
 static void add_url(const struct client_queue_call *q, struct buf *out) {
     const struct client_base *base = &q->call.client->base;
     if (step_method(q->step) != CLIENT_POST) {
         add_queued_url(q, out);
+        if (q->step == CLIENT_STATUS) {
+            buf_addc(out, slice_find(buf_slice(out), '?') >= 0 ? '&' : '?');
+            buf_puts(out, q->logs ? "logs=1" : "logs=0");
+        }
         return;
     }
     buf_puts(out, q->step == CLIENT_RUN ? base->run : base->queue);
@@ -151,9 +153,57 @@ static struct client_status *read_status(struct client_queue_call *q) {
     return s;
 }
 
-/* Of a request that the server has: until it is completed. */
+/* ---- Until it is completed: by the event stream of its status, or by polling ---- */
+
+static bool stream_update(struct client_follow *f) {
+    struct client_queue_call *q = queue_of(f->call);
+    if (q->on_queue_update != NULL) {
+        q->on_queue_update(&(*f->last)->pub, q->user);
+    }
+    return true;
+}
+
+static void stream_over(struct client_follow *f, enum client_followed how) {
+    struct client_queue_call *q = queue_of(f->call);
+    if (how == CLIENT_FOLLOW_FAILED) {
+        client_follow_fail(f);
+        return;
+    }
+    q->answered = true;
+    client_follow_end(f);
+    go_to(q, how == CLIENT_FOLLOW_COMPLETED ? CLIENT_RESULT : CLIENT_STATUS);
+}
+
+static enum fal_code open_stream(struct client_queue_call *q) {
+    struct client_follow *f = &q->stream;
+    struct buf url;
+    client_try_end(&q->try);
+    q->step = CLIENT_STATUS;
+    client_follow_init(f, &q->call);
+    f->request_id = q->call.result->request_id;
+    f->last = &q->call.result->status;
+    f->lines = &q->post.headers;
+    f->answered = q->answered;
+    f->wait_on = true; /* as with polls */
+    f->update = stream_update;
+    f->done = stream_over;
+    buf_init(&url, CLIENT_URL_BYTES);
+    add_queued_url(q, &url);
+    bool ok = !url.failed && client_follow_url(&f->url, buf_slice(&url), q->logs);
+    buf_free(&url);
+    return ok ? client_follow_begin(f) : FAL_ERR_MEMORY;
+}
+
+/* Of a request that the server has. */
+static enum fal_code begin_following(struct client_queue_call *q) {
+    return q->streaming ? open_stream(q) : send_step(q, CLIENT_STATUS);
+}
+
 static void follow(struct client_queue_call *q) {
-    go_to(q, CLIENT_STATUS);
+    enum fal_code code = begin_following(q);
+    if (code != FAL_OK) {
+        client_call_fail_code(&q->call, code);
+    }
 }
 
 static void after_submit(struct client_queue_call *q) {
@@ -230,7 +280,9 @@ static void after_try(struct client_try *t) {
 /* ---- The kind ---- */
 
 static enum fal_code send_first(fal_call *call) {
-    return send_step(queue_of(call), queue_of(call)->first_step);
+    struct client_queue_call *q = queue_of(call);
+    bool known = q->follow && q->first_step == CLIENT_STATUS;
+    return known ? begin_following(q) : send_step(q, q->first_step);
 }
 
 static enum fal_code start(fal_call *call) {
@@ -248,6 +300,7 @@ static bool stop(fal_call *call) {
         return false;
     }
     client_timer_off(&q->timer);
+    client_follow_end(&q->stream);
     call->deadline_ms = client_now_ms(call->client) + CLIENT_CANCEL_MS;
     return send_step(q, CLIENT_CANCEL) == FAL_OK;
 }
@@ -255,6 +308,7 @@ static bool stop(fal_call *call) {
 static void free_queue(fal_call *call) {
     struct client_queue_call *q = queue_of(call);
     client_timer_off(&q->timer);
+    client_follow_end(&q->stream);
     client_try_end(&q->try);
     client_post_free(&q->post);
     free(q->url);

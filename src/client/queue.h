@@ -2,7 +2,7 @@
 #ifndef ANYLLM_CLIENT_QUEUE_H
 #define ANYLLM_CLIENT_QUEUE_H
 
-#include "client/client.h"
+#include "client/status_stream.h"
 
 enum client_step { CLIENT_RUN, CLIENT_SUBMIT, CLIENT_STATUS, CLIENT_RESULT, CLIENT_CANCEL };
 
@@ -27,6 +27,7 @@ struct client_queue_call {
     int64_t poll_ms;
     struct client_timer timer; /* between two polls */
     struct client_try try;
+    struct client_follow stream; /* in place of polls */
 };
 
 extern const struct client_kind client_queue_kind;

@@ -121,12 +121,13 @@ fail:
 }
 
 void client_status_free(struct client_status *s) {
-    if (s == NULL) {
-        return;
+    while (s != NULL) {
+        struct client_status *older = s->older;
+        yyjson_doc_free(s->doc);
+        free(s->json);
+        free(s->entries);
+        free(s->pointers);
+        free(s);
+        s = older;
     }
-    yyjson_doc_free(s->doc);
-    free(s->json);
-    free(s->entries);
-    free(s->pointers);
-    free(s);
 }
