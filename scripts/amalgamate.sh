@@ -1,10 +1,10 @@
 #!/bin/sh
 # libfal as a folder to put into one's own source: fal.c, fal.h, yyjson.c, yyjson.h, their licences, a README.
 #
-#   scripts/amalgamate.sh FOLDER
+#   scripts/amalgamate.sh FOLDER [--no-yyjson]    without yyjson's files, for those who have its header
 set -eu
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-[ $# = 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
+case $#${2-} in 1 | 2--no-yyjson) ;; *) echo "usage: $0 FOLDER [--no-yyjson]" >&2; exit 2 ;; esac
 mkdir -p "$1"
 OUT=$(CDPATH='' cd -- "$1" && pwd)
 cd "$ROOT"
@@ -43,8 +43,9 @@ END
 } >"$OUT/fal.c"
 cp include/fal.h "$OUT/fal.h"
 cp LICENSE "$OUT/LICENSE"
+sed "s/@VERSION@/$VERSION/" packaging/amalgamation/README.md >"$OUT/README.md"
+[ $# = 1 ] || exit 0
 scripts/yyjson.sh "$OUT/.yyjson"
 cp "$OUT/.yyjson/yyjson.c" "$OUT/.yyjson/yyjson.h" "$OUT"
 cp "$OUT/.yyjson/LICENSE" "$OUT/LICENSE.yyjson"
-sed "s/@VERSION@/$VERSION/" packaging/amalgamation/README.md >"$OUT/README.md"
 rm -rf "$OUT/.yyjson"

@@ -177,6 +177,69 @@ END
     run "$TMP/cmake/build/ask_static" && says_output
 }
 
+# --- the folder to vendor
+
+WITHOUT='-DFAL_WITHOUT_REALTIME -DFAL_WITHOUT_WEBHOOK'
+amalgamate() { "$SOURCE/scripts/amalgamate.sh" "$TMP/one" --no-yyjson 2>&1; }
+
+one_object() { # NAME FLAGS…: with it, an object that the programs below are linked with
+    name=$1
+    shift
+    "${CC:-cc}" -std=c17 -O1 -Wall -Wextra -Werror "$@" -c "$TMP/one/fal.c" -o "$TMP/one/$name.o" 2>&1
+    nm -g --defined-only "$TMP/one/$name.o" | awk '$3 !~ /^fal_/ { print "shows " $3 }'
+}
+
+one_warnings() {
+    one_object whole
+    # shellcheck disable=SC2086
+    one_object less $WITHOUT
+    for less in -DFAL_WITHOUT_REALTIME -DFAL_WITHOUT_WEBHOOK; do
+        "${CC:-cc}" -std=c17 -Wall -Wextra -Werror -fsyntax-only $less "$TMP/one/fal.c" 2>&1
+        ! command -v clang >/dev/null || clang -std=c17 -Wall -Wextra -Werror -fsyntax-only $less "$TMP/one/fal.c" 2>&1
+    done
+    ! command -v clang >/dev/null || clang -std=c17 -Wall -Wextra -Werror -fsyntax-only "$TMP/one/fal.c" 2>&1
+}
+
+one_exports() { nm -g --defined-only "$TMP/one/whole.o" | awk '$3 !~ /^fal__/ { print $3 }' | sort | diff "$TMP/declared" -; }
+
+one_answers() { # OBJECT LIBRARIES…
+    object=$1
+    shift
+    # shellcheck disable=SC2046
+    "${CC:-cc}" -I"$TMP/one" "$TMP/readme.c" "$TMP/one/$object.o" "$@" $(pkg-config --libs yyjson libcurl) -pthread -o "$TMP/one/ask" 2>&1 &&
+        run "$TMP/one/ask" && says_output
+}
+
+# What is left out is not wanted in any form, and answers with words.
+one_without() {
+    # shellcheck disable=SC2086
+    "${CC:-cc}" $WITHOUT -M "$TMP/one/fal.c" | grep -oE '[^ ]*/(msgpack|wslay|openssl)[^ ]*\.h' | head -3
+    cat >"$TMP/one/less.c" <<'END'
+#include <fal.h>
+#include <stdio.h>
+int main(void) {
+    fal_client *client = NULL;
+    fal_result *result = NULL;
+    fal_realtime *realtime = NULL;
+    struct fal_webhook delivery = FAL_WEBHOOK_INIT;
+    struct fal_webhook_keys keys = FAL_WEBHOOK_KEYS_INIT;
+    if (fal_client_new(NULL, &client) != FAL_OK) return 1;
+    int code = fal_realtime_open(client, "a/b", NULL, &realtime, &result);
+    printf("%d %s %d\n", code, fal_result_error(result)->message, fal_webhook_verify(&delivery, &keys));
+    fal_result_free(result);
+    fal_client_free(client);
+    return code == FAL_ERR_ARGUMENT && fal_webhook_verify(&delivery, &keys) == FAL_WEBHOOK_NO_KEY ? 0 : 2;
+}
+END
+    # shellcheck disable=SC2046
+    "${CC:-cc}" -I"$TMP/one" "$TMP/one/less.c" "$TMP/one/less.o" $(pkg-config --libs yyjson libcurl) -o "$TMP/one/less" 2>&1 &&
+        run "$TMP/one/less"
+    grep -q 'built without' "$TMP/out" || cat "$TMP/out"
+    one_answers less
+}
+
+# --- the examples of the pages
+
 # FOLDER/PAGE-N.c for each example of the pages that is a whole program.
 extract_examples() {
     mkdir "$1"
@@ -200,7 +263,7 @@ start_server
 readme_example
 extract_examples "$TMP/examples"
 set -- "$TMP"/examples/*.c
-echo 1..$(($# + 9))
+echo 1..$(($# + 14))
 
 check install_works "$(cat "$TMP/wrong")"
 check install_is_whole "$(lacking)"
@@ -213,6 +276,11 @@ if command -v man >/dev/null; then check pages_are_clean "$(misread_roff)"; else
 check readme_example_answers "$(shared)"
 check readme_example_answers_with_the_archive "$(archived)"
 if command -v cmake >/dev/null; then check cmake_finds_the_targets "$(cmake_project)"; else skip cmake_finds_the_targets 'no cmake'; fi
+check amalgamation_is_made "$(amalgamate)"
+check amalgamation_is_clean "$(one_warnings)"
+check amalgamation_shows_what_the_header_declares "$(one_exports)"
+check amalgamation_answers "$(one_answers whole $(sed -n 's/^Libs.private: //p' "$PC/fal.pc") -lcrypto)"
+check amalgamation_answers_with_parts_left_out "$(one_without)"
 for file; do
     check "example_$(basename "$file" .c)" "$(page_example "$file")"
 done
