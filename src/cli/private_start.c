@@ -58,7 +58,7 @@ static void become_server(const struct private_place *p) {
         dup2(log, 2) < 0) {
         _exit(EXIT_SYSTEM);
     }
-    close_range(3, ~0U, 0);
+    closefrom(3);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     unsetenv("ANYLLM_KEYS");

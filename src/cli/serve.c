@@ -494,15 +494,6 @@ int cmd_serve(int argc, char **argv) {
     return serve(argc, argv, NULL);
 }
 
-/* One user's own server, which nobody else can reach: the configuration of `serve` says who answers, and not who may ask or
- * from where. */
-static void make_private(struct config *c) {
-    c->nkeys = 0;
-    c->nlisten_tls = 0;
-    c->public_url = NULL;
-    if (c->idle_exit_s == 0) c->idle_exit_s = SERVE_PRIVATE_IDLE_S;
-}
-
 int cmd_private_serve(int argc, char **argv) {
-    return serve(argc, argv, make_private);
+    return serve(argc, argv, serve_make_private);
 }

@@ -55,8 +55,8 @@ int serve_listen(const struct config *c, struct net_server *http, struct net_tls
 /* False when the file of a Unix socket that is listened on was removed by somebody else: nobody can come any more. */
 bool serve_sockets_there(const struct config *c);
 
-/* How long the private server of the client commands stays when the configuration says nothing (private-serve). */
-#define SERVE_PRIVATE_IDLE_S 300U
+/* --- serve_private.c: takes out of a configuration what is not for a private server. */
+void serve_make_private(struct config *c);
 
 /* Each address is one. 0, or an exit code after serve_refuse. */
 int serve_check_listen(const struct config *c);
