@@ -20,13 +20,20 @@ static void fill_options(struct fal_stream_options *o, const struct cli_args *ar
     o->user = watch;
 }
 
+/* What is wrong with an argument only the blocking call can say: it ends at once. */
 static void follow(const struct cli_args *args, const struct cli_input *input, bool events,
                    struct watch *watch) {
     struct fal_stream_options o = FAL_STREAM_OPTIONS_INIT;
+    struct fal_done done = {watch_done, watch};
+    fal_call *call = NULL;
     fill_options(&o, args, input, events, watch);
     cli_line_say(&watch->line, "%s%s", watch->model,
                  watch->model[0] != '\0' ? ": waiting" : "waiting");
-    watch->code = fal_stream(watch->client, args->endpoint, input->json, &o, &watch->result);
+    if (fal_stream_start(watch->client, args->endpoint, input->json, &o, done, &call) == FAL_OK) {
+        watch_wait(watch, call);
+    } else {
+        watch->code = fal_stream(watch->client, args->endpoint, input->json, &o, &watch->result);
+    }
 }
 
 /* What has not been printed while it came: the last event, or an answer that is no text. */
