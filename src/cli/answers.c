@@ -72,6 +72,17 @@ static void print_particulars(const struct fal_error *e) {
     fputs(separator[0] == ',' ? ")" : "", stderr);
 }
 
+const char *cli_key_hint(const struct cli_args *args, long http_status) {
+    if (http_status != 401) {
+        return "";
+    }
+    if (strcmp(args->base, FAL_BASE_FAL) == 0) {
+        return "; is FAL_KEY a key of fal's?";
+    }
+    return cli_is_set("ANYLLM_KEY") ? "; is ANYLLM_KEY a key of that server's?"
+                                    : "; set ANYLLM_KEY to a key of that server";
+}
+
 int cli_no_server(const struct cli_args *args) {
     cli_usage_error(args->command, "no server at %s; start one with: anyllm serve", args->base);
     return CLI_TRANSPORT;
@@ -88,10 +99,6 @@ int cli_fail(const struct cli_args *args, const fal_result *result) {
     }
     cli_print_text(stderr, e->message, false);
     print_particulars(e);
-    if (e->http_status == 401 && !cli_is_set("ANYLLM_KEY") &&
-        strcmp(args->base, FAL_BASE_FAL) != 0) {
-        fputs("; set ANYLLM_KEY to a key of that server", stderr);
-    }
-    fputc('\n', stderr);
+    fprintf(stderr, "%s\n", cli_key_hint(args, e->http_status));
     return exit_code(e->code);
 }

@@ -180,6 +180,8 @@ bool cli_refuse_secret(const char *command, const char *option, const char *text
 
 /* ---- answers.c ---- */
 
+/* What to do about a 401: "; set ANYLLM_KEY…". Else "". Static. */
+const char *cli_key_hint(const struct cli_args *args, long http_status);
 /* "no server at …; start one". Returns the exit code. */
 int cli_no_server(const struct cli_args *args);
 /* Says what went wrong and returns the exit code for it. */

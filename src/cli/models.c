@@ -76,7 +76,7 @@ static int refusal(const struct cli_args *args, yyjson_val *root, long status) {
     }
     fprintf(stderr, "anyllm %s: ", args->command);
     cli_print_text(stderr, text != NULL ? text : "the server refused", false);
-    fprintf(stderr, " (HTTP %ld)\n", status);
+    fprintf(stderr, " (HTTP %ld)%s\n", status, cli_key_hint(args, status));
     return CLI_FAILED;
 }
 

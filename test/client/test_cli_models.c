@@ -87,7 +87,9 @@ static void models_tells_a_servers_refusal(void **state) {
     struct program p;
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "models", "--base", base_of(s));
     assert_int_equal(p.code, 1);
-    assert_string_equal(p.err, "anyllm models: no such key (HTTP 401)\n");
+    assert_string_equal(p.err,
+                        "anyllm models: no such key (HTTP 401); set ANYLLM_KEY to a key of that "
+                        "server\n");
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "models", "--base", base_of(s));
     assert_int_equal(p.code, 3);
     PROGRAM_RUN(&p, ANYLLM_BINARY, no_environment, "models", "--timeout", "0.1", "--base",

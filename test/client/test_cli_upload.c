@@ -107,6 +107,29 @@ static void upload_shows_its_progress_on_a_terminal(void **state) {
     script_stop(s);
 }
 
+/* All that it writes to a terminal. */
+static void watch_upload(struct pty *p, char *const *env) {
+    struct script *s = SCRIPT(INITIATED, PUT_DONE);
+    pty_start(p, ANYLLM_BINARY, env, ARGV("upload", "--base", base_of(s), picture));
+    pty_end(p);
+    assert_int_equal(p->code, 0);
+    script_stop(s);
+}
+
+static void there_is_no_colour_with_NO_COLOR(void **state) {
+    (void)state;
+    struct pty *p = calloc(1, sizeof(*p));
+    char term[] = "TERM=xterm", no_colour[] = "NO_COLOR=1";
+    assert_non_null(p);
+    watch_upload(p, ENV(term));
+    expect_in(p->text, "\033[2m");
+    watch_upload(p, ENV(term, no_colour));
+    expect_in(p->text, "100 %");
+    expect_not_in(p->text, "\033[2m");
+    expect_not_in(p->text, "\033[0m");
+    free(p);
+}
+
 static void images_that_are_files_are_uploaded_and_keep_their_place(void **state) {
     (void)state;
     struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
@@ -141,6 +164,7 @@ int main(void) {
         cmocka_unit_test(upload_reads_standard_input_and_takes_name_type_and_life),
         cmocka_unit_test(upload_refuses_before_anything_is_sent),
         cmocka_unit_test(upload_shows_its_progress_on_a_terminal),
+        cmocka_unit_test(there_is_no_colour_with_NO_COLOR),
         cmocka_unit_test(images_that_are_files_are_uploaded_and_keep_their_place),
         cmocka_unit_test(a_file_goes_where_its_pointer_says),
     };
