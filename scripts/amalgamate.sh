@@ -11,7 +11,7 @@ cd "$ROOT"
 VERSION=$(sed -n "s/^ *version: '\([0-9.]*\)',/\1/p" meson.build)
 
 # The files that meson.build makes libfal of.
-base_files() { sed -n '/^fal_objects/,/)/p' meson.build | grep -o "'[a-z_0-9]*\.c'" | tr -d "'" | sed 's|^|base/|'; }
+base_files() { sed -n '/^fal_base/,/)/p' meson.build | grep -o "base/[a-z_0-9]*\.c"; }
 client_files() { grep -o "'[a-z_0-9]*\.c'" src/client/meson.build | tr -d "'" | sed 's|^|client/|'; }
 FILES="$(base_files) $(client_files)"
 # Left out with FAL_WITHOUT_REALTIME (wslay, msgpack-c) and FAL_WITHOUT_WEBHOOK (libcrypto).
