@@ -163,7 +163,8 @@ struct client_exchange;
 void client_loop_renew(fal_client *c);
 /* Room for the descriptors of one exchange more, so that libcurl's callback never has to ask for memory; and a multi handle. */
 bool client_loop_reserve(fal_client *c);
-CURL *client_loop_easy(fal_client *c); /* a fresh one, or one used before, reset. NULL: no memory */
+CURL *client_loop_easy(
+    fal_client *c); /* of client_easy_new, perhaps used before. NULL: no memory */
 void client_loop_give_easy(fal_client *c, CURL *easy);
 
 /* How other threads reach a loop. Shared by the client and its calls, whose handles may outlive it. */
@@ -209,6 +210,11 @@ void client_request_free(struct client_request *r);
 /* Appends "name: value"; nothing when value is NULL. False: no memory (also sticky in lines). */
 bool client_request_line(struct client_request *r, const char *name, const char *value);
 
+/* All header lines it goes out with, each NUL-terminated. Inits `out`, which is to be freed whatever comes. */
+enum fal_code client_request_lines(struct buf *out, const fal_client *c,
+                                   const struct client_request *r);
+bool client_request_proxied(const fal_client *c, const struct client_request *r);
+
 struct client_reply {
     enum fal_code code; /* FAL_OK: an answer came, whatever its status */
     int http_status;
@@ -218,29 +224,29 @@ struct client_reply {
     bool start_timeout;
     int retryable;        /* X-Fal-Retryable and the like: 1, 0, or -1 when not said */
     double retry_after_s; /* negative when not said */
-    char request_id[CLIENT_NAME_BYTES];
+    struct buf body;
+    char request_id[CLIENT_NAME_BYTES]; /* from here on not cleared but for the first byte */
     char error_type[CLIENT_NAME_BYTES];
     char etag[CLIENT_NAME_BYTES];
     char message[CLIENT_MESSAGE_BYTES]; /* of a transport error */
-    struct buf body;
 };
 
 struct client_exchange {
-    CURL *easy; /* NULL when none is running */
-    fal_client *client;
+    CURL *easy;                           /* NULL when none is running */
+    fal_client *client;                   /* NULL: ended, or never begun */
     const struct client_request *request; /* borrowed until the exchange ends */
     struct buf lines;                     /* NUL-terminated each; `headers` points into it */
-    struct curl_slist headers[CLIENT_HEADERS];
-    char curl_error[CURL_ERROR_SIZE];
-    bool too_large;  /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
-    bool head_ended; /* its empty line came */
-    bool refused;    /* the sink did not want more */
-    struct client_reply reply;
+    bool too_large;                       /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
+    bool head_ended;                      /* its empty line came */
+    bool refused;                         /* the sink did not want more */
     /* Once, from the loop: reply holds what came. May end the exchange, or what it is part of. */
     void (*done)(struct client_exchange *x);
     void *owner;                          /* given to sink, read and sent */
     uint64_t read_bytes;                  /* of the body, by read */
     struct client_exchange *next, **link; /* those that run */
+    struct client_reply reply;
+    char curl_error[CURL_ERROR_SIZE];
+    struct curl_slist headers[CLIENT_HEADERS];
 };
 
 /* FAL_OK: `done` will come. FAL_ERR_MEMORY, FAL_ERR_ARGUMENT (credentials_fn gave what is no header): it will not, nothing is
@@ -256,6 +262,8 @@ void client_exchange_end(struct client_exchange *x);
 enum fal_code client_lines_own(struct buf *lines, const fal_client *c, const char *url, bool key);
 /* The address, and how it is reached: the socket or the proxy that leads there, time, certificates. */
 CURLcode client_set_way(CURL *e, const fal_client *c, const char *url);
+/* A handle with all that is the same for each exchange of this client. NULL: no memory. */
+CURL *client_easy_new(const fal_client *c);
 /* Ends with `done` those that libcurl has finished; or, when it failed as a whole, all. For loop.c. */
 void client_exchanges_finish(fal_client *c);
 void client_exchanges_fail(fal_client *c, enum fal_code code, const char *message);
@@ -274,11 +282,11 @@ struct client_try {
     bool wait_on;
     unsigned attempt; /* from 0 */
     bool useful;      /* out: the same may succeed later, whoever decides to make it */
-    struct client_exchange exchange;
     struct client_timer timer;
     /* Once: exchange.reply holds the last answer, until client_try_end. A reply that is FAL_OK may be any status. */
     void (*done)(struct client_try *t);
     void *owner;
+    struct client_exchange exchange; /* last: large, and not cleared whole */
 };
 
 void client_try_init(struct client_try *t, fal_client *c, enum client_method method,

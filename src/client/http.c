@@ -1,156 +1,5 @@
+/* One exchange on libcurl: request out, reply in. */
 #include "client/client.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define LINES_BYTES (64U << 10)
-
-/* ---- Request ---- */
-
-void client_request_init(struct client_request *r, enum client_method method) {
-    *r = (struct client_request){.method = method};
-    buf_init(&r->url, (size_t)CLIENT_URL_BYTES * 4);
-    buf_init(&r->lines, LINES_BYTES);
-}
-
-void client_request_free(struct client_request *r) {
-    buf_free(&r->url);
-    buf_free(&r->lines);
-}
-
-bool client_request_line(struct client_request *r, const char *name, const char *value) {
-    if (value == NULL) {
-        return true;
-    }
-    buf_puts(&r->lines, name);
-    buf_puts(&r->lines, ": ");
-    buf_puts(&r->lines, value);
-    return buf_addc(&r->lines, '\0');
-}
-
-/* ---- Header lines: of the request itself, then the caller's, then ours; the first of a name counts ---- */
-
-static struct slice line_name(struct slice line) {
-    ptrdiff_t colon = slice_find(line, ':');
-    return colon >= 0 ? slice_make(line.ptr, (size_t)colon) : line;
-}
-
-static bool has_name(const struct buf *lines, struct slice name) {
-    for (struct slice rest = buf_slice(lines); rest.len > 0;) {
-        struct slice line = slice_cut(rest, '\0', &rest);
-        if (slice_eq_nocase(line_name(line), name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void add_line(struct buf *lines, const char *line) {
-    if (!has_name(lines, line_name(slice_of(line)))) {
-        buf_add(lines, slice_make(line, strlen(line) + 1));
-    }
-}
-
-static void add_pair(struct buf *lines, const char *name, const char *value) {
-    if (!has_name(lines, slice_of(name))) {
-        buf_puts(lines, name);
-        buf_puts(lines, ": ");
-        buf_puts(lines, value);
-        buf_addc(lines, '\0');
-    }
-}
-
-static void add_lines(struct buf *lines, const struct buf *more) {
-    for (struct slice rest = buf_slice(more); rest.len > 0;) {
-        add_line(lines, slice_cut(rest, '\0', &rest).ptr);
-    }
-}
-
-static enum fal_code add_key(struct buf *lines, const fal_client *c) {
-    if (c->credentials_fn == NULL) {
-        if (c->authorization != NULL) {
-            add_line(lines, c->authorization);
-        }
-        return FAL_OK;
-    }
-    const char *key = c->credentials_fn(c->credentials_user);
-    if (key == NULL || key[0] == '\0') {
-        return FAL_OK;
-    }
-    if (!client_text_is_header(key) || strlen(key) > CLIENT_URL_BYTES / 2) {
-        return FAL_ERR_ARGUMENT;
-    }
-    if (!has_name(lines, SLICE("Authorization"))) {
-        buf_printf(lines, "Authorization: Key %s", key);
-        buf_addc(lines, '\0');
-    }
-    return FAL_OK;
-}
-
-static bool through_proxy(const fal_client *c, const struct client_request *r) {
-    return r->proxied && c->proxy_url != NULL;
-}
-
-enum fal_code client_lines_own(struct buf *lines, const fal_client *c, const char *url, bool key) {
-    if (!client_base_trusts(&c->base, url)) {
-        return FAL_OK;
-    }
-    add_lines(lines, &c->lines);
-    return key ? add_key(lines, c) : FAL_OK;
-}
-
-static void add_defaults(struct buf *lines, const fal_client *c, const struct client_request *r) {
-    const char *type = r->content_type;
-    if (through_proxy(c, r)) {
-        add_pair(lines, "x-fal-target-url", buf_slice(&r->url).ptr);
-    }
-    add_pair(lines, "Accept", r->accept != NULL ? r->accept : "application/json");
-    if (r->method == CLIENT_GET) {
-        type = NULL;
-    } else if (type == NULL) {
-        type = "application/json";
-    }
-    if (type != NULL && type[0] != '\0') {
-        add_pair(lines, "Content-Type", type);
-    } else if (r->method != CLIENT_GET) {
-        add_line(lines, "Content-Type:"); /* else libcurl puts its own */
-    }
-    add_pair(lines, "User-Agent", c->user_agent);
-    /* Without this libcurl waits a second for "100 Continue" before a large body. */
-    add_line(lines, "Expect:");
-}
-
-static enum fal_code point_at_lines(struct client_exchange *x) {
-    size_t n = 0;
-    for (struct slice rest = buf_slice(&x->lines); rest.len > 0; n++) {
-        if (n == CLIENT_HEADERS) {
-            return FAL_ERR_ARGUMENT;
-        }
-        /* libcurl reads them only */
-        x->headers[n].data = (char *)(uintptr_t)slice_cut(rest, '\0', &rest).ptr;
-        x->headers[n].next = NULL;
-        if (n > 0) {
-            x->headers[n - 1].next = &x->headers[n];
-        }
-    }
-    return FAL_OK;
-}
-
-static enum fal_code make_lines(struct client_exchange *x, const fal_client *c,
-                                const struct client_request *r) {
-    buf_init(&x->lines, (size_t)LINES_BYTES * 4);
-    buf_reserve(&x->lines, 480);
-    add_lines(&x->lines, &r->lines);
-    enum fal_code code = FAL_OK;
-    if (r->auth != CLIENT_AUTH_NONE) { /* a proxy has a key of its own: ours stays here */
-        code = client_lines_own(&x->lines, c, buf_slice(&r->url).ptr, !through_proxy(c, r));
-    }
-    add_defaults(&x->lines, c, r);
-    if (r->lines.failed || x->lines.failed) {
-        return FAL_ERR_MEMORY;
-    }
-    return code != FAL_OK ? code : point_at_lines(x);
-}
 
 /* ---- Reply's head ---- */
 
@@ -315,84 +164,94 @@ static CURLcode set_reader(CURL *e, struct client_exchange *x) {
 
 /* ---- Begin ---- */
 
+/* Handles are used again as they are, which spares libcurl most of the work of setting them up: what differs between two
+ * exchanges is set each time, also when it is nothing. */
 static CURLcode set_method(CURL *e, struct client_exchange *x) {
     const struct client_request *r = x->request;
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST,
+                                   r->method == CLIENT_PUT ? "PUT" : NULL);
     if (r->method == CLIENT_GET) {
-        return curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
+        return rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
     }
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_POST, 1L);
+    bool reads = r->read != NULL && r->body.len > 0;
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POST, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
-    if (r->read != NULL && r->body.len > 0) {
-        rc = rc ? rc : set_reader(e, x);
-    } else {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDS, r->body.len > 0 ? r->body.ptr : "");
-    }
-    if (r->method == CLIENT_PUT) {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, "PUT");
-    }
-    return rc;
+    rc = rc ? rc
+            : curl_easy_setopt(e, CURLOPT_POSTFIELDS,
+                               reads             ? NULL
+                               : r->body.len > 0 ? r->body.ptr
+                                                 : "");
+    return rc || !reads ? rc : set_reader(e, x);
 }
 
-static CURLcode set_limits(CURL *e, const struct client_request *r) {
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
-    if (r->sink == NULL) {
-        rc = rc ? rc
-                : curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)FAL_MAX_REPLY_BYTES);
-    }
-    return rc;
-}
-
-CURLcode client_set_way(CURL *e, const fal_client *c, const char *url) {
-    bool socket = c->unix_socket != NULL && client_base_is_home(&c->base, url);
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_URL, url);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+static CURLcode set_common(CURL *e, const fal_client *c) {
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
     if (c->ca_file != NULL) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);
     }
-    if (socket) {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, c->unix_socket);
+    return rc;
+}
+
+static CURLcode set_url(CURL *e, const fal_client *c, const char *url) {
+    bool socket = c->unix_socket != NULL && client_base_is_home(&c->base, url);
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_URL, url);
+    if (c->unix_socket != NULL) {
+        rc = rc ? rc
+                : curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, socket ? c->unix_socket : NULL);
     }
     /* A proxy named in the environment cannot reach this machine's own loopback. */
-    if (socket || client_url_is_loopback(url)) {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PROXY, "");
+    bool direct = socket || client_url_is_loopback(url);
+    return rc ? rc : curl_easy_setopt(e, CURLOPT_PROXY, direct ? "" : NULL);
+}
+
+CURLcode client_set_way(CURL *e, const fal_client *c, const char *url) {
+    CURLcode rc = set_common(e, c);
+    return rc ? rc : set_url(e, c, url);
+}
+
+CURL *client_easy_new(const fal_client *c) {
+    CURL *e = curl_easy_init();
+    CURLcode rc = e != NULL ? set_common(e, c) : CURLE_OUT_OF_MEMORY;
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_head);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, take_progress);
+    if (rc != CURLE_OK) {
+        curl_easy_cleanup(e);
+        return NULL;
     }
-    return rc;
+    return e;
 }
 
 static CURLcode set_way(CURL *e, const fal_client *c, const struct client_request *r) {
-    CURLcode rc = client_set_way(e, c, through_proxy(c, r) ? c->proxy_url : buf_slice(&r->url).ptr);
+    CURLcode rc = set_url(e, c,
+                          client_request_proxied(c, r) ? c->proxy_url : buf_slice(&r->url).ptr);
     /* On a reused connection that turns out to be closed libcurl sends the request again by itself.
      * For a POST whose fate must be known (fal's hosts take no Idempotency-Key) the connection is a
      * new one. */
-    if (r->method == CLIENT_POST && c->base.fal) {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
-    }
-    return rc;
+    long fresh = r->method == CLIENT_POST && c->base.fal;
+    return rc ? rc : curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh);
 }
 
-static CURLcode set_callbacks(CURL *e, struct client_exchange *x) {
+static CURLcode set_reply(CURL *e, struct client_exchange *x) {
+    const struct client_request *r = x->request;
+    curl_off_t most = r->sink == NULL ? (curl_off_t)FAL_MAX_REPLY_BYTES : 0;
     CURLcode rc = curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->curl_error);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_PRIVATE, x);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPHEADER, x->headers);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_WRITEDATA, x);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, take_head);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_HEADERDATA, x);
-    if (x->request->sent != NULL) {
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOPROGRESS, 0L);
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFOFUNCTION, take_progress);
-        rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
-    }
-    return rc;
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_XFERINFODATA, x);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE, most);
+    return rc ? rc : curl_easy_setopt(e, CURLOPT_NOPROGRESS, r->sent == NULL ? 1L : 0L);
 }
 
 static CURLcode set_up(struct client_exchange *x, const fal_client *c) {
     CURLcode rc = set_way(x->easy, c, x->request);
     rc = rc ? rc : set_method(x->easy, x);
-    rc = rc ? rc : set_limits(x->easy, x->request);
-    return rc ? rc : set_callbacks(x->easy, x);
+    return rc ? rc : set_reply(x->easy, x);
 }
 
 static void link_in(struct client_exchange *x) {
@@ -427,13 +286,43 @@ static void detach(struct client_exchange *x) {
     }
 }
 
+static enum fal_code point_at_lines(struct client_exchange *x) {
+    size_t n = 0;
+    for (struct slice rest = buf_slice(&x->lines); rest.len > 0; n++) {
+        if (n == CLIENT_HEADERS) {
+            return FAL_ERR_ARGUMENT;
+        }
+        /* libcurl reads them only */
+        x->headers[n].data = (char *)(uintptr_t)slice_cut(rest, '\0', &rest).ptr;
+        x->headers[n].next = NULL;
+        if (n > 0) {
+            x->headers[n - 1].next = &x->headers[n];
+        }
+    }
+    return FAL_OK;
+}
+
+/* All but the large arrays, whose first element says that they are empty. */
+static void exchange_clear(struct client_exchange *x) {
+    struct client_reply *r = &x->reply;
+    memset(x, 0, offsetof(struct client_exchange, reply));
+    memset(r, 0, offsetof(struct client_reply, request_id));
+    r->message[0] = x->curl_error[0] = '\0';
+    x->headers[0] = (struct curl_slist){0};
+}
+
 enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
                                     const struct client_request *request,
                                     void (*done)(struct client_exchange *x), void *owner) {
-    *x = (struct client_exchange){.client = c, .request = request, .done = done, .owner = owner};
+    exchange_clear(x);
+    x->client = c;
+    x->request = request;
+    x->done = done;
+    x->owner = owner;
     head_reset(x);
     buf_init(&x->reply.body, FAL_MAX_REPLY_BYTES);
-    enum fal_code code = make_lines(x, c, request);
+    enum fal_code code = client_request_lines(&x->lines, c, request);
+    code = code == FAL_OK ? point_at_lines(x) : code;
     if (code == FAL_OK) {
         code = FAL_ERR_MEMORY;
         x->easy = client_loop_reserve(c) ? client_loop_easy(c) : NULL;
@@ -547,5 +436,5 @@ void client_exchange_end(struct client_exchange *x) {
     detach(x);
     buf_free(&x->lines);
     buf_free(&x->reply.body);
-    *x = (struct client_exchange){0};
+    x->client = NULL;
 }

@@ -15,7 +15,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define IDLE_EASIES 16         /* handles kept for the next exchanges */
+#define IDLE_EASIES \
+    64 /* handles kept for the next exchanges: as many as may end and begin in one turn */
 #define SOCKETS_PER_EXCHANGE 5 /* libcurl's own MAX_SOCKSPEREASYHANDLE */
 #define SETTLE_ROUNDS 16       /* then the descriptors are looked at again */
 
@@ -259,7 +260,7 @@ static void curl_due(struct client_timer *timer) {
 
 CURL *client_loop_easy(fal_client *c) {
     struct client_loop *l = c->loop;
-    return l->easy_count > 0 ? l->easies[--l->easy_count] : curl_easy_init();
+    return l->easy_count > 0 ? l->easies[--l->easy_count] : client_easy_new(c);
 }
 
 void client_loop_give_easy(fal_client *c, CURL *easy) {
@@ -268,7 +269,7 @@ void client_loop_give_easy(fal_client *c, CURL *easy) {
         curl_easy_cleanup(easy);
         return;
     }
-    curl_easy_reset(easy);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL); /* the rest is set anew before it is read */
     l->easies[l->easy_count++] = easy;
 }
 

@@ -15,7 +15,13 @@ static void pause_over(struct client_timer *timer);
 
 void client_try_init(struct client_try *t, fal_client *c, enum client_method method,
                      void (*done)(struct client_try *t), void *owner) {
-    *t = (struct client_try){.client = c, .done = done, .owner = owner};
+    memset(t, 0, offsetof(struct client_try, exchange));
+    t->exchange.client = NULL;
+    t->exchange.reply.code = FAL_OK;
+    t->exchange.reply.http_status = 0;
+    t->client = c;
+    t->done = done;
+    t->owner = owner;
     t->deadline_ms = UINT64_MAX;
     t->timer.fire = pause_over;
     client_request_init(&t->request, method);
@@ -103,5 +109,5 @@ void client_try_end(struct client_try *t) {
     client_timer_off(&t->timer);
     client_exchange_end(&t->exchange);
     client_request_free(&t->request);
-    *t = (struct client_try){0};
+    t->client = NULL;
 }
