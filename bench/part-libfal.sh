@@ -61,6 +61,16 @@ libfal_rows() {
     compared 'requests per second, 64 at once' '' "$TMP/load" 2 more 1 'a second'
 }
 
+libfal_size() {
+    "$BENCH/size.sh" >"$TMP/sizes" 2>"$TMP/size.log" || { echo "- libfal's size: $(tail -n 1 "$TMP/size.log")" >>"$TMP/invalid"; return 0; }
+    while read -r bytes limit what; do
+        row "libfal.so, stripped, $what" "$limit KB" "$(short "$bytes" 1000) KB" '' under "$limit"
+    done <<SIZES
+$(sed -n 's/.*our own code *\([0-9]*\) .*/\1/p' "$TMP/sizes") 120 our own code
+$(sed -n 's/.*inside *\([0-9]*\) .*/\1/p' "$TMP/sizes") 300 with its JSON library inside
+SIZES
+}
+
 part_libfal() {
     rounds=5 calls=4000 runs=20
     [ -z "$SHORT" ] || { rounds=2 calls=1000 runs=5; }
@@ -74,4 +84,5 @@ part_libfal() {
     clients_load "$rounds" "$calls" 64 >"$TMP/load"
     stop_anyllm
     libfal_rows
+    [ -n "$SHORT" ] || libfal_size
 }
