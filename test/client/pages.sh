@@ -3,7 +3,7 @@
 # Every command, option and letter of the table stands in the man page's section about it, and nothing else does; every
 # example of both pages runs, in the order in which it stands, against a server with the scripted upstream. Speaks TAP.
 set -u
-ANYLLM=$1 MOCK=$2 MAN=$3 GUIDE=$4
+ANYLLM=$(realpath "$1") MOCK=$(realpath "$2") MAN=$3 GUIDE=$4
 n=0
 TMP=$(mktemp -d)
 SERVER='' UPSTREAM=''
