@@ -293,7 +293,9 @@ void fal_client_free(fal_client *client) {
     client->closing = true;
     if (client->loop != NULL) {
         client_calls_abort(client);
-        client_realtimes_end(client);
+        if (client->realtimes != NULL) {
+            client->end_realtimes(client);
+        }
     }
     client_loop_free(client);
     client_base_free(&client->base);

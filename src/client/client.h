@@ -381,10 +381,10 @@ struct fal_client {
     struct fal_call *calls, *fresh, *over; /* under way; not begun yet; ended, `done` to come */
     size_t pending;                        /* calls and realtime connections */
     struct fal_realtime *realtimes;        /* that have not ended */
+    void (*end_realtimes)(
+        fal_client
+            *c); /* without a word; set when there was one: who has none need not link them */
 };
-
-/* Ends all without a word: fal_client_free. realtime_life.c's. */
-void client_realtimes_end(fal_client *c);
 
 /* Copies an options struct of the caller's size into ours, which is zeroed first. False when the
  * caller's is newer and uses what we do not know. */

@@ -79,16 +79,6 @@ static enum fal_code make(fal_client *c, const char *endpoint_id,
     return FAL_OK;
 }
 
-static void enlist(fal_realtime *rt) {
-    fal_realtime **first = &rt->client->realtimes;
-    rt->next = *first;
-    rt->prev = first;
-    if (rt->next != NULL) rt->next->prev = &rt->next;
-    *first = rt;
-    rt->client->pending++;
-    client_realtime_soon(rt);
-}
-
 /* --- public */
 
 enum fal_code fal_realtime_start(fal_client *client, const char *endpoint_id,
@@ -98,7 +88,7 @@ enum fal_code fal_realtime_start(fal_client *client, const char *endpoint_id,
     if (realtime == NULL) return FAL_ERR_ARGUMENT;
     *realtime = NULL;
     enum fal_code code = make(client, endpoint_id, options, realtime, &why);
-    if (code == FAL_OK) enlist(*realtime);
+    if (code == FAL_OK) client_realtime_enlist(*realtime);
     return code;
 }
 
@@ -129,7 +119,7 @@ enum fal_code fal_realtime_open(fal_client *client, const char *endpoint_id,
         return client_refuse(result, FAL_ERR_BUSY, fal_strerror(FAL_ERR_BUSY));
     }
     rt->blocking = rt->quiet = true;
-    enlist(rt);
+    client_realtime_enlist(rt);
     wait_until_open(rt);
     client_leave(client);
     if (rt->opened) {

@@ -223,12 +223,14 @@ struct fal_realtime {
 
 /* The timers and lists of a zeroed one. */
 void client_realtime_init(fal_realtime *rt);
-/* The memory of one that is not in its client's list. */
+/* Puts it into its client's list: it begins with the next turn of the loop. */
+void client_realtime_enlist(fal_realtime *rt);
+/* The memory of one that is not in the list. */
 void client_realtime_free(fal_realtime *rt);
 /* Around all that may call the caller back: one that he gives back meanwhile is freed by the last leave. */
 void client_realtime_enter(fal_realtime *rt);
 void client_realtime_leave(fal_realtime *rt);
-/* The loop goes on with it at its next turn; it does not begin otherwise. */
+/* The loop goes on with it at its next turn. */
 void client_realtime_soon(fal_realtime *rt);
 /* What can be done now. */
 void client_realtime_act(fal_realtime *rt);

@@ -43,7 +43,7 @@ void client_realtime_tell(fal_realtime *rt) {
     if (rt->o.on_close != NULL) rt->o.on_close(&rt->end->error, rt->close_code, rt->o.user);
 }
 
-static void end(fal_realtime *rt, enum fal_code code, int close_code, const char *message) {
+static void finish(fal_realtime *rt, enum fal_code code, int close_code, const char *message) {
     if (rt->state == REALTIME_CLOSED) return;
     if (code != FAL_OK) client_result_fail(rt->end, code, "%s", message);
     rt->state = REALTIME_CLOSED;
@@ -63,7 +63,7 @@ static void end(fal_realtime *rt, enum fal_code code, int close_code, const char
 }
 
 void client_realtime_fail(fal_realtime *rt, enum fal_code code) {
-    end(rt, code, WSLAY_CODE_ABNORMAL_CLOSURE, fal_strerror(code));
+    finish(rt, code, WSLAY_CODE_ABNORMAL_CLOSURE, fal_strerror(code));
 }
 
 /* An answer that is not what was hoped for. */
@@ -78,7 +78,7 @@ static void end_reply(fal_realtime *rt, struct client_reply *reply, bool useful)
         r->error.code = FAL_ERR_HTTP;
         client_error_read(r, reply);
     }
-    end(rt, reply->code, WSLAY_CODE_ABNORMAL_CLOSURE, reply->message);
+    finish(rt, reply->code, WSLAY_CODE_ABNORMAL_CLOSURE, reply->message);
 }
 
 void client_realtime_free(fal_realtime *rt) {
@@ -124,8 +124,8 @@ static void token_is_here(struct client_try *t) {
     if (!client_try_ok(t))
         end_reply(rt, reply, t->useful);
     else if ((rt->token = client_token_read(buf_slice(&reply->body), &code)) == NULL)
-        end(rt, code, WSLAY_CODE_ABNORMAL_CLOSURE,
-            code == FAL_ERR_PROTOCOL ? "the answer holds no token" : fal_strerror(code));
+        finish(rt, code, WSLAY_CODE_ABNORMAL_CLOSURE,
+               code == FAL_ERR_PROTOCOL ? "the answer holds no token" : fal_strerror(code));
     else {
         client_try_end(t);
         buf_free(&rt->body);
@@ -351,22 +351,22 @@ static void end_frames(fal_realtime *rt) {
     int code = client_frames_code(f);
     char text[200];
     if (f->fault == FAL_ERR_TOO_LARGE)
-        end(rt, f->fault, code, "the server's message is too large");
+        finish(rt, f->fault, code, "the server's message is too large");
     else if (f->fault != FAL_OK)
-        end(rt, f->fault, code, fal_strerror(f->fault));
+        finish(rt, f->fault, code, fal_strerror(f->fault));
     else if (rt->state == REALTIME_CLOSING || code == WSLAY_CODE_NORMAL_CLOSURE ||
              code == WSLAY_CODE_GOING_AWAY || code == WSLAY_CODE_NO_STATUS_RCVD)
-        end(rt, FAL_OK, code, "");
+        finish(rt, FAL_OK, code, "");
     else {
         snprintf(text, sizeof text, "the server closed the connection: %d %s", code, f->reason);
         client_error_set_text(rt->end->message, slice_of(text));
-        end(rt, FAL_ERR_TRANSPORT, code, text);
+        finish(rt, FAL_ERR_TRANSPORT, code, text);
     }
 }
 
 static void end_unauthorized(fal_realtime *rt) {
     rt->end->http_status = rt->end->error.http_status = 401;
-    end(rt, FAL_ERR_HTTP, WSLAY_CODE_POLICY_VIOLATION, "Unauthorized");
+    finish(rt, FAL_ERR_HTTP, WSLAY_CODE_POLICY_VIOLATION, "Unauthorized");
 }
 
 static void judge_upgrade(fal_realtime *rt, bool alive) {
@@ -377,7 +377,8 @@ static void judge_upgrade(fal_realtime *rt, bool alive) {
     else if (u->state == UPGRADE_BROKEN && u->head.no_memory)
         client_realtime_fail(rt, FAL_ERR_MEMORY);
     else if (u->state == UPGRADE_BROKEN)
-        end(rt, alive ? FAL_ERR_PROTOCOL : FAL_ERR_TRANSPORT, WSLAY_CODE_ABNORMAL_CLOSURE, u->why);
+        finish(rt, alive ? FAL_ERR_PROTOCOL : FAL_ERR_TRANSPORT, WSLAY_CODE_ABNORMAL_CLOSURE,
+               u->why);
 }
 
 /* What can be done now. */
@@ -409,8 +410,8 @@ static void connected(struct client_link *link, CURLcode rc) {
         client_realtime_fail(rt, FAL_ERR_MEMORY);
     else if (rc != CURLE_OK) {
         rt->end->error.retryable = true;
-        end(rt, FAL_ERR_CONNECT, WSLAY_CODE_ABNORMAL_CLOSURE,
-            link->error[0] != '\0' ? link->error : curl_easy_strerror(rc));
+        finish(rt, FAL_ERR_CONNECT, WSLAY_CODE_ABNORMAL_CLOSURE,
+               link->error[0] != '\0' ? link->error : curl_easy_strerror(rc));
     } else {
         rt->state = REALTIME_UPGRADING;
         enum fal_code code = say_hello(rt);
@@ -436,11 +437,11 @@ static void limit_is_over(struct client_timer *timer) {
     char text[80];
     client_realtime_enter(rt);
     if (rt->state == REALTIME_CLOSING)
-        end(rt, FAL_ERR_TRANSPORT, WSLAY_CODE_ABNORMAL_CLOSURE, "the server did not close");
+        finish(rt, FAL_ERR_TRANSPORT, WSLAY_CODE_ABNORMAL_CLOSURE, "the server did not close");
     else {
         snprintf(text, sizeof text, "not open after %lld ms", (long long)rt->o.open_timeout_ms);
         rt->end->error.retryable = true;
-        end(rt, FAL_ERR_TIMEOUT, WSLAY_CODE_ABNORMAL_CLOSURE, text);
+        finish(rt, FAL_ERR_TIMEOUT, WSLAY_CODE_ABNORMAL_CLOSURE, text);
     }
     client_realtime_leave(rt);
 }
@@ -461,6 +462,16 @@ static void soon_is_now(struct client_timer *timer) {
     client_realtime_leave(rt);
 }
 
+static void end_all(fal_client *c) {
+    while (c->realtimes != NULL) {
+        fal_realtime *rt = c->realtimes;
+        rt->quiet = true;
+        client_realtime_enter(rt);
+        client_realtime_fail(rt, FAL_ERR_CANCELLED);
+        client_realtime_leave(rt);
+    }
+}
+
 void client_realtime_init(fal_realtime *rt) {
     rt->limit.fire = limit_is_over;
     rt->soon.fire = soon_is_now;
@@ -469,12 +480,13 @@ void client_realtime_init(fal_realtime *rt) {
     client_messages_init(&rt->sent);
 }
 
-void client_realtimes_end(fal_client *c) {
-    while (c->realtimes != NULL) {
-        fal_realtime *rt = c->realtimes;
-        rt->quiet = true;
-        client_realtime_enter(rt);
-        client_realtime_fail(rt, FAL_ERR_CANCELLED);
-        client_realtime_leave(rt);
-    }
+void client_realtime_enlist(fal_realtime *rt) {
+    fal_client *c = rt->client;
+    rt->next = c->realtimes;
+    rt->prev = &c->realtimes;
+    if (rt->next != NULL) rt->next->prev = &rt->next;
+    c->realtimes = rt;
+    c->end_realtimes = end_all;
+    c->pending++;
+    client_realtime_soon(rt);
 }

@@ -1,5 +1,5 @@
 /* Webhooks, at the receiver's: signatures that others made (PyNaCl, Standard Webhooks' own example), and all that is wrong. */
-#include "fal.h"
+#include "client/rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -323,6 +323,35 @@ static void webhook_structs_of_other_versions_are_told_apart(void **state) {
     assert_int_equal(fal_webhook_verify(&no_body, &k), FAL_WEBHOOK_UNSIGNED);
 }
 
+static void webhook_keys_are_fetched_from_the_base(void **state) {
+    (void)state;
+    struct script *s = SCRIPT({.status = 503, .body = "{}"}, {.status = 200, .body = JWKS(KEY(X))},
+                              {.status = 200, .body = "{\"keys\":7}"},
+                              {.status = 200, .body = "<html>"},
+                              {.status = 404, .body = "{\"detail\":\"not here\"}"});
+    fal_client *c = client_for(s);
+    struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
+    fal_result *r = NULL;
+    o.headers = (const char *const[]){"X-Mine: 1"};
+    o.header_count = 1;
+    assert_int_equal(fal_webhook_keys_fetch(c, &o, &r), FAL_OK);
+    assert_int_equal(verdict(signed_by_fal(), fal_result_json(r), NULL), FAL_WEBHOOK_VALID);
+    fal_result_free(r);
+    assert_true(script_asked(s, 1, "GET /rest/.well-known/jwks.json HTTP/1.1"));
+    assert_true(script_has_header(s, 1, "X-Mine: 1"));
+    assert_int_equal(fal_webhook_keys_fetch(c, NULL, &r), FAL_ERR_PROTOCOL);
+    fal_result_free(r);
+    assert_int_equal(fal_webhook_keys_fetch(c, NULL, NULL), FAL_ERR_PROTOCOL);
+    assert_int_equal(fal_webhook_keys_fetch(c, NULL, &r), FAL_ERR_HTTP);
+    assert_string_equal(fal_result_error(r)->message, "not here");
+    fal_result_free(r);
+    o.timeout_ms = -1;
+    assert_int_equal(fal_webhook_keys_fetch(c, &o, NULL), FAL_ERR_ARGUMENT);
+    assert_int_equal(fal_webhook_keys_fetch(NULL, NULL, NULL), FAL_ERR_ARGUMENT);
+    fal_client_free(c);
+    script_stop(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(webhook_keys_are_read_as_they_are_published),
@@ -336,6 +365,7 @@ int main(void) {
         cmocka_unit_test(webhook_id_with_a_full_stop_is_malformed),
         cmocka_unit_test(webhook_is_accepted_within_its_tolerance),
         cmocka_unit_test(webhook_structs_of_other_versions_are_told_apart),
+        cmocka_unit_test(webhook_keys_are_fetched_from_the_base),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, forget_the_environment, NULL);
 }

@@ -3,23 +3,21 @@
 #ifndef ANYLLM_TEST_WIRE_WEBHOOK_CALLS_H
 #define ANYLLM_TEST_WIRE_WEBHOOK_CALLS_H
 
-#include "../../examples/webhooks/verify.h"
 #include "calls.h"
+#include "fal.h"
 #include "receiver.h"
 
 #define QUEUE "/queue/fal-ai/any-llm"
 #define RETRIES 3U
 #define TIMEOUT_MS 700U /* of a try */
 #define PER_HOST 4U
-#define MAX_KEYS 8U
 
 struct hooks {
     struct server server;
     struct mock mock;
     struct receiver receiver;
-    struct text config; /* of the server */
-    struct webhook_key keys[MAX_KEYS];
-    size_t nkeys;
+    struct text config;  /* of the server */
+    char *jwks, *secret; /* what its receivers verify with, by libfal */
 };
 extern struct hooks hooks;
 
@@ -37,9 +35,14 @@ void hook_read_keys(unsigned port);
 
 struct hook_headers {
     char id[64], user[64], timestamp[32], signature[160];
+    char standard_id[64], standard_timestamp[32], standard_signature[1024];
 };
-struct webhook hook_signed(const struct delivered *d, struct hook_headers *h);
-/* It is verified, and of this request. */
+/* Both signatures. */
+struct fal_webhook hook_signed(const struct delivered *d, struct hook_headers *h);
+/* By libfal. now_s 0: now. */
+enum fal_webhook_verdict hook_verdict(const struct fal_webhook *w, const char *jwks,
+                                      const char *secret, int64_t now_s);
+/* Each of its signatures is right, and it is of this request. */
 void hook_expect(const struct delivered *d, const char *id);
 
 #endif
