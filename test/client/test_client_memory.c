@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -46,70 +47,209 @@ static char *curl_strdup(const char *s) {
 
 #define BODY \
     "{\"status\":\"IN_QUEUE\",\"request_id\":\"r1\",\"status_url\":\"$BASE/queue/a/b/requests/r1/status\"}"
-#define STEPS                                                                                      \
-    {.status = 200, .body = BODY},                                                                 \
-        {.status = 202, .body = "{\"status\":\"IN_PROGRESS\",\"logs\":[{\"message\":\"m\"}]}"},    \
-        {.status = 200,                                                                            \
-         .body = "{\"status\":\"COMPLETED\",\"logs\":[{\"message\":\"m\"},{\"message\":\"n\"}]}"}, \
-        {.status = 422,                                                                            \
-         .body = "{\"detail\":[{\"loc\":[\"body\",\"prompt\"],\"msg\":\"no\",\"type\":\"t\"}]}"},  \
-        {.status = 202}
+#define DONE {.status = 200, .body = "{\"output\":\"42\"}", .headers = "x-fal-request-id: r1\r\n"}
+#define LOGS                                                                                \
+    {.status = 202, .body = "{\"status\":\"IN_PROGRESS\",\"logs\":[{\"message\":\"m\"}]}"}, \
+        {.status = 200,                                                                     \
+         .body = "{\"status\":\"COMPLETED\",\"logs\":[{\"message\":\"m\"},{\"message\":\"n\"}]}"}
 
-static enum fal_code subscribe_once(const char *base, fal_result **r) {
+static fal_client *client_at(const char *base) {
     struct fal_options o = FAL_OPTIONS_INIT;
-    struct fal_subscribe_options s = FAL_SUBSCRIBE_OPTIONS_INIT;
     fal_client *c = NULL;
     o.base_url = base;
     o.credentials = "kid:ksecret";
     o.user_agent = "test/1";
     o.max_retries = -1;
+    fal_client_new(&o, &c);
+    return c;
+}
+
+/* ---- Scenarios: one for each kind of call; `go` makes all that is needed and frees all but the result ---- */
+
+static enum fal_code subscribe_and_cancel(const char *base, fal_result **r) {
+    struct fal_subscribe_options s = FAL_SUBSCRIBE_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
     s.logs = true;
     s.hint = "h";
     s.poll_interval_ms = 1;
+    enum fal_code code = fal_subscribe(c, "a/b", "{\"prompt\":\"p\"}", &s, r);
+    fal_queue_cancel(c, "a/b", "r1", NULL, NULL);
+    fal_client_free(c);
+    return code;
+}
+
+static enum fal_code resume(const char *base, fal_result **r) {
+    struct fal_subscribe_options s = FAL_SUBSCRIBE_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    s.poll_interval_ms = 1;
+    enum fal_code code = fal_queue_subscribe_to_status(c, "a/b", "r1", &s, r);
+    fal_client_free(c);
+    return code;
+}
+
+/* Every option that is copied, and a retry. */
+static enum fal_code run_with_all_options(const char *base, fal_result **r) {
+    static const char *const lines[] = {"X-A: b"};
+    static const int statuses[] = {503};
+    struct fal_options o = FAL_OPTIONS_INIT;
+    struct fal_call_options call = FAL_CALL_OPTIONS_INIT;
+    fal_client *c = NULL;
+    o.base_url = "http://127.0.0.1:1";
+    o.run_url = base;
+    o.credentials = "kid:ksecret";
+    o.headers = call.headers = lines;
+    o.header_count = call.header_count = 1;
+    o.retry_statuses = statuses;
+    o.retry_status_count = 1;
+    o.retry_base_ms = 1;
+    o.proxy_url = base;
+    o.unix_socket = "/nowhere";
+    call.hint = "h";
+    call.start_timeout_s = 2.5;
+    call.timeout_ms = 60000;
     enum fal_code code = fal_client_new(&o, &c);
     if (code == FAL_OK) {
-        code = fal_subscribe(c, "a/b", "{\"prompt\":\"p\"}", &s, r);
-        fal_queue_cancel(c, "a/b", "r1", NULL, NULL);
+        code = fal_run(c, "a/b", NULL, &call, r);
     }
     fal_client_free(c);
     return code;
 }
 
-static bool acceptable(enum fal_code code, const fal_result *r) {
+static enum fal_code one_by_one(const char *base, fal_result **r) {
+    struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    o.url = base;
+    enum fal_code code = fal_queue_submit(c, "a/b", NULL, NULL, NULL);
+    code = code == FAL_OK ? fal_queue_status(c, "a/b", "r1", &o, NULL) : code;
+    code = code == FAL_OK ? fal_queue_result(c, "a/b", "r1", NULL, r) : code;
+    fal_client_free(c);
+    return code;
+}
+
+/* How three calls at once ended: each once, the worst of them kept. */
+struct ends {
+    int started, ended;
+    enum fal_code worst;
+    fal_result *result;
+};
+
+static void note_end(enum fal_code code, fal_result *result, void *user) {
+    struct ends *e = user;
+    e->ended++;
+    if (code != FAL_OK && e->worst == FAL_OK) {
+        e->worst = code;
+    }
+    fal_result_free(e->result);
+    e->result = result;
+}
+
+static enum fal_code three_at_once(const char *base, fal_result **r) {
+    struct ends e = {0};
+    struct fal_done done = {note_end, &e};
+    fal_client *c = client_at(base);
+    fal_call *call = NULL;
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    for (int i = 0; i < 3; i++) {
+        enum fal_code code = fal_run_start(c, "a/b", NULL, NULL, done, i == 0 ? &call : NULL);
+        e.started += code == FAL_OK;
+        e.worst = code != FAL_OK ? code : e.worst;
+    }
+    while (fal_client_pending(c) > 0) {
+        fal_client_wait(c, -1);
+    }
+    fal_call_free(call);
+    fal_client_free(c);
+    assert_int_equal(e.ended, e.started);
+    *r = e.result;
+    return e.worst;
+}
+
+static const struct scenario {
+    const char *name;
+    enum fal_code (*go)(const char *base, fal_result **r);
+    enum fal_code code; /* when nothing fails */
+    int http_status;
+    struct script_step steps[6];
+} scenarios[] = {
+    {"subscribe, cancel",
+     subscribe_and_cancel,
+     FAL_ERR_HTTP,
+     422,
+     {{.status = 200, .body = BODY},
+      LOGS,
+      {.status = 422,
+       .body = "{\"detail\":[{\"loc\":[\"body\",\"prompt\"],\"msg\":\"no\",\"type\":\"t\"}]}"},
+      {.status = 202}}},
+    {"subscribe_to_status", resume, FAL_OK, 200, {LOGS, DONE}},
+    {"run with all options",
+     run_with_all_options,
+     FAL_OK,
+     200,
+     {{.status = 503, .headers = "Retry-After: 0\r\n"}, DONE, DONE}},
+    {"submit, status, result",
+     one_by_one,
+     FAL_OK,
+     200,
+     {{.status = 200, .body = BODY}, {.status = 200, .body = BODY}, DONE}},
+    {"three at once", three_at_once, FAL_OK, 200, {DONE, DONE, DONE}},
+};
+
+/* ---- Each allocation of a scenario fails in turn ---- */
+
+static bool acceptable(const struct scenario *sc, enum fal_code code, const fal_result *r) {
     switch (code) {
-    case FAL_ERR_MEMORY: return true;
-    case FAL_ERR_HTTP:
-        return fal_result_http_status(r) == 422; /* the allocation could be done without */
+    case FAL_ERR_MEMORY:
     case FAL_ERR_CONNECT:
     case FAL_ERR_TRANSPORT:
     case FAL_ERR_PROTOCOL: return true; /* libcurl names some of its own failures so */
-    default: return false;
+    default:                            /* the allocation could be done without */
+        return code == sc->code && fal_result_http_status(r) == sc->http_status;
     }
+}
+
+/* True when it went to its end without reaching allocation n. */
+static bool fail_allocation(const struct scenario *sc, long n) {
+    struct script *s = script_start(sc->steps, sizeof(sc->steps) / sizeof(sc->steps[0]));
+    fal_result *r = NULL;
+    alarm(20);
+    countdown = n;
+    enum fal_code code = sc->go(script_base(s), &r);
+    bool reached_the_end = countdown >= 0;
+    countdown = -1;
+    if (!acceptable(sc, code, r)) {
+        fail_msg("%s, allocation %ld: code %d", sc->name, n, (int)code);
+    }
+    if (reached_the_end) {
+        assert_int_equal(code, sc->code);
+        assert_int_equal(fal_result_http_status(r), sc->http_status);
+    }
+    fal_result_free(r);
+    script_stop(s);
+    alarm(0);
+    return reached_the_end;
 }
 
 static void each_allocation_may_fail(void **state) {
     (void)state;
-    bool reached_the_end = false;
-    long n;
-    for (n = 0; n < 5000 && !reached_the_end; n++) {
-        struct script *s = SCRIPT(STEPS);
-        fal_result *r = NULL;
-        countdown = n;
-        enum fal_code code = subscribe_once(script_base(s), &r);
-        reached_the_end = countdown >= 0;
-        countdown = -1;
-        if (!acceptable(code, r)) {
-            fail_msg("allocation %ld: code %d", n, (int)code);
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+        long n = 0;
+        while (n < 5000 && !fail_allocation(&scenarios[i], n)) {
+            n++;
         }
-        if (reached_the_end) {
-            assert_int_equal(code, FAL_ERR_HTTP);
-            assert_string_equal(fal_result_error(r)->message, "body.prompt: no");
-        }
-        fal_result_free(r);
-        script_stop(s);
+        assert_true(n > 0 && n < 5000);
+        print_message("%s: %ld allocations failed in turn\n", scenarios[i].name, n);
     }
-    assert_true(reached_the_end);
-    print_message("%ld allocations failed in turn\n", n - 1);
 }
 
 int main(void) {
