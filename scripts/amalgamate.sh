@@ -17,7 +17,7 @@ FILES="$(base_files) $(client_files)"
 # Left out with FAL_WITHOUT_REALTIME (wslay, msgpack-c) and FAL_WITHOUT_WEBHOOK (libcrypto).
 chosen() { for file in $FILES; do case $file in $1) printf '%s ' "$file" ;; esac; done; }
 REALTIME="$(chosen 'client/realtime*') $(chosen 'base/msgpack*')"
-WEBHOOK="$(chosen 'client/webhook*')"
+WEBHOOK="$(chosen client/webhook.c)"
 
 {
     cat <<END

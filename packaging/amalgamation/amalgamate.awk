@@ -71,7 +71,7 @@ function renamed(line, file,    out, i, n, c, two, word, before, start) {
             match(substr(line, i), /^[A-Za-z_0-9]+/)
             word = substr(line, i, RLENGTH); i += RLENGTH - 1
             before = out; sub(/[ \t]+$/, "", before)
-            if (((file, word) in owns) && owners[word] > 1 && before !~ /(\.|->)$/) word = word "__" stem(file)
+            if (((file, word) in owns) && owners[word] > 1 && before !~ /(\.|->|offsetof\([^()]*,)$/) word = word "__" stem(file)
             out = out word; continue
         }
         if (c ~ /[0-9]/) { match(substr(line, i), /^[A-Za-z_0-9.]+/); out = out substr(line, i, RLENGTH); i += RLENGTH - 1; continue }
@@ -105,6 +105,13 @@ function emit(file, is_header,    line, code, name, macros, count, i, was) {
     in_comment = was
 }
 
+# A header that wants what a guard is to leave out stays behind it.
+function guarded(header,    line, found) {
+    while ((getline line <(src "/" header)) > 0) if (line ~ /^#[ \t]*include <(wslay|msgpack|openssl)/) found = 1
+    close(src "/" header)
+    return found
+}
+
 function listed(file, list) { return index(" " list " ", " " file " ") > 0 }
 
 BEGIN {
@@ -118,7 +125,7 @@ BEGIN {
             while ((getline line <(src "/" ARGV[f])) > 0)
                 if (line ~ /^#[ \t]*include "/) {
                     sub(/^#[ \t]*include "/, "", line); sub(/".*/, "", line)
-                    if (line != "fal.h" && !(line in emitted)) { emitted[line] = 1; emit(line, 1) }
+                    if (line != "fal.h" && !(line in emitted) && !guarded(line)) { emitted[line] = 1; emit(line, 1) }
                 }
             close(src "/" ARGV[f])
             print "\n#ifndef " guard

@@ -27,6 +27,9 @@ enum fal_code fal_realtime_receive(fal_realtime *realtime, int64_t timeout_ms,
 }
 
 void fal_realtime_close(fal_realtime *realtime) {}
+
+/* None is ever open. */
+FAL_PRIVATE void client_realtimes_end(fal_client *c) {}
 #endif
 
 #ifdef FAL_WITHOUT_WEBHOOK
