@@ -54,7 +54,7 @@ enum fal_code {
     FAL_ERR_PROTOCOL = 7,  /* the answer is not what this API says */
     FAL_ERR_TOO_LARGE = 8, /* the answer is larger than FAL_MAX_REPLY_BYTES */
     FAL_ERR_TIMEOUT = 9,   /* timeout_ms is over */
-    FAL_ERR_CANCELLED = 10 /* fal_client_cancel */
+    FAL_ERR_CANCELLED = 10 /* fal_client_cancel, fal_call_cancel, or its client was freed */
 };
 
 /* The largest answer a call takes, after decompression. */
@@ -101,8 +101,8 @@ typedef struct fal_client fal_client;
 /* For base_url: fal's own hosts, whatever the environment says. */
 #define FAL_BASE_FAL "fal"
 
-/* "Key …" is made of what it returns, borrowed until it is called again; NULL or "": none. Called in the client's thread
- * before each exchange that carries the key. */
+/* "Key …" is made of what it returns, borrowed until it is called again; NULL or "": none; what a header cannot hold ends the
+ * call with FAL_ERR_ARGUMENT. Called in the client's thread before each exchange that carries the key. */
 typedef const char *(*fal_credentials_fn)(void *user);
 
 struct fal_options {
@@ -134,10 +134,14 @@ struct fal_options {
      * $FAL_REST_URL, $FAL_CDN_URL only when neither base_url nor $FAL_BASE_URL is given, else under the base. */
     const char *run_url, *queue_url, *rest_url, *cdn_url;
     /* Optional, copied. The address of a proxy of one's own that keeps the key (fal's x-fal-target-url protocol, fal-js's
-     * proxyUrl): every exchange but the bytes of uploads and realtime connections goes there. An HTTP proxy is something
-     * else: http_proxy, https_proxy and no_proxy in the environment, as libcurl reads them. */
+     * proxyUrl): every exchange but the bytes of uploads and realtime connections goes there, with `headers` and without
+     * the credentials. An HTTP proxy is something else: http_proxy, https_proxy and no_proxy in the environment, as libcurl
+     * reads them; this machine's loopback is never asked through one. */
     const char *proxy_url;
-    /* Optional, copied. "Name: value" lines, header_count of them, sent with each exchange to the surfaces above. */
+    /* Optional, copied. "Name: value" lines, header_count of them, at most 48 with those of a call, sent with each exchange to
+     * the surfaces above (and the proxy_url). A name goes out once: what an option of a call says (hint, priority, …) counts
+     * before the lines of the call, these before the lines here, these before what libfal sends by itself (Accept,
+     * Content-Type, Authorization, User-Agent). Refused: Content-Length, Transfer-Encoding, what is no header. */
     const char *const *headers;
     size_t header_count;
     /* The longest pause between attempts. 0: 30,000. Each pause is the one before times the factor (0: 2.0; at least 1.0),
@@ -145,7 +149,8 @@ struct fal_options {
     int64_t retry_max_ms;
     double retry_factor;
     bool no_retry_jitter;
-    /* Optional, copied. HTTP statuses that are tried again in place of 408, 409, 429, 502, 503, 504. */
+    /* Optional, copied. HTTP statuses that are tried again in place of 408, 409, 429, 502, 503, 504; none when the count is 0.
+     * They do not change what is known of a POST's fate: see "What is tried again" below. */
     const int *retry_statuses;
     size_t retry_status_count;
     /* timeout_ms of every call that says none. 0: none. */
@@ -193,8 +198,9 @@ struct fal_options {
  * library does not know), FAL_ERR_MEMORY. */
 FAL_API enum fal_code fal_client_new(const struct fal_options *options, fal_client **client);
 
-/* Closes its connections and wipes the credentials. NULL is allowed. Not during a call, not in a
- * callback. Results live on. */
+/* Closes its connections and wipes the credentials. NULL is allowed. Not during a blocking call, not in a
+ * callback. Calls that were started and have not ended end here: `done` of each is called with FAL_ERR_CANCELLED, nothing is
+ * cancelled on the server, and what these callbacks start is refused (FAL_ERR_BUSY). Results and handles live on. */
 FAL_API void fal_client_free(fal_client *client);
 
 /* Ends the blocking call that is running in `client` with FAL_ERR_CANCELLED; when none is running, the next
@@ -311,7 +317,7 @@ struct fal_lifecycle;
 /* For fal_run, fal_queue_status, fal_queue_result and fal_queue_cancel. */
 struct fal_call_options {
     size_t size;
-    /* For the whole call, retries included. 0: none. */
+    /* For the whole call, retries included. 0: the client's. */
     int64_t timeout_ms;
     /* run: the server gives up (504, not retried) when the model has not begun by then. 0: none;
      * else more than 1. */
@@ -338,7 +344,7 @@ struct fal_call_options {
 
 struct fal_submit_options {
     size_t size;
-    /* For the submit itself. 0: none. */
+    /* For the submit itself. 0: the client's. */
     int64_t timeout_ms;
     /* As above. */
     double start_timeout_s;
@@ -364,15 +370,14 @@ struct fal_subscribe_options {
     size_t size;
     /* For everything. When it is over the request is cancelled on the server (that may take 5 s
      * more) and the call ends with FAL_ERR_TIMEOUT; when not even the submit was answered by then,
-     * the request may stand on the server. 0: none. */
+     * the request may stand on the server. 0: the client's. */
     int64_t timeout_ms;
     /* From the end of one status to the next. 0: 50 ms growing to 500 ms. */
     int64_t poll_interval_ms;
     /* Ask for the model's log lines. */
     bool logs;
-    /* Both optional, called in the calling thread, during the call; they must not call the client
-     * they belong to (FAL_ERR_BUSY), except fal_client_cancel. What they are given lives until they
-     * return. on_enqueue: exactly once, after the server has accepted. on_queue_update: for every
+    /* Both optional, called in the client's thread; see the rules above for what they may do. What they are given lives
+     * until they return. on_enqueue: exactly once, after the server has accepted. on_queue_update: for every
      * status, also equal ones, the COMPLETED one last. */
     void (*on_enqueue)(const char *request_id, void *user);
     void (*on_queue_update)(const struct fal_status *status, void *user);
@@ -469,7 +474,7 @@ FAL_API enum fal_code fal_queue_stream_status(fal_client *client, const char *en
 
 struct fal_stream_options {
     size_t size;
-    /* For the whole stream. 0: none. */
+    /* For the whole stream. 0: the client's. */
     int64_t timeout_ms;
     /* Longest silence, comments of the server included, before the stream counts as broken (FAL_ERR_TIMEOUT). 0: 60,000.
      * Negative: none. */
@@ -685,12 +690,14 @@ FAL_API void fal_realtime_close(fal_realtime *realtime);
  *   - `done` is called exactly once, from inside fal_client_ready, fal_client_wait, or a blocking call of the same client,
  *     never from inside …_start. It gets the result, which is its to free.
  *   - `call` is optional: a handle for fal_call_cancel, to be given back with fal_call_free, before or after `done`.
- *   - FAL_OK: started. FAL_ERR_ARGUMENT, FAL_ERR_MEMORY: not started, `done` is not called.
+ *   - FAL_OK: started; the first byte leaves when a function of the client runs next. FAL_ERR_ARGUMENT, FAL_ERR_MEMORY: not
+ *     started, `done` is not called.
  *   - The callbacks of the options are called in the same way. */
 
 typedef struct fal_call fal_call;
 
 struct fal_done {
+    /* Optional. */
     void (*done)(enum fal_code code, fal_result *result, void *user);
     void *user;
 };
@@ -753,19 +760,23 @@ struct fal_fd {
 };
 
 /* For poll: fills `fds` with what to wait for now and returns how many there are, which may be more than `room` (then call
- * again with more). Borrowed: never close them. They change with every function of the client. */
+ * again with more). One of them wakes for cancellations and is always there. Borrowed: never close them. They change with
+ * every function of the client. */
 FAL_API size_t fal_client_fds(const fal_client *client, struct fal_fd *fds, size_t room);
 /* For epoll and libuv: called whenever what to wait for on a descriptor changes; events 0: forget it, before it is closed.
  * At once for those that are there. NULL: no more. */
 FAL_API void fal_client_on_fd(fal_client *client, void (*changed)(int fd, int events, void *user),
                               void *user);
-/* Milliseconds until fal_client_ready must be called even when no descriptor is ready; 0: now; -1: no need. */
+/* Milliseconds until fal_client_ready must be called even when no descriptor is ready; 0: now; -1: no need. It changes with
+ * every function of the client. */
 FAL_API int64_t fal_client_timeout_ms(const fal_client *client);
-/* `fd` is ready for `events`; or, with fd -1, the time is over. Does what can be done without blocking. FAL_ERR_BUSY inside a
- * callback; FAL_ERR_MEMORY. */
+/* `fd` is ready for `events` (both, when it has an error); or, with fd -1, the time is over. Does what can be done without
+ * blocking. A descriptor that is not the client's any more is passed over. FAL_ERR_BUSY inside a callback; FAL_ERR_MEMORY:
+ * calls ended so that would not have otherwise. */
 FAL_API enum fal_code fal_client_ready(fal_client *client, int fd, int events);
 /* For programs without a loop: waits until something happened or timeout_ms (negative: as long as it takes) is over, and does
- * what can be done. FAL_ERR_CANCELLED: fal_client_cancel; FAL_ERR_BUSY, FAL_ERR_MEMORY. */
+ * what can be done. Returns at once when nothing is under way and timeout_ms is negative. FAL_ERR_CANCELLED: fal_client_cancel,
+ * which ends this wait and no call; FAL_ERR_BUSY, FAL_ERR_MEMORY as above. */
 FAL_API enum fal_code fal_client_wait(fal_client *client, int64_t timeout_ms);
 /* Calls and realtime connections under way. */
 FAL_API size_t fal_client_pending(const fal_client *client);
