@@ -31,7 +31,7 @@ static bool read_bytes(struct client_events *e) {
     return more;
 }
 
-static void work(struct client_timer *timer) {
+static void work_due(struct client_timer *timer) {
     struct client_events *e = of(timer, offsetof(struct client_events, work));
     if (!read_bytes(e)) {
         finish(e);
@@ -98,7 +98,7 @@ void client_events_init(struct client_events *e, fal_client *c, enum client_meth
     e->request.request.accept = "application/json, text/event-stream";
     e->request.request.sink = take_bytes;
     e->request.request.sent = hear_sent;
-    e->work.fire = work;
+    e->work.fire = work_due;
     e->idle.fire = check_idle;
     buf_init(&e->bytes, FAL_MAX_REPLY_BYTES);
     client_sse_init(&e->sse);

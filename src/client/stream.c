@@ -133,7 +133,7 @@ static void read_plain(struct stream *s) {
     }
 }
 
-static void end(struct stream *s) {
+static void end_call(struct stream *s) {
     fal_call *call = &s->call;
     struct client_try *t = &s->events.request;
     enum fal_code fault = client_events_fault(&s->events);
@@ -162,7 +162,7 @@ static void on_done(struct client_events *e) {
     struct stream *s = e->owner;
     read_plain(s);
     if (!client_call_cancelled(&s->call)) { /* else the loop ends it */
-        end(s);
+        end_call(s);
     }
 }
 
