@@ -1,6 +1,6 @@
 /* One call of libfal, for libfal.test.mjs, which makes the same one with fal's own client and compares what is sent.
  *
- *   libfal_calls CALL BASE [PROXY]     prints the result's JSON; 0: FAL_OK */
+ *   libfal_calls CALL BASE [PROXY [INPUT]]     prints the result's JSON; 0: FAL_OK */
 #include "fal.h"
 
 #include <stdio.h>
@@ -8,17 +8,17 @@
 #include <string.h>
 
 #define ID "fal-ai/any-llm"
-#define INPUT \
-    "{\"prompt\":\"h\xc3\xa9llo \\\"you\\\"\",\"n\":1.5,\"deep\":{\"list\":[1,null,true]}}"
 #define LARGE_BYTES ((size_t)91 << 20)
 
+static const char *input =
+    "{\"prompt\":\"h\xc3\xa9llo \\\"you\\\"\",\"n\":1.5,\"deep\":{\"list\":[1,null,true]}}";
 static const struct fal_acl_rule rules[] = {{"u1", FAL_ACL_ALLOW}, {"u2", FAL_ACL_HIDE}};
 static const struct fal_lifecycle lifecycle = {sizeof(lifecycle), 86400, FAL_ACL_FORBID, rules, 2};
 static const char *const headers[] = {"X-Fal-Store-IO: 0", "X-Own: a value"};
 static const struct fal_call_options with_logs = {.size = sizeof(with_logs), .logs = true};
 
 static enum fal_code run(fal_client *c, fal_result **r) {
-    return fal_run(c, ID, INPUT, NULL, r);
+    return fal_run(c, ID, input, NULL, r);
 }
 
 static enum fal_code run_nothing(fal_client *c, fal_result **r) {
@@ -26,18 +26,18 @@ static enum fal_code run_nothing(fal_client *c, fal_result **r) {
 }
 
 static enum fal_code run_path(fal_client *c, fal_result **r) {
-    return fal_run(c, ID "/vision", INPUT, NULL, r);
+    return fal_run(c, ID "/vision", input, NULL, r);
 }
 
 static enum fal_code run_legacy(fal_client *c, fal_result **r) {
-    return fal_run(c, "110602490-any-llm", INPUT, NULL, r);
+    return fal_run(c, "110602490-any-llm", input, NULL, r);
 }
 
 static enum fal_code run_options(fal_client *c, fal_result **r) {
     struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
     o.start_timeout_s = 12.5;
     o.lifecycle = &lifecycle;
-    return fal_run(c, ID, INPUT, &o, r);
+    return fal_run(c, ID, input, &o, r);
 }
 
 static enum fal_code subscribe_with(fal_client *c, const char *id, bool logs, bool streaming,
@@ -46,7 +46,7 @@ static enum fal_code subscribe_with(fal_client *c, const char *id, bool logs, bo
     o.poll_interval_ms = 1;
     o.logs = logs;
     o.streaming = streaming;
-    return fal_subscribe(c, id, INPUT, &o, r);
+    return fal_subscribe(c, id, input, &o, r);
 }
 
 static enum fal_code subscribe(fal_client *c, fal_result **r) {
@@ -72,7 +72,7 @@ static enum fal_code subscribe_to_status(fal_client *c, fal_result **r) {
 }
 
 static enum fal_code submit(fal_client *c, fal_result **r) {
-    return fal_queue_submit(c, ID, INPUT, NULL, r);
+    return fal_queue_submit(c, ID, input, NULL, r);
 }
 
 static enum fal_code submit_options(fal_client *c, fal_result **r) {
@@ -84,7 +84,7 @@ static enum fal_code submit_options(fal_client *c, fal_result **r) {
     o.lifecycle = &lifecycle;
     o.headers = headers;
     o.header_count = 2;
-    return fal_queue_submit(c, ID, INPUT, &o, r);
+    return fal_queue_submit(c, ID, input, &o, r);
 }
 
 static enum fal_code status(fal_client *c, fal_result **r) {
@@ -115,11 +115,11 @@ static enum fal_code stream_status_logs(fal_client *c, fal_result **r) {
 }
 
 static enum fal_code stream(fal_client *c, fal_result **r) {
-    return fal_stream(c, ID, INPUT, NULL, r);
+    return fal_stream(c, ID, input, NULL, r);
 }
 
 static enum fal_code stream_named(fal_client *c, fal_result **r) {
-    return fal_stream(c, ID "/stream", INPUT, NULL, r);
+    return fal_stream(c, ID "/stream", input, NULL, r);
 }
 
 static struct fal_file named(const char *name, const char *type, const char *data,
@@ -164,12 +164,12 @@ static enum fal_code with_files(fal_client *c, bool queued, fal_result **r) {
     struct fal_files files = FAL_FILES_INIT;
     struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
     struct fal_submit_options s = FAL_SUBMIT_OPTIONS_INIT;
-    const char *input =
+    const char *pictures =
         "{\"prompt\":\"p\",\"image_url\":null,\"more\":{\"list\":[\"http://x/y.png\",null]}}";
     files.files = list;
     files.file_count = 2;
     o.files = s.files = &files;
-    return queued ? fal_queue_submit(c, ID, input, &s, r) : fal_run(c, ID, input, &o, r);
+    return queued ? fal_queue_submit(c, ID, pictures, &s, r) : fal_run(c, ID, pictures, &o, r);
 }
 
 static enum fal_code run_files(fal_client *c, fal_result **r) {
@@ -241,9 +241,10 @@ static int make_call(size_t i, const char *base, const char *proxy) {
 int main(int argc, char **argv) {
     for (size_t i = 0; argc > 2 && i < sizeof(calls) / sizeof(calls[0]); i++) {
         if (strcmp(argv[1], calls[i].name) == 0) {
-            return make_call(i, argv[2], argv[3]);
+            input = argc > 4 ? argv[4] : input;
+            return make_call(i, argv[2], argc > 3 && argv[3][0] != '\0' ? argv[3] : NULL);
         }
     }
-    fprintf(stderr, "usage: libfal_calls CALL BASE [PROXY]\n");
+    fprintf(stderr, "usage: libfal_calls CALL BASE [PROXY [INPUT]]\n");
     return 2;
 }

@@ -1,16 +1,21 @@
 // A real language model through the whole machine: official client, queue, worker, llama-server.
 import { after, before, describe, it } from "node:test";
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { createFalClient } from "@fal-ai/client";
 import OpenAI from "openai";
 import { cell } from "./cells.mjs";
 import { collect } from "./common.mjs";
 import { clients, make, startProxy } from "./fal_clients.mjs";
-import { alive, children, haveEngine, sleep, startServer, through } from "./server.mjs";
+import { alive, anyllm, children, haveEngine, sleep, startServer, through } from "./server.mjs";
 
 const ID = "fal-ai/any-llm";
 const QUESTION = "What is the capital of France? Answer in one sentence.";
+const LIBFAL = join(dirname(anyllm), "test/wire/libfal_calls");
+const run = promisify(execFile);
 const skip = haveEngine() ? false : "no llama-server or no model in the cache; `make demo` fetches both";
 let server, fal;
 
@@ -61,6 +66,15 @@ describe("a real model", { skip }, () => {
     for await (const e of stream) events += e.partial ? 1 : 0;
     assert.ok(events > 5);
     assert.equal((await stream.done()).partial, false);
+  });
+
+  it("streams to libfal, directly and as the status of a queued request", async () => {
+    const input = JSON.stringify({ prompt: QUESTION, temperature: 0 });
+    const libfal = async (call) => JSON.parse((await run(LIBFAL, [call, server.base, "", input])).stdout);
+    const last = await libfal("stream");
+    assert.match(last.output, /Paris/);
+    assert.equal(last.partial, false);
+    assert.match((await libfal("subscribe_streaming")).output, /Paris/);
   });
 
   for (const [id, kind] of Object.entries(clients))
