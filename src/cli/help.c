@@ -110,7 +110,7 @@ int cmd_help(int argc, char **argv) {
     if (argc > 2) {
         return cli_usage_error("help", "one command only");
     }
-    if (argc > 1 && c == NULL) {
+    if (argc > 1 && (c == NULL || c->summary == NULL)) {
         return cli_usage_error("help", "there is no command '%s'", argv[1]);
     }
     if (c != NULL) {

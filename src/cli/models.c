@@ -11,6 +11,7 @@
 #define PLATFORM_PAGE "100"
 #define PLATFORM_PAGES 100 /* a server whose list never ends */
 #define ANSWER_MAX_BYTES ((size_t)64 << 20)
+#define CONNECT_TIMEOUT_MS 10000L
 #define URL_MAX_BYTES 16384U
 
 /* ---- Asking ---- */
@@ -47,9 +48,13 @@ static CURLcode get(const struct cli_args *args, const char *url, struct buf *an
         curl_easy_setopt(e, CURLOPT_ACCEPT_ENCODING, "");
         curl_easy_setopt(e, CURLOPT_USERAGENT, "anyllm/" ANYLLM_VERSION);
         curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)cli_timeout_ms(args));
+        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, take);
         curl_easy_setopt(e, CURLOPT_WRITEDATA, answer);
+        if (cli_is_set("SSL_CERT_FILE")) {
+            curl_easy_setopt(e, CURLOPT_CAINFO, getenv("SSL_CERT_FILE"));
+        }
         if (cli_is_loopback(args)) {
             curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
         }

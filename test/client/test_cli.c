@@ -365,8 +365,10 @@ static void wrong_usage_is_exit_2(void **state) {
 
 static void every_command_helps(void **state) {
     (void)state;
-    static const char *const names[] = {"run",    "submit",  "status", "result",
-                                        "cancel", "version", "help"};
+    static const char *const names[] = {"serve",      "run",     "chat",     "stream", "submit",
+                                        "status",     "result",  "cancel",   "upload", "models",
+                                        "keys",       "usage",   "webhooks", "queue",  "backup",
+                                        "completion", "version", "help"};
     struct program p;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char usage[64];
@@ -382,6 +384,15 @@ static void every_command_helps(void **state) {
         expect_in(p.out, names[i]);
     }
     expect_not_in(p.out, "engine-exec");
+    expect_not_in(p.out, "private-serve");
+    RUN(&p, "help", "engine-exec");
+    assert_int_equal(p.code, 2);
+    RUN(&p, "help", "run", "chat");
+    assert_int_equal(p.code, 2);
+    RUN(&p, "serve", "--help");
+    expect_in(p.out, "--no-calibrate");
+    expect_in(p.out, "--log-level LEVEL");
+    expect_in(p.out, "[info]");
     RUN(&p, "run", "--help");
     expect_in(p.out, "--max-tokens NUMBER");
     expect_in(p.out, "FAL_KEY");

@@ -6,7 +6,9 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -40,6 +42,23 @@ static void models_prints_a_servers_ids(void **state) {
     assert_string_equal(p.out, "");
     expect_in(p.err, "no model fits");
     script_stop(s);
+}
+
+static void models_goes_through_a_unix_socket_and_keeps_fals_key(void **state) {
+    (void)state;
+    const struct script_step steps[] = {IDS};
+    char path[] = "/tmp/anyllm-socket-XXXXXX", base[64], key[] = "FAL_KEY=fal:secret";
+    struct program p;
+    close(mkstemp(path));
+    unlink(path);
+    struct script *s = script_start_unix(path, steps, 1);
+    snprintf(base, sizeof(base), "unix:%s", path);
+    program_begin(&p, ANYLLM_BINARY, "", -1, ENV(key), ARGV("models", "--base", base, "gpt"));
+    program_end(&p);
+    assert_string_equal(p.out, "openai/gpt-x\n");
+    assert_true(script_has_header(s, 0, "Authorization: Key local"));
+    script_stop(s);
+    unlink(path);
 }
 
 static void models_of_fal_are_asked_page_by_page_with_fals_key(void **state) {
@@ -101,6 +120,7 @@ static void models_tells_a_servers_refusal(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_prints_a_servers_ids),
+        cmocka_unit_test(models_goes_through_a_unix_socket_and_keeps_fals_key),
         cmocka_unit_test(models_of_fal_are_asked_page_by_page_with_fals_key),
         cmocka_unit_test(models_without_fals_key_says_so),
         cmocka_unit_test(models_tells_a_servers_refusal),

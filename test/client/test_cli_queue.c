@@ -137,7 +137,7 @@ static void result_wait_over_its_time_is_exit_4_and_cancels_nothing(void **state
     RUN(&p, "result", "--wait", "--timeout", "0.2", "--base", base_of(s), "r1");
     assert_int_equal(p.code, 4);
     assert_string_equal(p.out, "");
-    assert_int_equal(script_count(s), 1);
+    assert_true(script_count(s) <= 1);
     script_stop(s);
 }
 
