@@ -60,11 +60,12 @@ static bool begin_talk(struct chat *chat) {
     } else {
         chat_talk_free(&before);
     }
-    const char *model = args->model != NULL        ? args->model
-                        : chat->talk.model != NULL ? chat->talk.model
-                                                   : CHAT_DEFAULT_MODEL;
-    return (chat->talk.model == model || chat_talk_set(&chat->talk.model, model)) &&
-           (args->system == NULL || chat_talk_set(&chat->talk.system, args->system));
+    if ((args->model != NULL && !chat_talk_set(&chat->talk.model, args->model)) ||
+        (args->system != NULL && !chat_talk_set(&chat->talk.system, args->system))) {
+        chat->code = CLI_FAILED;
+        return false;
+    }
+    return true;
 }
 
 /* ---- A turn ---- */
@@ -104,7 +105,8 @@ static void conclude(struct chat *chat, const struct chat_answer *answer) {
     bool cancelled = answer->code > 128;
     if (answer->end == CHAT_UNANSWERED) {
         chat_talk_pop(&chat->talk);
-    } else if (chat_talk_add(&chat->talk, false, buf_slice(&answer->text), chat->talk.model,
+    } else if (chat_talk_add(&chat->talk, false, buf_slice(&answer->text),
+                             answer->model != NULL ? answer->model : chat->talk.model,
                              answer->end == CHAT_CUT)) {
         keep(chat);
     } else {
@@ -150,7 +152,8 @@ static void take(struct chat *chat, const char *text) {
 static void talk(struct chat *chat) {
     const char *text = NULL;
     if (chat->terminal) {
-        chat_note(chat, "%s%s; /help lists the commands, Ctrl-D quits", chat->talk.model,
+        chat_note(chat, "%s%s; /help lists the commands, Ctrl-D quits",
+                  chat->talk.model != NULL ? chat->talk.model : "the default model",
                   chat->talk.count > 0 ? ", the conversation goes on" : "");
     }
     while (!chat->over && chat_signal() == 0) {

@@ -15,7 +15,8 @@
 #include <signal.h>
 #include <sys/types.h>
 
-/* The one that both fal and the built-in catalogue of anyllm know, and what their default models are sent as. */
+/* Asked for when nobody named one: fal and the built-in catalogue of anyllm know it, and their own defaults lead to it. A
+ * server with a local model alone answers it with that. */
 #define CHAT_DEFAULT_MODEL "google/gemini-2.5-flash-lite"
 #define CHAT_CONTEXT_BYTES ((size_t)400 << 10) /* what is sent: some 100,000 tokens */
 #define CHAT_FILE_BYTES ((size_t)256 << 20)
@@ -36,7 +37,7 @@ struct chat_message {
 };
 
 struct chat_talk {
-    char *model, *system; /* from malloc; NULL: none */
+    char *model, *system; /* from malloc; NULL: the default, none */
     struct chat_message *messages;
     size_t count, room;
 };
@@ -114,6 +115,7 @@ enum chat_end {
 struct chat_answer {
     struct buf text;
     enum chat_end end;
+    char *model;   /* that answered, as the server says; from malloc; NULL: it does not say */
     bool too_long; /* the model cannot take so much: nothing is said about it */
     int code;      /* the exit code it stands for */
 };

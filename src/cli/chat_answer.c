@@ -48,6 +48,10 @@ static void take_event(const char *event_json, void *user) {
     if (text != NULL && text[0] != '\0') {
         show(a, text);
     }
+    const char *model = yyjson_get_str(json_get(root, "model"));
+    if (a->answer->model == NULL && model != NULL) {
+        a->answer->model = slice_dup(slice_of(model));
+    }
     a->finished = a->finished || yyjson_is_str(json_get(choice, "finish_reason"));
     note_error(a, json_get(root, "error"));
     yyjson_doc_free(doc);
@@ -115,9 +119,18 @@ static bool is_too_long(const struct asking *a) {
            strcmp(code, "context_length_exceeded") == 0;
 }
 
+static bool is_unknown_model(const struct asking *a) {
+    const char *code = fal_result_string(a->result, "/error/code");
+    return code != NULL && strcmp(code, "model_not_found") == 0;
+}
+
 static int say_why(const struct asking *a, const struct cli_args *args) {
     if (a->code != FAL_OK && a->over && (a->error == NULL || a->code == FAL_ERR_HTTP)) {
-        return cli_fail(args, a->result);
+        int code = cli_fail(args, a->result);
+        if (is_unknown_model(a) && !args->quiet) {
+            fputs("(anyllm models lists what there is; /model ID asks another one)\n", stderr);
+        }
+        return code;
     }
     const char *why = a->error != NULL         ? a->error
                       : a->code != FAL_OK      ? fal_strerror(a->code)
@@ -129,9 +142,12 @@ static int say_why(const struct asking *a, const struct cli_args *args) {
     return a->error != NULL || a->code != FAL_OK ? CLI_FAILED : CLI_TRANSPORT;
 }
 
-/* The terminal stands at the beginning of a line. */
-static void end_line(const struct buf *text) {
+/* A terminal gets an empty line between an answer and what comes then. */
+static void end_text(const struct buf *text, bool terminal) {
     if (buf_len(text) > 0 && !slice_ends(buf_slice(text), SLICE("\n"))) {
+        putchar('\n');
+    }
+    if (buf_len(text) > 0 && terminal) {
         putchar('\n');
     }
     fflush(stdout);
@@ -143,7 +159,7 @@ void chat_answer_get(struct chat_answer *answer, const struct cli_args *args, fa
     *answer = (struct chat_answer){0};
     buf_init(&answer->text, FAL_MAX_REPLY_BYTES);
     ask(&a, args, client, input_json);
-    end_line(&answer->text);
+    end_text(&answer->text, terminal);
     bool good = a.code == FAL_OK && a.finished && a.error == NULL && !answer->text.failed;
     answer->end = good ? CHAT_ANSWERED : buf_len(&answer->text) > 0 ? CHAT_CUT : CHAT_UNANSWERED;
     answer->too_long = is_too_long(&a);
@@ -158,4 +174,5 @@ void chat_answer_get(struct chat_answer *answer, const struct cli_args *args, fa
 
 void chat_answer_free(struct chat_answer *a) {
     buf_free(&a->text);
+    free(a->model);
 }

@@ -18,8 +18,7 @@ static const struct {
     {"model", "[ID]", "ask this model from now on; alone: say which", model},
     {"system", "[TEXT|-]", "the system prompt from now on; - for none; alone: say which",
      system_prompt},
-    {"save", "FILE", "write the conversation as Markdown, or as JSON when FILE ends with .json",
-     save},
+    {"save", "FILE", "write the conversation as Markdown; as JSON if FILE ends so", save},
     {"new", "", "begin a new conversation with the same model and system prompt", begin_new},
     {"help", "", "this list", help},
     {"quit", "", "end the program, as Ctrl-D does", quit},
@@ -50,7 +49,7 @@ static void model(struct chat *chat, const char *rest) {
         set(chat, &chat->talk.model, rest);
         chat->max_bytes = CHAT_CONTEXT_BYTES;
     }
-    chat_note(chat, "model: %s", chat->talk.model);
+    chat_note(chat, "model: %s", chat->talk.model != NULL ? chat->talk.model : "the default");
 }
 
 static void system_prompt(struct chat *chat, const char *rest) {

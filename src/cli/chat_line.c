@@ -203,6 +203,7 @@ static enum chat_input interrupted(struct chat_line *l) {
 
 static enum chat_input edited_line(struct chat_line *l, struct slice *out) {
     int bytes = 0;
+    el_set(l->editor, EL_PREP_TERM, 1); /* before the prompt: what is typed at it is ours */
     const char *text = el_gets(l->editor, &bytes);
     if (text == NULL && chat_signal() != 0) {
         return interrupted(l);

@@ -14,7 +14,10 @@ const struct cli_command cli_commands[] = {
      "PROMPT is the question; what is piped in comes after it, or is the question itself. How the\n"
      "request stands goes to standard error, the answer to standard output. Ctrl-C cancels the\n"
      "request on the server.\n"},
-    {"chat", cmd_chat, cli_client_option, "[OPTION…]", "hold a conversation in the terminal", ""},
+    {"chat", cmd_chat, cli_client_option, "[OPTION…]", "hold a conversation in the terminal",
+     "What was said so far goes along with each question. /help lists what else can be typed; Ctrl-C\n"
+     "stops an answer, Ctrl-D quits. The conversation is kept in a file (by default chat.json under\n"
+     "$XDG_STATE_HOME/anyllm, else ~/.local/state/anyllm). From a pipe each line is a question.\n"},
     {"stream", cmd_stream, cli_client_option, "[OPTION…] PROMPT|-",
      "ask a model directly, print its answer as it grows",
      "Nothing is kept by the server; for long work use run or submit.\n"},
