@@ -158,6 +158,29 @@ static void a_refused_connection_ends_at_once_when_asked_to(void **state) {
     fal_client_free(c);
 }
 
+/* A handle of libcurl that was used before says nothing of the time before. */
+static void a_server_that_went_away_is_a_failed_connection(void **state) {
+    (void)state;
+    struct script *s = SCRIPT({.status = 504, .headers = "X-Fal-Request-Timeout-Type: user\r\n"},
+                              ANSWER);
+    fal_client *c = client_for(s);
+    fal_result *r = NULL;
+    struct fal_call_options o = FAL_CALL_OPTIONS_INIT;
+    assert_int_equal(fal_run(c, APP, NULL, NULL, &r), FAL_ERR_HTTP);
+    assert_true(fal_result_error(r)->start_timeout);
+    fal_result_free(r);
+    assert_int_equal(fal_run(c, APP, NULL, NULL, NULL), FAL_OK);
+    script_stop(s);
+    assert_int_equal(fal_run(c, APP, NULL, NULL, &r), FAL_ERR_CONNECT);
+    assert_true(fal_result_error(r)->retryable);
+    assert_false(fal_result_error(r)->start_timeout);
+    assert_int_equal(fal_result_http_status(r), 0);
+    fal_result_free(r);
+    o.timeout_ms = 1;
+    fal_run(c, APP, NULL, &o, NULL);
+    fal_client_free(c);
+}
+
 static void run_over_its_time_ends(void **state) {
     (void)state;
     struct script *s = SCRIPT({.hang = true});
@@ -283,6 +306,7 @@ int main(void) {
         cmocka_unit_test(a_run_of_unknown_fate_is_not_repeated),
         cmocka_unit_test(a_submit_of_unknown_fate_is_repeated_with_the_same_key),
         cmocka_unit_test(a_refused_connection_ends_at_once_when_asked_to),
+        cmocka_unit_test(a_server_that_went_away_is_a_failed_connection),
         cmocka_unit_test(run_over_its_time_ends),
         cmocka_unit_test(an_answer_cut_short_is_a_transport_error),
         cmocka_unit_test(interim_answers_and_trailers_are_taken),
