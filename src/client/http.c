@@ -155,10 +155,11 @@ static int seek_body(void *user, curl_off_t offset, int origin) {
     return CURL_SEEKFUNC_OK;
 }
 
-static CURLcode set_reader(CURL *e, struct client_exchange *x) {
-    CURLcode rc = curl_easy_setopt(e, CURLOPT_READFUNCTION, give_body);
+/* Without a reader there must be no seeker either: the handle's last one is gone. */
+static CURLcode set_reader(CURL *e, struct client_exchange *x, bool reads) {
+    CURLcode rc = curl_easy_setopt(e, CURLOPT_READFUNCTION, reads ? give_body : NULL);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_READDATA, x);
-    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, seek_body);
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, reads ? seek_body : NULL);
     return rc ? rc : curl_easy_setopt(e, CURLOPT_SEEKDATA, x);
 }
 
@@ -181,7 +182,7 @@ static CURLcode set_method(CURL *e, struct client_exchange *x) {
                                reads             ? NULL
                                : r->body.len > 0 ? r->body.ptr
                                                  : "");
-    return rc || !reads ? rc : set_reader(e, x);
+    return rc ? rc : set_reader(e, x, reads);
 }
 
 static CURLcode set_common(CURL *e, const fal_client *c) {

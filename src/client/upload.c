@@ -85,7 +85,7 @@ enum fal_code client_upload_new(fal_client *c, const struct fal_file *file,
 
 static void stop(struct client_upload *u) {
     u->state = CLIENT_UPLOAD_ENDED;
-    client_timer_off(&u->pump);
+    client_timer_off(&u->reading);
     client_try_end(&u->try);
     buf_free(&u->body);
     client_parts_free(u);

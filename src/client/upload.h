@@ -110,10 +110,10 @@ struct client_upload {
     bool filled;     /* the source is known to its end */
     bool said_whole; /* progress has said that all was sent */
     uint64_t deadline_ms;
-    fal_result *result;       /* the call's: gets the error */
-    struct client_try try;    /* initiate, put, complete */
-    struct buf body;          /* of initiate and complete */
-    struct client_timer pump; /* asks the callback for bytes, once each turn of the loop */
+    fal_result *result;          /* the call's: gets the error */
+    struct client_try try;       /* initiate, put, complete */
+    struct buf body;             /* of initiate and complete */
+    struct client_timer reading; /* asks the callback for bytes, once each turn of the loop */
     struct client_parts parts;
     uint64_t sent_bytes;                /* grows only */
     char message[CLIENT_MESSAGE_BYTES]; /* why the source cannot be read; "" when it can */

@@ -169,7 +169,7 @@ static void filled(struct client_upload *u, struct client_part *part) {
 
 static void pump(struct client_timer *timer) {
     struct client_upload *u =
-        (struct client_upload *)(void *)((char *)timer - offsetof(struct client_upload, pump));
+        (struct client_upload *)(void *)((char *)timer - offsetof(struct client_upload, reading));
     struct client_part *part = u->parts.filling;
     int64_t n = ask(u, part);
     if (n < 0) {
@@ -182,7 +182,7 @@ static void pump(struct client_timer *timer) {
     if (u->filled || part->bytes == part->buffer_bytes) {
         filled(u, part);
     } else {
-        client_timer_set(u->client, &u->pump, client_now_ms(u->client));
+        client_timer_set(u->client, &u->reading, client_now_ms(u->client));
     }
 }
 
@@ -203,8 +203,8 @@ enum fal_code client_parts_fill(struct client_upload *u) {
         return FAL_ERR_MEMORY;
     }
     u->parts.filling = part;
-    u->pump.fire = pump;
-    client_timer_set(u->client, &u->pump, client_now_ms(u->client));
+    u->reading.fire = pump;
+    client_timer_set(u->client, &u->reading, client_now_ms(u->client));
     return FAL_OK;
 }
 

@@ -175,6 +175,69 @@ static enum fal_code three_at_once(const char *base, fal_result **r) {
     return e.worst;
 }
 
+static int64_t read_letters(void *buffer, size_t room, void *user) {
+    size_t *left = user, n = *left < room ? *left : room;
+    memset(buffer, 'x', n);
+    *left -= n;
+    return (int64_t)n;
+}
+
+static enum fal_code upload_in_parts(const char *base, fal_result **r) {
+    struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
+    struct fal_lifecycle l = FAL_LIFECYCLE_INIT;
+    struct fal_file f = FAL_FILE_INIT;
+    size_t left = 10;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    l.expires_in_s = 60;
+    o.lifecycle = &l;
+    o.part_bytes = 4;
+    f.read = read_letters;
+    f.user = &left;
+    enum fal_code code = fal_storage_upload(c, &f, &o, r);
+    fal_client_free(c);
+    return code;
+}
+
+/* A file of the disk by its file:// address and one of memory by its pointer. */
+static enum fal_code files_of_an_input(const char *base, fal_result **r) {
+    struct fal_file f = FAL_FILE_INIT;
+    struct fal_files files = FAL_FILES_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    f.data = "text";
+    f.data_bytes = 4;
+    f.name = "x.txt";
+    f.pointer = "/b/-";
+    files.files = &f;
+    files.file_count = 1;
+    files.file_urls = true;
+    enum fal_code code = fal_storage_transform_input(c, "{\"a\":\"file:///etc/passwd\",\"b\":[]}",
+                                                     &files, r);
+    fal_client_free(c);
+    return code;
+}
+
+static enum fal_code token(const char *base, fal_result **r) {
+    const char *const apps[] = {"fal-ai/any-llm"};
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    enum fal_code code = fal_token_create(c, apps, 1, 0, NULL, r);
+    fal_client_free(c);
+    return code;
+}
+
+#define BEGUN                            \
+    {.status = 200,                      \
+     .when = "/storage/upload/initiate", \
+     .body = "{\"upload_url\":\"$BASE/u/1\",\"file_url\":\"f\"}"}
+
 static const struct scenario {
     const char *name;
     enum fal_code (*go)(const char *base, fal_result **r);
@@ -203,6 +266,21 @@ static const struct scenario {
      200,
      {{.status = 200, .body = BODY}, {.status = 200, .body = BODY}, DONE}},
     {"three at once", three_at_once, FAL_OK, 200, {DONE, DONE, DONE}},
+    {"upload in parts",
+     upload_in_parts,
+     FAL_OK,
+     200,
+     {BEGUN,
+      {.status = 200, .when = "/u/1/1", .body = "{\"etag\":\"e1\"}"},
+      {.status = 200, .when = "/u/1/2", .headers = "ETag: e2\r\n"},
+      {.status = 200, .when = "/u/1/3", .body = "{\"etag\":\"e3\"}"},
+      {.status = 200, .when = "/u/1/complete"}}},
+    {"files of an input",
+     files_of_an_input,
+     FAL_OK,
+     200,
+     {BEGUN, BEGUN, {.status = 200, .when = "PUT"}, {.status = 200, .when = "PUT"}}},
+    {"token", token, FAL_OK, 200, {{.status = 200, .body = "\"t1\""}}},
 };
 
 /* ---- Each allocation of a scenario fails in turn ---- */
