@@ -53,6 +53,13 @@ static char *curl_strdup(const char *s) {
         {.status = 200,                                                                     \
          .body = "{\"status\":\"COMPLETED\",\"logs\":[{\"message\":\"m\"},{\"message\":\"n\"}]}"}
 
+#define EVENTS(length, text) \
+    {.raw = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" length "\r\n" text}
+#define OUTPUT(text) "data: {\"output\":\"" text "\"}\n\n"
+#define STATE(state, logs) \
+    "data: {\"status\":\"" state "\",\"request_id\":\"r1\",\"logs\":[" logs "]}\n\n"
+#define LOG(n) "{\"message\":\"" n "\",\"timestamp\":\"" n "\"}"
+
 static fal_client *client_at(const char *base) {
     struct fal_options o = FAL_OPTIONS_INIT;
     fal_client *c = NULL;
@@ -60,6 +67,7 @@ static fal_client *client_at(const char *base) {
     o.credentials = "kid:ksecret";
     o.user_agent = "test/1";
     o.max_retries = -1;
+    o.retry_base_ms = 1; /* also the pause before a stream is opened again */
     fal_client_new(&o, &c);
     return c;
 }
@@ -131,6 +139,43 @@ static enum fal_code one_by_one(const char *base, fal_result **r) {
     enum fal_code code = fal_queue_submit(c, "a/b", NULL, NULL, NULL);
     code = code == FAL_OK ? fal_queue_status(c, "a/b", "r1", &o, NULL) : code;
     code = code == FAL_OK ? fal_queue_result(c, "a/b", "r1", NULL, r) : code;
+    fal_client_free(c);
+    return code;
+}
+
+static enum fal_code stream(const char *base, fal_result **r) {
+    struct fal_stream_options o = FAL_STREAM_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    o.hint = "h";
+    enum fal_code code = fal_stream(c, "a/b", "{\"prompt\":\"p\"}", &o, r);
+    fal_client_free(c);
+    return code;
+}
+
+static enum fal_code stream_status(const char *base, fal_result **r) {
+    struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    o.logs = true;
+    enum fal_code code = fal_queue_stream_status(c, "a/b", "r1", &o, r);
+    fal_client_free(c);
+    return code;
+}
+
+static enum fal_code subscribe_streaming(const char *base, fal_result **r) {
+    struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
+    fal_client *c = client_at(base);
+    if (c == NULL) {
+        return FAL_ERR_MEMORY;
+    }
+    o.streaming = true;
+    o.poll_interval_ms = 1;
+    enum fal_code code = fal_subscribe(c, "a/b", NULL, &o, r);
     fal_client_free(c);
     return code;
 }
@@ -265,6 +310,27 @@ static const struct scenario {
      FAL_OK,
      200,
      {{.status = 200, .body = BODY}, {.status = 200, .body = BODY}, DONE}},
+    {"stream",
+     stream,
+     FAL_OK,
+     200,
+     {EVENTS("", ": ping\n\n" OUTPUT("He") "data: {\"output\":\ndata: \"Hello\"}")}},
+    {"status stream, opened again",
+     stream_status,
+     FAL_OK,
+     200,
+     {EVENTS("Content-Length: 999\r\n", STATE("IN_QUEUE", "") STATE("IN_PROGRESS", LOG("1"))),
+      EVENTS("", STATE("IN_PROGRESS", LOG("1") "," LOG("2")) STATE("COMPLETED", ""))}},
+    {"subscribe, streaming",
+     subscribe_streaming,
+     FAL_OK,
+     200,
+     {{.status = 200, .body = BODY}, EVENTS("", STATE("COMPLETED", LOG("1"))), DONE}},
+    {"subscribe without streams",
+     subscribe_streaming,
+     FAL_OK,
+     200,
+     {{.status = 200, .body = BODY}, {.status = 404}, LOGS, DONE}},
     {"three at once", three_at_once, FAL_OK, 200, {DONE, DONE, DONE}},
     {"upload in parts",
      upload_in_parts,
