@@ -239,7 +239,7 @@ struct fal_status {
     /* log_count pointers, NULL when there are none */
     const struct fal_log *const *logs;
     size_t log_count;
-    /* logs[first_new_log…] were not in the update before (fal_subscribe; else 0) */
+    /* logs[first_new_log…] were not in the update before (of a request that is followed; else 0) */
     size_t first_new_log;
     /* negative when the server did not say */
     double inference_time_s;
@@ -463,8 +463,10 @@ FAL_API enum fal_code fal_queue_subscribe_to_status(fal_client *client, const ch
                                                     fal_result **result);
 
 /* The event stream of a request's status: on_queue_update for each event, until COMPLETED. Returns the last status, not the
- * output; cancels nothing. A stream that breaks is opened again. Log lines of events are new ones; fal_status.logs holds all
- * that came. Of the options timeout_ms, logs, on_queue_update, user and headers are read. */
+ * output; cancels nothing. Log lines of events are new ones; fal_status.logs holds all that came. A stream that breaks, falls
+ * silent for a minute, or ends before COMPLETED is opened again, as long as one of max_retries + 1 in a row has an event
+ * (then FAL_ERR_PROTOCOL, or what became of the last). Of the options timeout_ms, logs, on_queue_update, user and headers are
+ * read. */
 FAL_API enum fal_code fal_queue_stream_status(fal_client *client, const char *endpoint_id,
                                               const char *request_id,
                                               const struct fal_subscribe_options *options,

@@ -233,6 +233,16 @@ static void stream_gives_a_last_event_without_its_blank_line(void **state) {
     }
 }
 
+static void stream_takes_no_event_over_the_limit(void **state) {
+    (void)state;
+    struct run t;
+    begin(&t, SCRIPT({.raw = HEAD "\r\n" HE "data: {\"output\":\"",
+                      .filler_bytes = FAL_MAX_REPLY_BYTES + (1U << 20)}));
+    assert_int_equal(go(&t), FAL_ERR_TOO_LARGE);
+    assert_int_equal(t.seen.events, 1);
+    end(&t);
+}
+
 static void stream_cut_within_an_event_is_not_whole(void **state) {
     (void)state;
     struct run t;
@@ -538,6 +548,7 @@ int main(void) {
         cmocka_unit_test(stream_ends_with_the_error_of_an_event),
         cmocka_unit_test(stream_refuses_an_event_that_is_not_json),
         cmocka_unit_test(stream_gives_a_last_event_without_its_blank_line),
+        cmocka_unit_test(stream_takes_no_event_over_the_limit),
         cmocka_unit_test(stream_cut_within_an_event_is_not_whole),
         cmocka_unit_test(stream_that_breaks_is_not_asked_for_again),
         cmocka_unit_test(stream_takes_plain_json_for_one_event),
