@@ -7,14 +7,17 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct interrupt {
     fal_client *client;
     sigset_t signals; /* those that are not ignored */
+    int wake;         /* one of them, which ends the thread */
     pthread_t thread;
     bool running;
-    volatile sig_atomic_t number; /* the first one that came; 0: none */
+    atomic_bool ended;
+    atomic_int number; /* the first one that came; 0: none */
 };
 
 /* Between the two, within the client's life. */

@@ -44,13 +44,23 @@ static size_t fitting(const char *text, size_t columns) {
     return at;
 }
 
+/* In one write: standard error is not buffered, and a line that is drawn letter by letter flickers. */
 static void write_over(struct cli_line *l, char *text) {
+    char *all = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&all, &bytes);
+    if (out == NULL) {
+        return;
+    }
     text[fitting(text, width() - 1)] = '\0';
-    fprintf(stderr, "\r\033[K%s", cli_colour(stderr, CLI_DIM));
-    cli_print_text(stderr, text, false);
-    fputs(cli_colour(stderr, CLI_PLAIN), stderr);
-    fflush(stderr);
-    l->shown = true;
+    fprintf(out, "\r\033[K%s", cli_colour(stderr, CLI_DIM));
+    cli_print_text(out, text, false);
+    fputs(cli_colour(stderr, CLI_PLAIN), out);
+    if (fclose(out) == 0) {
+        fwrite(all, 1, bytes, stderr);
+        l->shown = true;
+    }
+    free(all);
 }
 
 static void draw(struct cli_line *l) {

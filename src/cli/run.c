@@ -51,7 +51,7 @@ static int through_the_queue(const struct cli_args *args, fal_client *client,
         watch_end(&watch);
     }
     fal_result_free(watch.result);
-    return watch.code == FAL_ERR_CANCELLED ? 128 + (int)interrupt.number : code;
+    return watch.code == FAL_ERR_CANCELLED ? 128 + atomic_load(&interrupt.number) : code;
 }
 
 static bool begins(const char *text, const char *start) {

@@ -63,8 +63,8 @@ int stream_answer(const struct cli_args *args, fal_client *client, const struct 
         watch_end(&watch);
     }
     fal_result_free(watch.result);
-    bool interrupted = interrupt.number != 0 && watch.code == FAL_ERR_CANCELLED;
-    return interrupted ? 128 + (int)interrupt.number : code;
+    bool interrupted = atomic_load(&interrupt.number) != 0 && watch.code == FAL_ERR_CANCELLED;
+    return interrupted ? 128 + atomic_load(&interrupt.number) : code;
 }
 
 int cmd_stream(int argc, char **argv) {

@@ -23,11 +23,11 @@ static void say(struct watch *w, const char *what) {
 /* ---- The queue ---- */
 
 /* anyllm's own words for who answers: "upstream lab answers a/b", or "…; a/b was asked for, c/d is used". */
-static void find_model(struct watch *w, const char *message) {
+static bool find_model(struct watch *w, const char *message) {
     static const char answers[] = " answers ", asked[] = " was asked for, ", used[] = " is used";
     const char *from = strstr(message, asked), *to = from != NULL ? strstr(from, used) : NULL;
     if (strncmp(message, "upstream ", 9) != 0) {
-        return;
+        return false;
     }
     if (to != NULL) {
         from += sizeof(asked) - 1;
@@ -35,11 +35,13 @@ static void find_model(struct watch *w, const char *message) {
     } else if ((from = strstr(message, answers)) != NULL) {
         snprintf(w->model, sizeof(w->model), "%s", from + sizeof(answers) - 1);
     }
+    return from != NULL;
 }
 
 static void take_log(struct watch *w, const struct fal_log *log) {
-    find_model(w, log->message);
-    snprintf(w->note, sizeof(w->note), "%s", log->message);
+    if (!find_model(w, log->message)) {
+        snprintf(w->note, sizeof(w->note), "%s", log->message);
+    }
     if (w->args->logs) {
         cli_line_clear(&w->line);
         fputs("  | ", stderr);
