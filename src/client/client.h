@@ -8,7 +8,7 @@
  *   http.c      one exchange on libcurl: request out, reply in
  *   loop.c      descriptors, timers, and whose turn it is
  *   realtime.c  a WebSocket; beside the calls
- *   retry.c, url.c, status.c, sse.c, error.c: pure; decide, build and read
+ *   retry.c, url.c, status.c, error.c: pure; decide, build and read
  *   result.c    what the caller gets
  *
  * Out of memory is a value that comes back through every function here, never an abort. */
@@ -531,20 +531,5 @@ enum fal_code client_inputs_begin(struct client_inputs *in, fal_result *result,
                                   void (*done)(enum fal_code code, char *input, void *owner),
                                   void *owner);
 void client_inputs_free(struct client_inputs *in); /* aborts what runs */
-
-/* ---- sse.c: server-sent events, pure ---- */
-
-struct client_sse {
-    struct buf line,
-        data; /* a line or an event's data that is not whole yet; at most FAL_MAX_REPLY_BYTES */
-    bool after_cr, begun, has_data;
-};
-
-void client_sse_init(struct client_sse *s);
-void client_sse_free(struct client_sse *s);
-/* Reads on; `event` gets each event's data (lines joined by \n). It may say false: no more is read, and this returns false; so
- * it does when memory or the limit is short (s->line.failed || s->data.failed). */
-bool client_sse_feed(struct client_sse *s, struct slice bytes,
-                     bool (*event)(void *user, struct slice data), void *user);
 
 #endif

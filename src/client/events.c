@@ -13,18 +13,26 @@ static void finish(struct client_events *e) {
     e->done(e);
 }
 
-static bool give(void *user, struct slice data) {
-    struct client_events *e = user;
-    e->stopped = !e->event(e, data);
-    return !e->stopped;
+/* False: the owner wants no more, or an event was too long. */
+static bool give_events(struct client_events *e, struct slice bytes) {
+    struct sse_event event;
+    while (bytes.len > 0) {
+        size_t used = 0;
+        enum sse_result result = sse_feed(&e->sse, bytes.ptr, bytes.len, &used, &event);
+        bytes = slice_from(bytes, used);
+        e->stopped = result == SSE_EVENT && !e->event(e, event.data);
+        if (e->stopped || result == SSE_TOO_LONG) {
+            return false;
+        }
+    }
+    return true;
 }
 
-/* False: the owner wants no more, or cannot have it. */
 static bool read_bytes(struct client_events *e) {
     if (!e->request.exchange.reply.is_event_stream) {
         return true;
     }
-    bool more = client_sse_feed(&e->sse, buf_slice(&e->bytes), give, e) && !e->bytes.failed;
+    bool more = give_events(e, buf_slice(&e->bytes)) && !e->bytes.failed;
     if (more) {
         buf_reset(&e->bytes, KEEP_BYTES);
     }
@@ -87,7 +95,7 @@ static void after(struct client_try *t) {
     }
     if (read_bytes(e) && client_try_ok(t) && t->exchange.reply.is_event_stream) {
         e->at_end = true;
-        client_sse_feed(&e->sse, SLICE("\n\n"), give, e);
+        give_events(e, SLICE("\n\n"));
     }
     finish(e);
 }
@@ -101,7 +109,7 @@ void client_events_init(struct client_events *e, fal_client *c, enum client_meth
     e->work.fire = work_due;
     e->idle.fire = check_idle;
     buf_init(&e->bytes, FAL_MAX_REPLY_BYTES);
-    client_sse_init(&e->sse);
+    sse_init(&e->sse, FAL_MAX_REPLY_BYTES, FAL_MAX_REPLY_BYTES);
 }
 
 enum fal_code client_events_begin(struct client_events *e) {
@@ -117,7 +125,7 @@ void client_events_end(struct client_events *e) {
     client_timer_off(&e->work);
     client_timer_off(&e->idle);
     client_try_end(&e->request);
-    client_sse_free(&e->sse);
+    sse_free(&e->sse);
     buf_free(&e->bytes);
 }
 
@@ -127,8 +135,8 @@ bool client_events_streaming(const struct client_events *e) {
 }
 
 enum fal_code client_events_fault(const struct client_events *e) {
-    if (e->bytes.no_memory || e->sse.line.no_memory || e->sse.data.no_memory) {
+    if (e->bytes.no_memory || sse_no_memory(&e->sse)) {
         return FAL_ERR_MEMORY;
     }
-    return e->bytes.failed || e->sse.line.failed || e->sse.data.failed ? FAL_ERR_TOO_LARGE : FAL_OK;
+    return e->bytes.failed || e->sse.failed ? FAL_ERR_TOO_LARGE : FAL_OK;
 }

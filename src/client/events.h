@@ -9,6 +9,7 @@
 #ifndef ANYLLM_CLIENT_EVENTS_H
 #define ANYLLM_CLIENT_EVENTS_H
 
+#include "base/sse.h"
 #include "client/client.h"
 
 #define CLIENT_IDLE_MS 60000
@@ -16,7 +17,7 @@
 struct client_events {
     struct client_try request; /* the owner builds it between _init and _begin */
     int64_t idle_ms;           /* longest silence; 0: any */
-    struct client_sse sse;
+    struct sse_reader sse;
     struct buf bytes; /* not read yet; of a 2xx answer that is no event stream: all */
     struct client_timer work, idle;
     uint64_t heard_ms, sent_bytes;

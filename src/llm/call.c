@@ -230,7 +230,7 @@ static void send_request(struct llm_call *c) {
     bool stream = c->r.stream || (c->r.wait && !call_is_raw(c));
     buf_reset(&c->body, SIZE_MAX);
     relay_reset(c);
-    if (stream) sse_init(&c->sse);
+    if (stream) sse_init(&c->sse, LLM_MAX_LINE_BYTES, LLM_MAX_EVENT_BYTES);
     c->streamed = stream;
     struct net_call_options o = {.method = "POST",
                                  .path = buf_slice(&up->path),

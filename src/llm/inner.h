@@ -3,6 +3,7 @@
 #ifndef ANYLLM_LLM_INNER_H
 #define ANYLLM_LLM_INNER_H
 
+#include "base/sse.h"
 #include "llm/answer.h"
 #include "llm/breaker.h"
 #include "llm/fault.h"
@@ -10,12 +11,13 @@
 #include "llm/llm.h"
 #include "llm/route.h"
 #include "net/client.h"
-#include "net/sse.h"
 
 #define LLM_MAX_REQUEST_BYTES (256U << 20) /* a body of max_body_bytes with every byte escaped */
 #define LLM_MAX_ANSWER_BYTES (32U << 20)   /* of a whole answer, before it is parsed */
 #define LLM_MAX_OUTPUT_BYTES (16U << 20)   /* of its text */
 #define LLM_MAX_ERROR_BYTES 65536U         /* of an error's body; the rest is not read */
+#define LLM_MAX_LINE_BYTES (1U << 20)      /* of a stream of events, */
+#define LLM_MAX_EVENT_BYTES (4U << 20)     /* and one of these */
 #define LLM_MAX_MESSAGE_BYTES 2048U
 #define LLM_KEEP_BYTES 16384U /* of each buffer of a call that waits to be used again */
 #define LLM_KEEP_CALLS 128U

@@ -61,7 +61,7 @@ static void on_head(struct net_call *n, const struct h1_head *head, void *user) 
     } else if (is_stream(c, head) && stream_is_unasked(c)) {
         drop(c, LLM_BAD_ANSWER, NULL, "a stream that was not asked for");
     } else if (is_stream(c, head)) {
-        if (!c->streamed) sse_init(&c->sse);
+        if (!c->streamed) sse_init(&c->sse, LLM_MAX_LINE_BYTES, LLM_MAX_EVENT_BYTES);
         c->streamed = true;
         c->state = CALL_STREAM;
     } else {

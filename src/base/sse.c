@@ -1,15 +1,15 @@
 /* The reader goes line by line. A line that ends in the bytes at hand is read where it stands; one cut by their end is
  * collected in `line`. Data of an event whose first and only data line stands in the bytes at hand is given from
  * there (`here`); all other data is collected in `data`. */
-#include "net/sse.h"
+#include "base/sse.h"
 
 #define KEEP_BYTES 65536U
 #define SEARCH_BYTES 512U
 
-void sse_init(struct sse_reader *r) {
+void sse_init(struct sse_reader *r, size_t max_line_bytes, size_t max_event_bytes) {
     *r = (struct sse_reader){.event_name = SLICE("")};
-    buf_init(&r->line, SSE_MAX_LINE_BYTES);
-    buf_init(&r->data, SSE_MAX_EVENT_BYTES);
+    buf_init(&r->line, max_line_bytes);
+    buf_init(&r->data, max_event_bytes);
 }
 
 void sse_free(struct sse_reader *r) {
@@ -101,7 +101,7 @@ static enum sse_result on_blank(struct step *s, struct sse_event *out) {
 
 static enum sse_result on_line(struct step *s, struct slice line, struct sse_event *out) {
     struct sse_reader *r = s->r;
-    if (line.len > SSE_MAX_LINE_BYTES) return SSE_TOO_LONG;
+    if (line.len > r->line.max_bytes) return SSE_TOO_LONG;
     if (!r->seen_first_line && slice_starts(line, SLICE("\xef\xbb\xbf")))
         line = slice_from(line, 3);
     r->seen_first_line = true;

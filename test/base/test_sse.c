@@ -8,10 +8,13 @@
 
 #include <cmocka.h>
 
-#include "net/sse.h"
+#include "base/sse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define MAX_LINE_BYTES (1U << 20)
+#define MAX_EVENT_BYTES (4U << 20)
 
 struct stream {
     const char *id, *bytes, *expect;
@@ -59,6 +62,8 @@ static const struct stream streams[] = {
     {"id_and_retry_are_read_over", "id: 3\nretry: 0\nretry: x\ndata: x\nid\n\n", "[]x\n"},
     {"id_with_nul", "id: a\0b\ndata: x\n\n", "[]x\n", 17},
     {"nul_in_data", "data: a\0b\n\n", "[]a\\0b\n", 11},
+    {"half_a_bom", "\xef\xbb\ndata: a\n\n", "[]a\n"},
+    {"field_that_begins_so", "datas: x\ndat: x\ndata: a\n\n", "[]a\n"},
     {"unknown_field", "date: a\nDATA: b\n data: c\ndata : d\n\n", ""},
     {"blank_lines", "\n\n\ndata: a\n\n\n\ndata: b\n\n", "[]a\n[]b\n"},
     {"utf8", "data: \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\n\n",
@@ -132,7 +137,7 @@ static void read_in_pieces(const struct stream *s, size_t first, size_t step,
     size_t len = s->len > 0 ? s->len : strlen(s->bytes);
     struct sse_reader r;
     *t = (struct transcript){0};
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     for (size_t at = 0; at < len;) {
         size_t n = step > 0 ? step : at == 0 && first > 0 ? first : len - at;
         if (n > len - at) n = len - at;
@@ -171,7 +176,7 @@ static void sse_gives_a_whole_event_without_a_copy(void **state) {
     struct sse_reader r;
     struct sse_event e;
     size_t used;
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     assert_int_equal(sse_feed(&r, bytes, sizeof bytes - 1, &used, &e), SSE_EVENT);
     assert_ptr_equal(e.data.ptr, bytes + 15);
     assert_null(r.data.base);
@@ -185,7 +190,7 @@ static void sse_cuts_long_event_names(void **state) {
     struct sse_reader r;
     struct sse_event e;
     size_t used;
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     assert_int_equal(sse_feed(&r, bytes, (size_t)n, &used, &e), SSE_EVENT);
     assert_int_equal(e.name.len, 64);
     sse_free(&r);
@@ -201,7 +206,7 @@ static enum sse_result read_long_line(size_t len, size_t step, size_t *data_len)
     struct sse_reader r;
     struct sse_event e = {0};
     enum sse_result result = SSE_MORE;
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     for (size_t at = 0, used; at < len + 2 && result == SSE_MORE; at += used)
         result = sse_feed(&r, bytes + at, step < len + 2 - at ? step : len + 2 - at, &used, &e);
     *data_len = result == SSE_EVENT ? e.data.len : 0;
@@ -216,13 +221,12 @@ static enum sse_result read_long_line(size_t len, size_t step, size_t *data_len)
 }
 
 static void sse_refuses_a_line_over_its_maximum(void **state) {
-    static const size_t steps[] = {SIZE_MAX, 65536, 1000, SSE_MAX_LINE_BYTES,
-                                   SSE_MAX_LINE_BYTES + 1};
+    static const size_t steps[] = {SIZE_MAX, 65536, 1000, MAX_LINE_BYTES, MAX_LINE_BYTES + 1};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         size_t n;
-        assert_int_equal(read_long_line(SSE_MAX_LINE_BYTES, steps[i], &n), SSE_EVENT);
-        assert_int_equal(n, SSE_MAX_LINE_BYTES - 5);
-        assert_int_equal(read_long_line(SSE_MAX_LINE_BYTES + 1, steps[i], &n), SSE_TOO_LONG);
+        assert_int_equal(read_long_line(MAX_LINE_BYTES, steps[i], &n), SSE_EVENT);
+        assert_int_equal(n, MAX_LINE_BYTES - 5);
+        assert_int_equal(read_long_line(MAX_LINE_BYTES + 1, steps[i], &n), SSE_TOO_LONG);
         assert_int_equal(read_long_line(10U << 20, steps[i], &n), SSE_TOO_LONG);
     }
 }
@@ -237,13 +241,13 @@ static void sse_refuses_an_event_over_its_maximum(void **state) {
     struct sse_event e;
     enum sse_result result = SSE_MORE;
     size_t lines = 0, used;
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     while (result == SSE_MORE && lines < 10000) {
         result = sse_feed(&r, line, sizeof line, &used, &e);
         lines++;
     }
     assert_int_equal(result, SSE_TOO_LONG);
-    assert_in_range(lines, SSE_MAX_EVENT_BYTES / LINE, SSE_MAX_EVENT_BYTES / (LINE - 5) + 2);
+    assert_in_range(lines, MAX_EVENT_BYTES / LINE, MAX_EVENT_BYTES / (LINE - 5) + 2);
     sse_free(&r);
 }
 
@@ -251,7 +255,7 @@ static void sse_joins_a_thousand_data_lines(void **state) {
     struct sse_reader r;
     struct sse_event e;
     size_t used;
-    sse_init(&r);
+    sse_init(&r, MAX_LINE_BYTES, MAX_EVENT_BYTES);
     for (int i = 0; i < 1000; i++)
         assert_int_equal(sse_feed(&r, "data: x\n", 8, &used, &e), SSE_MORE);
     assert_int_equal(sse_feed(&r, "\n", 1, &used, &e), SSE_EVENT);
