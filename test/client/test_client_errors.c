@@ -108,6 +108,15 @@ static void the_callers_own_start_timeout_is_not_retried(void **state) {
         FAL_ERR_HTTP, 1);
 }
 
+/* The header means something with a 504 only. */
+static void the_timeouts_header_of_another_status_says_nothing(void **state) {
+    (void)state;
+    expect_result(
+        SCRIPT({.status = 503, .headers = "Retry-After: 0\r\nX-Fal-Request-Timeout-Type: user\r\n"},
+               ANSWER),
+        FAL_OK, 2);
+}
+
 static void what_the_server_calls_final_is_not_retried(void **state) {
     (void)state;
     expect_result(
@@ -302,6 +311,7 @@ int main(void) {
         cmocka_unit_test(a_wait_too_long_is_the_callers_to_decide),
         cmocka_unit_test(a_wait_past_the_deadline_is_not_begun),
         cmocka_unit_test(the_callers_own_start_timeout_is_not_retried),
+        cmocka_unit_test(the_timeouts_header_of_another_status_says_nothing),
         cmocka_unit_test(what_the_server_calls_final_is_not_retried),
         cmocka_unit_test(a_run_of_unknown_fate_is_not_repeated),
         cmocka_unit_test(a_submit_of_unknown_fate_is_repeated_with_the_same_key),
