@@ -71,6 +71,39 @@ unknown_options() {
     done | sort -u
 }
 
+# Each option of the client commands with the commands that its paragraph names in parentheses, none: "--image: run stream submit".
+named() {
+    section run | sed 's/^\.[A-Z]* //; s/^TP/.TP/' | awk -v commands="$(commands | tr '\n' ' ')" '
+        function end_of_paragraph(    i, k, w, list, rest, part) {
+            list = ""; rest = text
+            while (match(rest, /\([^)]*\)/)) {
+                part = substr(rest, RSTART + 1, RLENGTH - 2); rest = substr(rest, RSTART + RLENGTH)
+                gsub(/,/, " ", part); k = split(part, w, " ")
+                for (i = 1; i <= k; i++) if (index(" " commands, " " w[i] " ")) list = list " " w[i]
+            }
+            k = split(head, w, /[ ,]+/)
+            for (i = 1; i <= k; i++) if (w[i] ~ /^--?[A-Za-z]/) print w[i] ":" list
+            head = text = ""
+        }
+        /^\.TP/ { end_of_paragraph(); getline; head = $0; next }
+        { text = text " " $0 }
+        END { end_of_paragraph() }'
+}
+
+wrong_commands() {
+    client=$(section run | sed -n '1s/^\.SH //p' | tr 'A-Z,' 'a-z ')
+    for c in $client; do options "$c" | sed "s/^/$c /"; done >"$TMP/table"
+    named >"$TMP/named"
+    while IFS=: read -r option list; do
+        for c in $client; do
+            said=no has=no
+            case " ${list:-$client} " in *" $c "*) said=yes ;; esac
+            grep -qxe "$c $option" "$TMP/table" && has=yes
+            [ $said = $has ] || echo "$option of anyllm $c: the man page says $said, the table $has"
+        done
+    done <"$TMP/named"
+}
+
 # ---- The examples
 
 man_examples() { awk '/^\.EX/ { on = 1; next } /^\.EE/ { on = 0 } on' "$MAN" | sed 's/\\-/-/g; s/\\e/\\/g'; }
@@ -125,7 +158,7 @@ in_home() { # COMMAND…
     (
         cd "$TMP/home/work" || exit 1
         exec env -i PATH="$TMP/home/bin:/usr/bin:/bin" HOME="$TMP/home" XDG_CONFIG_HOME="$TMP/home/config" \
-            XDG_DATA_HOME="$TMP/home/data" XDG_RUNTIME_DIR="$TMP/home/run" ${BASE:+ANYLLM_BASE="$BASE"} "$@"
+            XDG_DATA_HOME="$TMP/home/data" XDG_RUNTIME_DIR="$TMP/home/run" ANYLLM_PRIVATE_IDLE=1 ${BASE:+ANYLLM_BASE="$BASE"} "$@"
     )
 }
 
@@ -137,8 +170,9 @@ run_examples() { # EXAMPLES
     case $first in "anyllm serve"*) ;; *) echo "the first example does not start a server: $first"; return ;; esac
     in_home sh -c "exec $first" 2>"$TMP/server" &
     SERVER=$!
-    wait_for "$TMP/server" 'listening on'
-    BASE=$(sed -n 's/^listening on //p' "$TMP/server" | head -n 1)
+    wait_for "$TMP/server" 'event=started' # behind the whole line with the address
+    BASE=$(sed -n 's/^listening on \(http.*[0-9]\)$/\1/p' "$TMP/server" | head -n 1)
+    [ -n "$BASE" ] || { echo "the server does not say where it listens"; cat "$TMP/server"; return; }
     sed 1d "$1" >"$TMP/script"
     in_home sh -ex "$TMP/script" >"$TMP/out" 2>"$TMP/err" </dev/null || { tail -n 15 "$TMP/out" "$TMP/err"; tail -n 5 "$TMP/server"; }
     end_server
@@ -150,10 +184,11 @@ examples() { # PAGE, and how its examples are taken out
     run_examples "$TMP/examples"
 }
 
-echo 1..5
+echo 1..6
 check 'the man page has every command' "$(missing_commands)"
 check 'the man page has every option where it belongs' "$(missing_options)"
 check 'the man page has no option that is none' "$(unknown_options)"
+check 'the man page says which commands an option is of' "$(wrong_commands)"
 start_upstream
 examples man_examples >"$TMP/wrong"
 check 'the examples of the man page run' "$(cat "$TMP/wrong")"
