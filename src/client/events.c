@@ -28,6 +28,10 @@ static bool give_events(struct client_events *e, struct slice bytes) {
     return true;
 }
 
+static void hear(struct client_events *e) {
+    e->heard_ms = client_now_ms(e->request.client);
+}
+
 static bool read_bytes(struct client_events *e) {
     if (!e->request.exchange.reply.is_event_stream) {
         return true;
@@ -35,6 +39,7 @@ static bool read_bytes(struct client_events *e) {
     bool more = give_events(e, buf_slice(&e->bytes)) && !e->bytes.failed;
     if (more) {
         buf_reset(&e->bytes, KEEP_BYTES);
+        hear(e); /* the owner may have taken his time: what came meanwhile waits in the socket */
     }
     return more;
 }
@@ -61,10 +66,6 @@ static void check_idle(struct client_timer *timer) {
     } else {
         client_timer_set(e->request.client, &e->idle, due);
     }
-}
-
-static void hear(struct client_events *e) {
-    e->heard_ms = client_now_ms(e->request.client);
 }
 
 /* libcurl tells also what has not changed. */

@@ -96,7 +96,8 @@ static bool on_event(struct client_events *e, struct slice data) {
 static enum fal_code take_last(struct stream *s) {
     struct client_reply *reply = &s->events.request.exchange.reply;
     if (s->doc == NULL) {
-        return FAL_OK;
+        bool named = reply->request_id[0] != '\0';
+        return named ? client_result_set_id(s->call.result, reply->request_id) : FAL_OK;
     }
     struct client_reply last = *reply;
     last.body = s->last;

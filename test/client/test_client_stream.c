@@ -186,6 +186,7 @@ static void stream_without_an_event_is_no_answer(void **state) {
         assert_string_equal(fal_result_error(t.result)->message,
                             "the stream ended without an event");
         assert_null(fal_result_json(t.result));
+        assert_string_equal(fal_result_request_id(t.result), "r1");
         end(&t);
     }
 }
@@ -346,6 +347,25 @@ static void stream_lives_on_the_servers_comments(void **state) {
                   .drip_ms = 10}));
     t.options.idle_timeout_ms = 1200;
     assert_int_equal(go(&t), FAL_OK);
+    end(&t);
+}
+
+static void take_time(const char *json, void *user) {
+    (void)json;
+    (void)user;
+    usleep(1300000);
+}
+
+/* Longer than the longest silence: what comes meanwhile is there afterwards. */
+static void stream_lives_on_when_a_callback_takes_its_time(void **state) {
+    (void)state;
+    struct run t;
+    begin(&t,
+          SCRIPT({.raw = HEAD "Connection: close\r\n\r\n" HE HELLO, .drip = true, .drip_ms = 3}));
+    t.options.idle_timeout_ms = 1000;
+    t.options.on_event = take_time;
+    assert_int_equal(go(&t), FAL_OK);
+    assert_string_equal(fal_result_json(t.result), HELLO_JSON);
     end(&t);
 }
 
@@ -558,6 +578,7 @@ int main(void) {
         cmocka_unit_test(stream_that_falls_silent_has_timed_out),
         cmocka_unit_test(stream_that_never_answers_has_timed_out),
         cmocka_unit_test(stream_lives_on_the_servers_comments),
+        cmocka_unit_test(stream_lives_on_when_a_callback_takes_its_time),
         cmocka_unit_test(stream_ends_when_its_time_is_over),
         cmocka_unit_test(stream_cancelled_by_a_callback_tells_nothing_more),
         cmocka_unit_test(stream_is_cancelled_from_another_thread),
