@@ -123,6 +123,9 @@ static void conclude(struct chat *chat, const struct chat_answer *answer) {
 
 static void turn(struct chat *chat, const char *text) {
     struct chat_answer answer = {0};
+    if (chat->args.is_private && !cli_reach(&chat->args, &chat->code)) {
+        return; /* it ends when nobody asks for a while, and people think */
+    }
     if (!chat_talk_add(&chat->talk, true, slice_of(text), NULL, false)) {
         cli_usage_error("chat", "%s", strerror(ENOMEM));
         return;
