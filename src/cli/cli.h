@@ -139,7 +139,8 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
 
 /* Where no server is named and none listens at the default address, points args->base to the user's private server: for run,
  * stream and chat (args->command) one is started if none runs, and waited for; others take one that runs. False: it could not
- * be, said why, *code is the exit code. cli_client calls it. */
+ * be, said why, *code is the exit code. cli_client calls it; who talks for longer than that server waits calls it again before
+ * he asks: the address stays. */
 bool cli_reach(struct cli_args *args, int *code);
 
 /* ---- client.c ---- */

@@ -9,11 +9,10 @@ const struct cli_command cli_commands[] = {
     {"serve", cmd_serve, cli_serve_option, "[OPTION…]",
      "the server: gateway and durable queue in front of language models",
      "Without options it listens on http://127.0.0.1:8787 and serves the local model.\n"},
-    {"run", cmd_run, cli_client_option, "[OPTION…] PROMPT|-",
-     "ask a model through the queue, print its answer",
-     "PROMPT is the question; what is piped in comes after it, or is the question itself. How the\n"
-     "request stands goes to standard error, the answer to standard output. Ctrl-C cancels the\n"
-     "request on the server.\n"},
+    {"run", cmd_run, cli_client_option, "[OPTION…] PROMPT|-", "ask a model, print its answer",
+     "PROMPT is the question; what is piped in comes after it, or is the question itself. A terminal\n"
+     "sees the answer as it grows; a pipe gets it whole, through the queue. Ctrl-C cancels the\n"
+     "request on the server. Where no server runs, a private one is started and ends by itself.\n"},
     {"chat", cmd_chat, cli_client_option, "[OPTION…]", "hold a conversation in the terminal",
      "What was said so far goes along with each question. /help lists what else can be typed; Ctrl-C\n"
      "stops an answer, Ctrl-D quits. The conversation is kept in a file (by default chat.json under\n"

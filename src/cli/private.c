@@ -145,7 +145,8 @@ static bool may_start(const char *command) {
 bool cli_reach(struct cli_args *args, int *code) {
     struct private_place place;
     char folder[PATH_MAX] = "";
-    if (!args->base_is_default || !nobody_listens_by_default()) {
+    bool asked_for = args->is_private || (args->base_is_default && nobody_listens_by_default());
+    if (!asked_for) {
         return true;
     }
     bool starts = may_start(args->command);

@@ -204,6 +204,8 @@ static int start(const struct cli_args *args, const struct private_place *p,
 
 int private_start(const struct cli_args *args, const struct private_place *p) {
     struct cli_line line;
+    while (waitpid(-1, NULL, WNOHANG) > 0) { /* one that was started for an earlier question */
+    }
     enum private_state state = private_look(p->socket);
     if (state == PRIVATE_READY) {
         return CLI_DONE;

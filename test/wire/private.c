@@ -112,10 +112,20 @@ static pid_t listener(void) {
     return who.pid;
 }
 
-/* This process takes in the orphans, so that their end can be waited for. */
+/* Ours, because this process takes in the orphans; or of a command that still runs. */
+static bool has_ended(pid_t pid) {
+    char path[64], text[512] = "";
+    if (waitpid(pid, NULL, WNOHANG) == pid) return true;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    bool there = f != NULL && fread(text, 1, sizeof text - 1, f) > 0;
+    if (f != NULL) fclose(f);
+    return !there || strstr(text, ") Z ") != NULL;
+}
+
 static void wait_for_end(pid_t pid) {
-    int code = process_end(pid, PATIENCE_MS);
-    assert_int_not_equal(code, INT32_MIN);
+    for (uint64_t end = now_ms() + PATIENCE_MS; !has_ended(pid) && now_ms() < end;) sleep_ms(5);
+    assert_true(has_ended(pid));
 }
 
 static int tidy(void **state) {
@@ -199,6 +209,21 @@ static void the_other_commands_take_one_that_runs_and_start_none(void **state) {
     expect_in(p.out, MOCKS_ANSWER);
 }
 
+static void pictures_reach_it(void **state) {
+    struct program p;
+    char path[MAX_PATH + 16];
+    snprintf(path, sizeof path, "%s/cat.png", folder);
+    file_write(path, "\x89PNG\r\n\x1a\n", 8);
+    ASK(&p, "run", "--image", path, "what?");
+    expect_code(&p, 0);
+    ASK(&p, "stream", "--image", path, "what?");
+    expect_code(&p, 0);
+    yyjson_doc *doc = mock_stats(&mock);
+    expect_in(yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "last_body")),
+              "\"url\":\"data:image/png;base64,iVBORw0KGgo=\"");
+    yyjson_doc_free(doc);
+}
+
 /* The reader of the pipe sees its end although the server lives on. */
 static void it_holds_none_of_the_callers_pipes(void **state) {
     struct program p;
@@ -245,6 +270,27 @@ static void it_ends_when_nobody_comes(void **state) {
     ASK(&p, "run", "hi");
     expect_code(&p, 0);
     expect_in(p.err, NOTICE);
+}
+
+/* Thinking may take longer than it stays. (A kept connection of chat's is closed by the server after a minute.) */
+static void chat_outlives_its_server(void **state) {
+    static struct pty p;
+    set_variable("TERM", "xterm");
+    pty_start(&p, anyllm_path, environment, ARGV("chat", "--quiet"));
+    for (int i = 0; i < 2; i++) {
+        pty_expect(&p, "> ");
+        pty_type(&p, "hi\r");
+        pty_expect(&p, MOCKS_ANSWER);
+        pty_expect(&p, "> ");
+        pid_t pid = listener();
+        assert_true(pid > 0);
+        kill(pid, SIGTERM);
+        wait_for_end(pid);
+        pty_type(&p, "\r");
+    }
+    pty_type(&p, "\x04");
+    pty_end(&p);
+    assert_int_equal(p.code, 0);
 }
 
 /* Also one who is gone before the server looks. Where this test itself was held up for too long it shows nothing. */
@@ -469,9 +515,11 @@ int main(int argc, char **argv) {
     static const struct CMUnitTest tests[] = {
         PRIVATE(one_command_answers_and_the_next_finds_its_server),
         PRIVATE(the_other_commands_take_one_that_runs_and_start_none),
+        PRIVATE(pictures_reach_it),
         PRIVATE(it_holds_none_of_the_callers_pipes),
         PRIVATE(several_at_once_start_one),
         PRIVATE(it_ends_when_nobody_comes),
+        PRIVATE(chat_outlives_its_server),
         PRIVATE(whoever_comes_keeps_it),
         PRIVATE(a_request_that_runs_keeps_it),
         PRIVATE(after_kill_9_the_next_command_starts_another),
