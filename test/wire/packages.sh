@@ -86,6 +86,20 @@ synopses() {
     done | fold
 }
 
+# Members of the header's structs that no page names; `size` is in libfal(3).
+unexplained() {
+    sed 's/\\-/-/g' "$SOURCE"/man/*.3 >"$TMP/pages"
+    awk '/^struct fal_[a-z_]+ \{/ { name = $2 } /^\};/ { name = "" }
+         name != "" { gsub(/\/\*.*\*\//, ""); sub(/\/\*.*/, "") }
+         name != "" && /^ *[a-z].*;$/ && !/^ *\*/ { print name, $0 }' "$SOURCE/include/fal.h" |
+        while read -r name line; do
+            case $line in
+            *'(*'*) echo "$line" | sed 's/.*(\*\([a-z_]*\)).*/\1/' ;;
+            *) echo "$line" | tr ',' '\n' | sed 's/;.*//; s/.*[ *]//' ;;
+            esac | while read -r member; do grep -qw -- "$member" "$TMP/pages" || echo "$name: no page names $member"; done
+        done
+}
+
 misread_roff() {
     for page in "$SOURCE"/man/*.[13]; do
         LC_ALL=C.UTF-8 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null | sed "s|^|$(basename "$page"): |"
@@ -263,12 +277,13 @@ start_server
 readme_example
 extract_examples "$TMP/examples"
 set -- "$TMP"/examples/*.c
-echo 1..$(($# + 14))
+echo 1..$(($# + 15))
 
 check install_works "$(cat "$TMP/wrong")"
 check install_is_whole "$(lacking)"
 check completions_are_the_tables "$(completions)"
 prototypes | grep -o '\bfal_[a-z_]*(' | tr -d '(' | sort -u >"$TMP/declared"
+check each_member_is_named "$(unexplained)"
 check each_function_has_a_page "$(paged | diff "$TMP/declared" - ; dangling)"
 synopses >"$TMP/synopses"
 check synopses_are_the_headers "$(prototypes | diff - "$TMP/synopses")"
