@@ -6,6 +6,7 @@ import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { dirname, join } from "node:path";
+import { decode, encode } from "@msgpack/msgpack"; // fal-js brings it
 import { createFalClient } from "@fal-ai/client";
 import { KEY, rewrite } from "./fal_clients.mjs";
 import { anyllm } from "./server.mjs";
@@ -25,6 +26,8 @@ const free = {
   "host connection content-length transfer-encoding": "of the connection, not of the call",
   "accept-encoding": "each takes what it can unpack",
   "accept-language sec-fetch-mode": "Node's fetch adds them, as a browser would; no server of fal's reads them",
+  "upgrade sec-websocket-key sec-websocket-version sec-websocket-extensions pragma cache-control":
+    "of the handshake of a WebSocket, which is the RFC's",
   "user-agent": "each says its own name",
   "idempotency-key": "libfal's own, with each submit: anyllm honours it, fal ignores it (docs: retries)",
 };
@@ -35,8 +38,8 @@ function significant({ method, path, headers, bytes, where }) {
   const kept = Object.fromEntries(Object.entries(headers).filter(([name]) => !isFree(name)));
   // JavaScript names the type of bodies that are not there.
   if (bytes === 0) delete kept["content-type"];
-  // Bytes of uploads go to addresses that a server gave, which are not of fal's API: fetch says "*/*" there.
-  if (where === "store") delete kept.accept;
+  // The bytes of uploads and the handshake of a WebSocket ask for no type of answer: Node says "*/*" there.
+  if (where === "store" || where === "socket") delete kept.accept;
   for (const [name, value] of Object.entries(kept)) if (value.startsWith("{")) kept[name] = JSON.parse(value);
   // Written in one of two ways: "+" and "%20".
   const target = kept["x-fal-target-url"] && new URL(kept["x-fal-target-url"]);
@@ -88,6 +91,32 @@ const routes = [
   [/^\/store\//, (q, res) => json(res, {})],
 ];
 
+const path = (url) => url.split("?")[0];
+const query = (url) => [...new URL(url, base).searchParams].sort();
+
+// A WebSocket's handshake, with its first message as a body; then an answer of one message, and its end.
+function talk(req, socket) {
+  const accept = createHash("sha1").update(`${req.headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+  socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+  let bytes = Buffer.alloc(0);
+  const q = { method: req.method, path: path(req.url), query: query(req.url), headers: req.headers, body: null, bytes: 0, where: "socket" };
+  requests.push(q);
+  socket.on("error", () => {});
+  socket.on("data", (chunk) => {
+    bytes = Buffer.concat([bytes, chunk]);
+    const short = (bytes[1] & 127) < 126, [start, length] = short ? [2, bytes[1] & 127] : [4, bytes.readUInt16BE(2)];
+    if (bytes.length < start + 4 + length) return;
+    const mask = bytes.subarray(start, start + 4);
+    const data = bytes.subarray(start + 4, start + 4 + length).map((b, i) => b ^ mask[i % 4]);
+    const opcode = bytes[0] & 15;
+    bytes = bytes.subarray(start + 4 + length);
+    if (opcode === 8) return socket.end(Buffer.from([0x88, 2, 3, 232]));
+    q.body = { opcode, message: decode(data) };
+    const answer = encode({ output: "42" });
+    socket.write(Buffer.from([0x82, answer.length, ...answer]));
+  });
+}
+
 async function record(req, res) {
   const hash = createHash("sha256");
   const chunks = [];
@@ -98,15 +127,14 @@ async function record(req, res) {
     hash.update(chunk);
   }
   const target = req.headers["x-fal-target-url"];
-  const [path] = (target ? rewrite(target, "") : req.url).split("?");
-  const where = path.split("/")[1];
+  const asked = path(target ? rewrite(target, "") : req.url);
+  const where = asked.split("/")[1];
   const text = Buffer.concat(chunks).toString();
-  const body = bytes === 0 ? null : where === "store" && !path.endsWith("/complete") ? { bytes, sha256: hash.digest("hex") } : JSON.parse(text);
-  const query = [...new URL(req.url, base).searchParams].sort();
-  const q = { method: req.method, path: req.url.split("?")[0], query, headers: req.headers, body, bytes, where };
+  const body = bytes === 0 ? null : where === "store" && !asked.endsWith("/complete") ? { bytes, sha256: hash.digest("hex") } : JSON.parse(text);
+  const q = { method: req.method, path: path(req.url), query: query(req.url), headers: req.headers, body, bytes, where };
   requests.push(q);
   for (const [pattern, answer] of routes) {
-    const found = pattern.exec(path);
+    const found = pattern.exec(asked);
     if (found) return answer(q, res, found);
   }
   json(res, { detail: `Path ${req.url} not found` }, 404);
@@ -114,6 +142,7 @@ async function record(req, res) {
 
 before(async () => {
   server = createServer((req, res) => record(req, res).catch((e) => json(res, { detail: String(e) }, 400)));
+  server.on("upgrade", talk);
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   base = `http://127.0.0.1:${server.address().port}`;
 });
@@ -232,6 +261,32 @@ describe("libfal sends what fal's own client sends", { concurrency: false }, () 
     const b = await recorded(() => libfal("token", base));
     same(a.sent.slice(0, 1), b.sent);
     assert.equal(b.value.token ?? b.value, "a.b.c");
+  });
+
+  // fal-js has no option for this host, but it looks the class up by its name.
+  it("realtime", async () => {
+    const { WebSocket } = globalThis;
+    const { warn } = console;
+    const connected = (resolve, reject) => {
+      const c = js().realtime.connect(ID, { maxBuffering: 8, onError: reject, onResult: (r) => (c.close(), resolve(r)) });
+      c.send(INPUT);
+    };
+    globalThis.WebSocket = class extends WebSocket {
+      constructor(url) {
+        super(rewrite(url.replace("wss:", "https:"), base.replace("http:", "ws:")));
+      }
+    };
+    console.warn = () => {};
+    try {
+      const a = await recorded(() => new Promise(connected));
+      const b = await recorded(() => libfal("realtime", base));
+      same(a.sent, b.sent);
+      assert.deepEqual(b.sent[1].body, { opcode: 2, message: INPUT });
+      assert.equal(b.value.output, a.value.output);
+    } finally {
+      globalThis.WebSocket = WebSocket;
+      console.warn = warn;
+    }
   });
 
   it("nothing as an input: fal's sends no body, libfal an empty object, which servers take for the same", async () => {

@@ -185,6 +185,22 @@ static enum fal_code token(fal_client *c, fal_result **r) {
     return fal_token_create(c, apps, 1, 0, NULL, r);
 }
 
+static enum fal_code realtime(fal_client *c, fal_result **r) {
+    struct fal_realtime_options o = FAL_REALTIME_OPTIONS_INIT;
+    fal_realtime *connection = NULL;
+    o.max_buffering = 8;
+    enum fal_code code = fal_realtime_open(c, ID, &o, &connection, r);
+    if (code != FAL_OK) {
+        return code;
+    }
+    fal_result_free(*r);
+    *r = NULL;
+    code = fal_realtime_send(connection, input);
+    code = code != FAL_OK ? code : fal_realtime_receive(connection, 0, r);
+    fal_realtime_close(connection);
+    return code;
+}
+
 static const struct {
     const char *name;
     enum fal_code (*make)(fal_client *c, fal_result **r);
@@ -215,6 +231,7 @@ static const struct {
     {"upload_lifecycle", upload_lifecycle},
     {"upload_multipart", upload_multipart},
     {"token", token},
+    {"realtime", realtime},
 };
 
 static int make_call(size_t i, const char *base, const char *proxy) {
