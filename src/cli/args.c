@@ -262,16 +262,17 @@ static void set_defaults(struct cli_args *args) {
     args->has_temperature = args->temperature >= 0;
 }
 
-/* What the operand is called; NULL: it is optional. */
-static const char *wants_operand(const struct cli_args *args, enum cli_command_bit command) {
-    if ((command & KNOWING) != 0) {
-        return "request id";
-    }
-    if (command == CLI_UPLOAD) {
-        return "file";
-    }
-    bool optional = (command & ASKING) == 0 || args->input != NULL || !isatty(STDIN_FILENO);
-    return optional ? NULL : "prompt";
+static const char *operand_name(enum cli_command_bit command) {
+    return (command & KNOWING) != 0 ? "request id"
+           : command == CLI_UPLOAD  ? "file"
+           : command == CLI_MODELS  ? "query"
+                                    : "prompt";
+}
+
+/* A prompt can also come through a pipe, or stand in --input. */
+static bool needs_operand(const struct cli_args *args, enum cli_command_bit command) {
+    bool asks = (command & ASKING) != 0 && args->input == NULL && isatty(STDIN_FILENO);
+    return asks || (command & (KNOWING | CLI_UPLOAD)) != 0;
 }
 
 bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_args *args,
@@ -283,17 +284,14 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
     }
     set_defaults(args);
     if (argc - optind > 1) {
-        cli_usage_error(args->command, "one %s only; put it in quotes",
-                        (command & KNOWING) != 0 ? "request id"
-                        : command == CLI_UPLOAD  ? "file"
-                                                 : "prompt");
+        cli_usage_error(args->command, "one %s only; put it in quotes", operand_name(command));
         return false;
     }
     args->operand = argv[optind]; /* NULL at the end */
     if (args->operand != NULL && cli_refuse_secret(args->command, NULL, args->operand)) {
         return false;
     }
-    if (args->operand == NULL && wants_operand(args, command) != NULL) {
+    if (args->operand == NULL && needs_operand(args, command)) {
         cli_usage(args->command);
         return false;
     }

@@ -171,6 +171,9 @@ struct cli_input {
 bool cli_input_read(const struct cli_args *args, struct cli_input *in, int *code);
 /* For the options of a call: what is uploaded first, or NULL. */
 const struct fal_files *cli_input_files(const struct cli_input *in);
+struct cli_line; /* line.h */
+/* How far the uploads are, on that line, which lives as long as the call. */
+void cli_input_show(struct cli_input *in, struct cli_line *line);
 void cli_input_free(struct cli_input *in);
 
 /* ---- secrets.c ---- */

@@ -1,6 +1,6 @@
 /* The model's input: --input, the prompt from argv and standard input, the options about the model, and the files that are
  * uploaded before it is sent. */
-#include "cli/cli.h"
+#include "cli/line.h"
 
 #include "base/buf.h"
 
@@ -262,6 +262,11 @@ bool cli_input_read(const struct cli_args *args, struct cli_input *in, int *code
 
 const struct fal_files *cli_input_files(const struct cli_input *in) {
     return in->files.file_count > 0 ? &in->files : NULL;
+}
+
+void cli_input_show(struct cli_input *in, struct cli_line *line) {
+    in->files.on_progress = cli_line_upload;
+    in->files.user = line;
 }
 
 void cli_input_free(struct cli_input *in) {

@@ -27,6 +27,9 @@ void cli_line_clear(struct cli_line *l);
 /* The last words, on a line that stays. */
 void cli_line_end(struct cli_line *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* For on_progress of uploads; `line` is a struct cli_line. upload.c. */
+void cli_line_upload(uint64_t sent_bytes, uint64_t total_bytes, void *line);
+
 double cli_seconds_since(const struct timespec *since);
 
 #endif

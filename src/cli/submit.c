@@ -1,7 +1,7 @@
 /* anyllm submit: into the queue and back at once. */
-#include "cli/cli.h"
+#include "cli/line.h"
 
-static int submit(const struct cli_args *args, fal_client *client, const struct cli_input *input) {
+static int submit(const struct cli_args *args, fal_client *client, struct cli_input *input) {
     struct fal_submit_options o = FAL_SUBMIT_OPTIONS_INIT;
     fal_result *result = NULL;
     o.timeout_ms = cli_timeout_ms(args);
@@ -13,8 +13,13 @@ static int submit(const struct cli_args *args, fal_client *client, const struct 
     o.headers = args->headers.at;
     o.header_count = args->headers.count;
     o.files = cli_input_files(input);
+    struct cli_line line;
     int code;
-    if (fal_queue_submit(client, args->endpoint, input->json, &o, &result) != FAL_OK) {
+    cli_line_begin(&line, args->quiet);
+    cli_input_show(input, &line);
+    enum fal_code rc = fal_queue_submit(client, args->endpoint, input->json, &o, &result);
+    cli_line_clear(&line);
+    if (rc != FAL_OK) {
         code = cli_fail(args, result);
     } else {
         cli_print_text(stdout, args->json ? fal_result_json(result) : fal_result_request_id(result),

@@ -8,12 +8,12 @@
 
 #define MIB 1048576.0
 
-static void show_progress(uint64_t sent, uint64_t total, void *user) {
+void cli_line_upload(uint64_t sent, uint64_t total, void *user) {
     struct cli_line *line = user;
     if (total == UINT64_MAX || total == 0) {
-        cli_line_say(line, "%.1f MiB", (double)sent / MIB);
+        cli_line_say(line, "uploading, %.1f MiB", (double)sent / MIB);
     } else {
-        cli_line_say(line, "%.0f %% of %.1f MiB", (double)sent * 100.0 / (double)total,
+        cli_line_say(line, "uploading, %.0f %% of %.1f MiB", (double)sent * 100.0 / (double)total,
                      (double)total / MIB);
     }
 }
@@ -60,7 +60,7 @@ static int upload(const struct cli_args *args, fal_client *client,
     file.content_type = args->content_type;
     o.timeout_ms = cli_timeout_ms(args);
     o.lifecycle = args->expires != NULL ? lifecycle : NULL;
-    o.on_progress = show_progress;
+    o.on_progress = cli_line_upload;
     o.user = &line;
     cli_line_begin(&line, args->quiet);
     enum fal_code rc = fal_storage_upload(client, &file, &o, &result);

@@ -120,7 +120,7 @@ wait_for() { # FILE TEXT
     tries=0
     until grep -q "$2" "$1" 2>/dev/null; do
         tries=$((tries + 1))
-        [ $tries -lt 300 ] || { echo "# $2 never came"; cat "$1"; exit 1; }
+        [ $tries -lt 300 ] || { echo "$2 never came: $(cat "$1")" >&2; exit 1; }
         sleep 0.1
     done
 }

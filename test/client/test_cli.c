@@ -337,6 +337,10 @@ static void wrong_usage_is_exit_2(void **state) {
     assert_int_equal(p.code, 2);
     RUN(&p, "run", "two", "prompts");
     assert_int_equal(p.code, 2);
+    RUN(&p, "models", "two", "queries");
+    expect_in(p.err, "one query only");
+    RUN(&p, "status", "two", "ids");
+    expect_in(p.err, "one request id only");
     RUN(&p, "run", "--dance", "x");
     assert_int_equal(p.code, 2);
     expect_in(p.err, "no option '--dance'");

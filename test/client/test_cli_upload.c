@@ -145,6 +145,22 @@ static void images_that_are_files_are_uploaded_and_keep_their_place(void **state
     script_stop(s);
 }
 
+static void submit_shows_the_upload_on_a_terminal(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
+    struct pty *p = calloc(1, sizeof(*p));
+    char term[] = "TERM=xterm";
+    assert_non_null(p);
+    pty_start(p, ANYLLM_BINARY, ENV(term),
+              ARGV("submit", "--base", base_of(s), "-i", picture, "What?"));
+    pty_expect(p, "uploading, 100 %");
+    pty_expect(p, "r1");
+    pty_end(p);
+    assert_int_equal(p->code, 0);
+    free(p);
+    script_stop(s);
+}
+
 static void a_file_goes_where_its_pointer_says(void **state) {
     (void)state;
     struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
@@ -166,6 +182,7 @@ int main(void) {
         cmocka_unit_test(upload_shows_its_progress_on_a_terminal),
         cmocka_unit_test(there_is_no_colour_with_NO_COLOR),
         cmocka_unit_test(images_that_are_files_are_uploaded_and_keep_their_place),
+        cmocka_unit_test(submit_shows_the_upload_on_a_terminal),
         cmocka_unit_test(a_file_goes_where_its_pointer_says),
     };
     return cmocka_run_group_tests(tests, make_picture, remove_picture);
