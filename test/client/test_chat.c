@@ -150,10 +150,14 @@ static void answer(struct room *r, const char *text) {
     end_stream(r);
 }
 
+static void expect_note(struct room *r, const char *text) {
+    pty_expect(&r->pty, text);
+    pty_expect(&r->pty, "> ");
+}
+
 /* The answer is there, and after it the prompt. */
 static void expect_answer(struct room *r) {
-    pty_expect(&r->pty, r->last);
-    pty_expect(&r->pty, "> ");
+    expect_note(r, r->last);
 }
 
 static void refuse(struct room *r, const char *status, const char *body) {
@@ -208,8 +212,7 @@ static void chat_keeps_what_no_terminal_should_see_from_it(void **state) {
     CHAT(r, NULL);
     say(r, "Question?");
     answer(r, "\\u001b[2J\\u009bgone");
-    pty_expect(&r->pty, "?[2J?gone");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "?[2J?gone");
     leave(r);
 }
 
@@ -243,8 +246,7 @@ static void ctrl_c_ends_the_answer_and_not_the_program(void **state) {
     wait_for(r->conn);
     assert_true(read(r->conn, &byte, 1) <= 0); /* the server sees it go */
     hang_up(r);
-    pty_expect(&r->pty, "(cancelled; what came of it is kept)");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "(cancelled; what came of it is kept)");
     expect_in(file_text(r, r->path), "\"content\": \"Half an\"");
     expect_in(r->file, "\"cut\": true");
     say(r, "Go on.");
@@ -260,8 +262,7 @@ static void ctrl_c_before_the_first_word_forgets_the_question(void **state) {
     say(r, "Question?");
     take_request(r);
     pty_type(&r->pty, CTRL_C);
-    pty_expect(&r->pty, "(cancelled)");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "(cancelled)");
     hang_up(r);
     say(r, "Another?");
     answer(r, "Yes.");
@@ -276,15 +277,13 @@ static void ctrl_c_at_the_prompt_clears_the_line_and_twice_on_an_empty_one_quits
     pty_type(&r->pty, "unwanted");
     pty_expect(&r->pty, "unwanted");
     pty_type(&r->pty, CTRL_C);
-    pty_expect(&r->pty, "^C\r\n");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "^C\r\n");
     say(r, "Wanted?");
     answer(r, "Yes.");
     expect_in(r->request, "\"content\":\"Wanted?\"");
     expect_answer(r);
     pty_type(&r->pty, CTRL_C);
-    pty_expect(&r->pty, "to quit)");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "to quit)");
     pty_type(&r->pty, CTRL_C);
     pty_end(&r->pty);
     assert_int_equal(r->pty.code, 0);
@@ -315,8 +314,7 @@ static void a_line_of_text_in_any_script_can_be_edited(void **state) {
     say(r, "Grüße, 世界x\x7f");
     answer(r, "你好");
     expect_in(r->request, "\"content\":\"Grüße, 世界\"");
-    pty_expect(&r->pty, "你好");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "你好");
     leave(r);
 }
 
@@ -346,18 +344,18 @@ static void slash_model_and_system_count_from_then_on(void **state) {
     struct room *r = *state;
     CHAT(r, (char[]){"-m"}, (char[]){"a/one"});
     say(r, "/model b/two");
-    pty_expect(&r->pty, "(model: b/two)");
+    expect_note(r, "(model: b/two)");
     say(r, "/system Be kind.");
-    pty_expect(&r->pty, "(system prompt: Be kind.)");
+    expect_note(r, "(system prompt: Be kind.)");
     say(r, "Question?");
     answer(r, "Yes.");
     expect_in(r->request, "\"model\":\"b/two\"");
     expect_in(r->request, "{\"role\":\"system\",\"content\":\"Be kind.\"}");
     expect_answer(r);
     say(r, "/system -");
-    pty_expect(&r->pty, "(system prompt: none)");
+    expect_note(r, "(system prompt: none)");
     say(r, "/model");
-    pty_expect(&r->pty, "(model: b/two)");
+    expect_note(r, "(model: b/two)");
     leave(r);
 }
 
@@ -371,14 +369,14 @@ static void slash_save_writes_markdown_or_json_and_over_no_other_file(void **sta
     answer(r, "Yes.");
     expect_answer(r);
     say(r, "/save ~/talk.md");
-    pty_expect(&r->pty, "(saved: ");
+    expect_note(r, "(saved: ");
     assert_string_equal(file_text(r, in_home(r, "talk.md")),
                         "# Conversation\n\n**You**\n\nQuestion?\n\n**a/one**\n\nYes.\n");
     say(r, "/save ~/talk.json");
-    pty_expect(&r->pty, "(saved: ");
+    expect_note(r, "(saved: ");
     expect_in(file_text(r, in_home(r, "talk.json")), "\"content\": \"Question?\"");
     say(r, "/save ~/mine.md");
-    pty_expect(&r->pty, "it is there already");
+    expect_note(r, "it is there already");
     assert_string_equal(file_text(r, in_home(r, "mine.md")), "");
     leave(r);
 }
@@ -390,16 +388,16 @@ static void slash_new_begins_again_and_unknown_ones_are_not_sent(void **state) {
     answer(r, "Uno.");
     expect_answer(r);
     say(r, "/dance");
-    pty_expect(&r->pty, "there is no /dance; /help lists what there is");
+    expect_note(r, "there is no /dance; /help lists what there is");
     say(r, "/new");
-    pty_expect(&r->pty, "(a new conversation)");
+    expect_note(r, "(a new conversation)");
     say(r, "//etc/passwd, what is it?");
     answer(r, "A file.");
     expect_in(r->request,
               "\"messages\":[{\"role\":\"user\",\"content\":\"/etc/passwd, what is it?\"}]");
     expect_answer(r);
     say(r, "/help");
-    pty_expect(&r->pty, "/model");
+    expect_note(r, "Ctrl-C stops an answer");
     say(r, "/quit");
     pty_end(&r->pty);
     assert_int_equal(r->pty.code, 0);
@@ -457,8 +455,7 @@ static void a_history_that_cannot_be_written_is_said_once(void **state) {
     CHAT(r, (char[]){"--history"}, (char[]){"/nowhere/at/all.json"});
     say(r, "One?");
     answer(r, "Uno.");
-    pty_expect(&r->pty, "the conversation is not kept: /nowhere/at/all.json: No such file");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "the conversation is not kept: /nowhere/at/all.json: No such file");
     say(r, "Two?");
     answer(r, "Due.");
     expect_answer(r);
@@ -476,8 +473,7 @@ static void an_error_of_one_turn_ends_neither_program_nor_conversation(void **st
     expect_answer(r);
     say(r, "Lost?");
     refuse(r, "404 No", "{\"error\":{\"message\":\"no such model\"}}");
-    pty_expect(&r->pty, "anyllm chat: no such model (HTTP 404)");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "anyllm chat: no such model (HTTP 404)");
     say(r, "Two?");
     answer(r, "Due.");
     expect_in(r->request, "\"content\":\"Uno.\"},{\"role\":\"user\",\"content\":\"Two?\"}]");
@@ -495,8 +491,7 @@ static void an_answer_that_breaks_off_is_kept_and_marked(void **state) {
     reply(r, "data: {\"error\":{\"message\":\"the upstream fell over\"}}\n\n");
     hang_up(r);
     pty_expect(&r->pty, "Half\r\n");
-    pty_expect(&r->pty, "the upstream fell over");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "the upstream fell over");
     expect_in(file_text(r, r->path), "\"cut\": true");
     leave(r);
 }
@@ -514,13 +509,11 @@ static void old_turns_are_left_out_when_the_model_cannot_take_them(void **state)
     answer(r, "Due.");
     expect_in(r->request, "\"messages\":[{\"role\":\"user\",\"content\":\"Two?\"}]");
     pty_expect(&r->pty, "its oldest turns are not sent any more)");
-    pty_expect(&r->pty, "Due.");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "Due.");
     say(r, "Three?");
     refuse(r, "400 No", too_long);
     refuse(r, "400 No", too_long);
-    pty_expect(&r->pty, "this is longer than the model can take");
-    pty_expect(&r->pty, "> ");
+    expect_note(r, "this is longer than the model can take");
     leave(r);
 }
 
