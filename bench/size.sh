@@ -11,7 +11,8 @@ size() { # NAME BUNDLED
     meson setup "$TMP/$2" --buildtype=release -Doptimization=2 -Dtests=disabled -Dbundled="$2" >"$TMP/log" || { cat "$TMP/log" >&2; exit 1; }
     ninja -C "$TMP/$2" libfal.so.0.1.0 >"$TMP/log" || { cat "$TMP/log" >&2; exit 1; }
     strip -o "$TMP/libfal.so" "$TMP/$2/libfal.so.0.1.0"
-    printf '%-40s %8d bytes\n' "$1" "$(stat -c %s "$TMP/libfal.so")"
+    bytes=$(stat -c %s "$TMP/libfal.so")
+    printf '%-32s %7d bytes, %3d KiB\n' "$1" "$bytes" $((bytes / 1024))
 }
 
 size 'libfal.so, our own code' false
