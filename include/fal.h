@@ -547,27 +547,33 @@ struct fal_lifecycle {
 };
 #define FAL_LIFECYCLE_INIT {sizeof(struct fal_lifecycle), 0, FAL_ACL_DEFAULT, NULL, 0}
 
-/* What is uploaded. Exactly one of path, data and read. All borrowed for the call. */
+/* What is uploaded. Exactly one of path, data and read. All borrowed for the call (…_start copies the strings). */
 struct fal_file {
     size_t size;
+    /* A regular file; its bytes are never in memory as a whole. One that changes while it is sent ends the upload. */
     const char *path;
+    /* May be "" with 0 bytes: an empty file. */
     const void *data;
     size_t data_bytes;
     /* Fills `buffer` with up to `room` bytes and returns how many; 0 at the end, negative on an error, which ends the upload.
-     * Called in the client's thread. Read once, part by part: what must be sent again is kept in memory. */
+     * Called in the client's thread. Read once, part by part: what must be sent again is kept in memory, part_bytes for
+     * each of parallel_parts. What ends within its first part goes in one piece. */
     int64_t (*read)(void *buffer, size_t room, void *user);
     void *user;
     /* MIME type. NULL: by the name's ending, else application/octet-stream. */
     const char *content_type;
     /* NULL: the path's last part, else a name of the library's own. */
     const char *name;
-    /* in fal_files: where its URL is put into the input, a JSON Pointer (RFC 6901): "/image_url", "/images/-" */
+    /* In fal_files, required: where its URL is put into the input, a JSON Pointer (RFC 6901): "/image_url", "/images/-". What
+     * stands there is replaced; "-" appends to an array; what holds the last part must be there. */
     const char *pointer;
 };
 #define FAL_FILE_INIT {sizeof(struct fal_file), NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL}
 
-/* Files that a call uploads before it sends its input: `files` to where their pointers say; with file_urls also each string
- * of the input that begins with "file://" (never do that with an input that is not your own: it sends local files away). */
+/* Files that a call uploads before it sends its input, four at once: `files` to where their pointers say; with file_urls also
+ * each string of the input that begins with "file://", "file:///tmp/a%20b.png" (never do that with an input that is not your
+ * own: it sends local files away). Nothing is sent when one of them cannot be opened or placed: FAL_ERR_ARGUMENT, in words, as
+ * the call's result. An upload's error is the call's. At most 1000 files. */
 struct fal_files {
     size_t size;
     const struct fal_file *files;
@@ -587,17 +593,19 @@ struct fal_upload_options {
     const struct fal_lifecycle *lifecycle;
     /* A file larger than this goes in parts. 0: 90 MiB. */
     uint64_t multipart_bytes;
-    /* Of one part. 0: 10 MiB. */
+    /* Of one part; more where 10,000 of them would not do. 0: 10 MiB. */
     size_t part_bytes;
     /* Parts on their way at once. 0: 4. At most 16. */
     int parallel_parts;
-    /* Optional. total_bytes is UINT64_MAX while a read callback has not ended. */
+    /* Optional. Never goes back, and ends at total_bytes; that is UINT64_MAX while a read callback has not ended. */
     void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user);
     void *user;
 };
 #define FAL_UPLOAD_OPTIONS_INIT {sizeof(struct fal_upload_options), 0, NULL, 0, 0, 0, NULL, NULL}
 
-/* Uploads one file: fal_result_string(result, "/url") is its address. A part that breaks is sent again, alone. */
+/* Uploads one file: fal_result_string(result, "/url") is its address. A part that breaks is sent again, alone, as often as
+ * max_retries says. FAL_ERR_ARGUMENT: the file cannot be read (no such file, a folder, it changed), in words; FAL_ERR_HTTP: what
+ * the server or its upload address said. */
 FAL_API enum fal_code fal_storage_upload(fal_client *client, const struct fal_file *file,
                                          const struct fal_upload_options *options,
                                          fal_result **result);
