@@ -95,10 +95,15 @@ int cli_fail(const struct cli_args *args, const fal_result *result) {
     }
     fprintf(stderr, "anyllm %s: ", args->command);
     if (e->code == FAL_ERR_CONNECT || e->code == FAL_ERR_TRANSPORT) {
-        fprintf(stderr, "%s: ", args->base);
+        bool never = e->code == FAL_ERR_CONNECT;
+        fprintf(stderr, "%s%s: ", never ? "cannot connect to " : "", args->base);
     }
     cli_print_text(stderr, e->message, false);
     print_particulars(e);
+    /* Over TLS there are more reasons, and the message tells them. */
+    if (e->code == FAL_ERR_CONNECT && strncmp(args->base, "http:", 5) == 0) {
+        fputs("; is a server running there?", stderr);
+    }
     fprintf(stderr, "%s\n", cli_key_hint(args, e->http_status));
     return exit_code(e->code);
 }
