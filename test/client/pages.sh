@@ -8,6 +8,7 @@ n=0
 TMP=$(mktemp -d)
 SERVER='' UPSTREAM=''
 trap 'end_server; kill $UPSTREAM 2>/dev/null; rm -rf "$TMP"' EXIT
+trap 'exit 1' HUP INT TERM
 
 check() { # NAME WHAT-IS-WRONG
     n=$((n + 1))
