@@ -214,6 +214,26 @@ static void a_beginning_is_tried_again(void **state) {
     script_stop(s);
 }
 
+/* 500 is not tried again unless the caller says so. */
+static void a_beginning_is_tried_again_as_the_caller_says(void **state) {
+    (void)state;
+    static const int statuses[] = {500};
+    struct script *s = SCRIPT({.status = 500}, {.status = 500}, INITIATED, PUT_DONE);
+    struct fal_options o = FAL_OPTIONS_INIT;
+    struct fal_file f = memory("abc");
+    fal_client *c = NULL;
+    o.base_url = script_base(s);
+    o.credentials = "";
+    o.retry_base_ms = 1;
+    o.retry_statuses = statuses;
+    o.retry_status_count = 1;
+    assert_int_equal(fal_client_new(&o, &c), FAL_OK);
+    assert_int_equal(fal_storage_upload(c, &f, NULL, NULL), FAL_OK);
+    assert_int_equal(script_count(s), 4);
+    fal_client_free(c);
+    script_stop(s);
+}
+
 static void a_beginning_that_fails_says_why(void **state) {
     (void)state;
     struct fal_file f = memory("abc");
@@ -659,6 +679,7 @@ int main(void) {
         cmocka_unit_test(what_the_upload_address_says_is_the_error),
         cmocka_unit_test(a_put_that_breaks_is_sent_again),
         cmocka_unit_test(a_beginning_is_tried_again),
+        cmocka_unit_test(a_beginning_is_tried_again_as_the_caller_says),
         cmocka_unit_test(a_beginning_that_fails_says_why),
         cmocka_unit_test(a_large_file_goes_in_parts),
         cmocka_unit_test(whole_parts_leave_no_empty_one),
