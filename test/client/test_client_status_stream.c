@@ -177,7 +177,7 @@ static void status_stream_cancels_nothing(void **state) {
     (void)state;
     struct run t;
     begin(&t, SCRIPT({.raw = HEAD "\r\n" QUEUED, .stay = true}));
-    t.options.timeout_ms = 100;
+    t.options.timeout_ms = 1000;
     assert_int_equal(follow(&t), FAL_ERR_TIMEOUT);
     assert_int_equal(fal_result_status(t.result)->state, FAL_IN_QUEUE);
     assert_int_equal(script_count(t.script), 1);
@@ -277,7 +277,7 @@ static void subscribe_over_its_time_cancels_what_it_streams(void **state) {
     struct run t;
     begin(&t, SCRIPT(SUBMITTED, {.raw = HEAD "\r\n" QUEUED, .stay = true},
                      {.status = 202, .body = "{}"}));
-    t.options.timeout_ms = 200;
+    t.options.timeout_ms = 1000;
     assert_int_equal(subscribe(&t), FAL_ERR_TIMEOUT);
     assert_true(script_asked(t.script, 2, CANCEL_LINE));
     end(&t);

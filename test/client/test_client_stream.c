@@ -320,9 +320,9 @@ static void stream_that_falls_silent_has_timed_out(void **state) {
     (void)state;
     struct run t;
     begin(&t, SCRIPT({.raw = HEAD "\r\n" HE, .stay = true}, EVENTS(HELLO)));
-    t.options.idle_timeout_ms = 100;
+    t.options.idle_timeout_ms = 800;
     assert_int_equal(go(&t), FAL_ERR_TIMEOUT);
-    assert_string_equal(fal_result_error(t.result)->message, "the stream was silent for 100 ms");
+    assert_string_equal(fal_result_error(t.result)->message, "the stream was silent for 800 ms");
     assert_string_equal(fal_result_string(t.result, "/output"), "He");
     assert_int_equal(script_count(t.script), 1);
     end(&t);
@@ -344,8 +344,8 @@ static void stream_lives_on_the_servers_comments(void **state) {
     begin(&t,
           SCRIPT({.raw = HEAD "Connection: close\r\n\r\n:.................................\n" HELLO,
                   .drip = true,
-                  .drip_ms = 10}));
-    t.options.idle_timeout_ms = 1200;
+                  .drip_ms = 12}));
+    t.options.idle_timeout_ms = 1500;
     assert_int_equal(go(&t), FAL_OK);
     end(&t);
 }

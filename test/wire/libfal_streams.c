@@ -191,14 +191,15 @@ static void subscribe_follows_the_stream_to_the_output(void **state) {
     fal_client_free(c);
 }
 
-static void subscribe_over_its_time_cancels_what_it_follows(void **state) {
+static void cancelled_subscribe_cancels_what_it_follows(void **state) {
     fal_client *c = client();
     fal_result *r = NULL, *after = NULL;
+    struct seen s = {.client = c, .cancel_after = 1};
     struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
     o.streaming = true;
-    o.timeout_ms = 400;
-    assert_int_equal(fal_subscribe(c, ID, input("slow"), &o, &r), FAL_ERR_TIMEOUT);
-    o.timeout_ms = 0;
+    o.on_queue_update = note_update;
+    o.user = &s;
+    assert_int_equal(fal_subscribe(c, ID, input("slow"), &o, &r), FAL_ERR_CANCELLED);
     assert_int_equal(fal_queue_stream_status(c, ID, fal_result_request_id(r), &o, &after), FAL_OK);
     assert_string_equal(fal_result_status(after)->error_type, "client_cancelled");
     fal_result_free(r);
@@ -286,7 +287,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cancelled_stream_ends_the_upstreams_call),
         cmocka_unit_test(status_stream_tells_what_polls_tell),
         cmocka_unit_test(subscribe_follows_the_stream_to_the_output),
-        cmocka_unit_test(subscribe_over_its_time_cancels_what_it_follows),
+        cmocka_unit_test(cancelled_subscribe_cancels_what_it_follows),
         cmocka_unit_test(followed_request_outlives_a_restart),
     };
     return suite_main(argc, argv, "libfal_streams", tests, sizeof tests / sizeof *tests, start,
