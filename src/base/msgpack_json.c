@@ -204,10 +204,12 @@ const char *msgpack_to_json(struct slice in, bool (*takes_file)(void *user, stru
     r.why = walk(in);
     if (r.why != NULL) return r.why;
     msgpack_unpacked_init(&msg);
-    if (msgpack_unpack_next(&msg, in.ptr, in.len, &used) == MSGPACK_UNPACK_SUCCESS)
+    msgpack_unpack_return read = msgpack_unpack_next(&msg, in.ptr, in.len, &used);
+    if (read == MSGPACK_UNPACK_SUCCESS)
         add_object(&r, &msg.data, 0);
     else
         r.why = "not msgpack";
+    if (read == MSGPACK_UNPACK_NOMEM_ERROR) out->failed = out->no_memory = true;
     msgpack_unpacked_destroy(&msg);
     if (r.why == NULL && out->failed) r.why = "the message is too large";
     return r.why;
@@ -266,7 +268,11 @@ bool msgpack_from_json(struct slice json, struct buf *out) {
     struct json_error err;
     msgpack_packer p;
     yyjson_doc *doc = json_parse(json, &err);
-    if (doc == NULL) return false;
+    if (doc == NULL) {
+        out->no_memory = err.fault == JSON_MEMORY;
+        out->failed = out->failed || out->no_memory;
+        return false;
+    }
     msgpack_packer_init(&p, out, write_out);
     pack_value(&p, yyjson_doc_get_root(doc));
     yyjson_doc_free(doc);

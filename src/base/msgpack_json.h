@@ -11,7 +11,8 @@
 
 /* Appends one value as JSON text; strings go as they are, so UTF-8 is for the JSON reader to judge, and so are names that stand
  * twice. Bytes (bin) become a data URI below a member of the outermost map for which takes_file says so, else they are a fault;
- * so are ext types, names that are no strings, NaN and infinity. NULL: done. Else a static line for the caller. */
+ * so are ext types, names that are no strings, NaN and infinity. NULL: done. Else a static line for the caller;
+ * out->no_memory when it is that. */
 const char *msgpack_to_json(struct slice in, bool (*takes_file)(void *user, struct slice member),
                             void *user, struct buf *out);
 /* Appends the value of a JSON text of our own. False: it is none, or out of memory. */

@@ -239,13 +239,17 @@ struct ws_peer *ws_peer_start(const struct ws_step *steps, size_t count) {
     return p;
 }
 
-void ws_peer_stop(struct ws_peer *p, bool all) {
+static void halt(struct ws_peer *p, bool all) {
     if (!all) atomic_store(&p->stopped, true);
     if (!all) shutdown(p->listener, SHUT_RDWR);
     if (!all && atomic_load(&p->fd) >= 0) shutdown(atomic_load(&p->fd), SHUT_RDWR);
     pthread_join(p->thread, NULL);
     close(p->listener);
     if (atomic_load(&p->fd) >= 0) close(atomic_load(&p->fd));
+}
+
+void ws_peer_stop(struct ws_peer *p, bool all) {
+    halt(p, all);
     if (p->fault[0] != '\0') fail_msg("the peer, %s", p->fault);
     if (all) assert_int_equal(p->at, p->count);
 }
@@ -263,4 +267,9 @@ void ws_peer_free(struct ws_peer *p) {
     buf_free(&p->in);
     free(p->steps);
     free(p);
+}
+
+void ws_peer_drop(struct ws_peer *p) {
+    halt(p, false);
+    ws_peer_free(p);
 }

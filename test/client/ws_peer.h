@@ -61,6 +61,8 @@ const char *ws_peer_base(const struct ws_peer *p);
 /* Head and body of request i. Not before ws_peer_stop, or the peer is known to be beyond it. */
 const char *ws_peer_request(const struct ws_peer *p, size_t i);
 void ws_peer_free(struct ws_peer *p);
+/* Stop and free, whatever went wrong. */
+void ws_peer_drop(struct ws_peer *p);
 
 #define WS_PEER(...)                                     \
     ws_peer_start((const struct ws_step[]){__VA_ARGS__}, \
