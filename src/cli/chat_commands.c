@@ -18,7 +18,7 @@ static const struct {
     {"model", "[ID]", "ask this model from now on; alone: say which", model},
     {"system", "[TEXT|-]", "the system prompt from now on; - for none; alone: say which",
      system_prompt},
-    {"save", "FILE", "write the conversation as Markdown; as JSON if FILE ends so", save},
+    {"save", "FILE", "write the conversation as Markdown, or as JSON: NAME.json", save},
     {"new", "", "begin a new conversation with the same model and system prompt", begin_new},
     {"help", "", "this list", help},
     {"quit", "", "end the program, as Ctrl-D does", quit},
@@ -26,15 +26,20 @@ static const struct {
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 void chat_note(const struct chat *chat, const char *fmt, ...) {
+    char *text = NULL;
     va_list args;
     if (chat->args.quiet) {
         return;
     }
-    fputc('(', stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    int bytes = vasprintf(&text, fmt, args);
     va_end(args);
-    fputs(")\n", stderr);
+    if (bytes >= 0) {
+        fputc('(', stderr);
+        cli_print_text(stderr, text, true); /* the history may be another's */
+        fputs(")\n", stderr);
+        free(text);
+    }
 }
 
 static void set(struct chat *chat, char **field, const char *value) {

@@ -450,6 +450,29 @@ static void a_file_that_is_no_conversation_is_left_alone(void **state) {
     assert_string_equal(file_text(r, path), "my notes");
 }
 
+/* It may have come from elsewhere. */
+static void a_history_does_not_drive_the_terminal_either(void **state) {
+    struct room *r = *state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s", in_home(r, "other.json"));
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs("{\"format\":\"anyllm chat 1\",\"model\":\"a\\u001b[2J\",\"messages\":"
+          "[{\"role\":\"user\",\"content\":\"x\\u001b[2Jy\"}]}",
+          f);
+    fclose(f);
+    pty_start(&r->pty, ANYLLM_BINARY, ENVIRONMENT(r),
+              ARGV((char[]){"chat"}, (char[]){"--base"}, r->base, (char[]){"--history"}, path,
+                   (char[]){"--continue"}));
+    pty_expect(&r->pty, "(a?[2J, the conversation goes on; ");
+    pty_expect(&r->pty, "> ");
+    pty_type(&r->pty, UP);
+    pty_expect(&r->pty, "x^[[2Jy");
+    pty_type(&r->pty, CTRL_C);
+    pty_expect(&r->pty, "> ");
+    leave(r);
+}
+
 static void a_history_that_cannot_be_written_is_said_once(void **state) {
     struct room *r = *state;
     CHAT(r, (char[]){"--history"}, (char[]){"/nowhere/at/all.json"});
@@ -592,6 +615,7 @@ int main(void) {
         ROOM_TEST(slash_new_begins_again_and_unknown_ones_are_not_sent),
         ROOM_TEST(continue_goes_on_and_a_new_conversation_leaves_the_old_one_beside),
         ROOM_TEST(a_file_that_is_no_conversation_is_left_alone),
+        ROOM_TEST(a_history_does_not_drive_the_terminal_either),
         ROOM_TEST(a_history_that_cannot_be_written_is_said_once),
         ROOM_TEST(an_error_of_one_turn_ends_neither_program_nor_conversation),
         ROOM_TEST(an_answer_that_breaks_off_is_kept_and_marked),
