@@ -188,6 +188,8 @@ static CURLcode set_method(CURL *e, struct client_exchange *x) {
 static CURLcode set_common(CURL *e, const fal_client *c) {
     CURLcode rc = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    /* Whoever gives up while a name is looked up does not wait for the system's resolver: its thread is left to end alone. */
+    rc = rc ? rc : curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->connect_timeout_ms);
     if (c->ca_file != NULL) {
         rc = rc ? rc : curl_easy_setopt(e, CURLOPT_CAINFO, c->ca_file);

@@ -2,10 +2,12 @@
  * caller's. */
 #include "client/rig.h"
 
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -372,6 +374,59 @@ static void freeing_the_client_ends_its_calls(void **state) {
     script_stop(s);
 }
 
+/* ---- While a name is looked up ---- */
+
+/* In place of the C library's, also for libcurl: "slow.invalid" is looked up until the test says otherwise. */
+static atomic_int looking;
+static atomic_bool let_go;
+
+__attribute__((visibility("default"))) int getaddrinfo(const char *host, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **out) {
+    (void)host;
+    (void)service;
+    (void)hints;
+    *out = NULL;
+    atomic_fetch_add(&looking, 1);
+    while (!atomic_load(&let_go)) {
+        poll(NULL, 0, 1);
+    }
+    atomic_fetch_sub(&looking, 1);
+    return EAI_NONAME;
+}
+
+static void giving_up_does_not_wait_for_the_resolver(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(ANSWER);
+    struct ends e = {0}, other = {0};
+    struct fal_options o = FAL_OPTIONS_INIT;
+    struct fal_call_options call = FAL_CALL_OPTIONS_INIT;
+    fal_client *c = NULL;
+    setenv("no_proxy", "*", 1); /* of forget_the_environment */
+    o.base_url = "http://slow.invalid";
+    o.queue_url = script_base(s);
+    assert_int_equal(fal_client_new(&o, &c), FAL_OK);
+    call.timeout_ms = 30;
+    assert_int_equal(fal_run_start(c, APP, NULL, &call, noting(&e), NULL), FAL_OK);
+    alarm(20); /* a deadlock */
+    while (e.count == 0) {
+        assert_int_equal(fal_client_wait(c, -1), FAL_OK);
+    }
+    assert_int_equal(e.last, FAL_ERR_TIMEOUT);
+    assert_int_equal(atomic_load(&looking), 1);
+    assert_int_equal(fal_queue_result_start(c, APP, "r1", NULL, noting(&other), NULL), FAL_OK);
+    wait_for_all(c);
+    assert_int_equal(other.ok, 1); /* nor do the others */
+    fal_client_free(c);
+    atomic_store(&let_go, true);
+    while (atomic_load(&looking) > 0) {
+        poll(NULL, 0, 1);
+    }
+    poll(NULL, 0, 50); /* what libcurl's thread still frees */
+    unsetenv("no_proxy");
+    script_stop(s);
+}
+
 /* ---- In a loop of the caller's ---- */
 
 /* What fal_client_on_fd said, as a loop would keep it. */
@@ -523,6 +578,7 @@ int main(void) {
         cmocka_unit_test(cancelling_the_client_ends_the_wait_and_no_call),
         cmocka_unit_test(each_call_has_its_own_deadline),
         cmocka_unit_test(freeing_the_client_ends_its_calls),
+        cmocka_unit_test(giving_up_does_not_wait_for_the_resolver),
         cmocka_unit_test(a_loop_of_ones_own_drives_the_client),
         cmocka_unit_test(room_too_small_says_how_many_there_are),
         cmocka_unit_test(cancel_wakes_a_loop_of_ones_own),
