@@ -96,6 +96,8 @@ static bool wait_for_key(struct chat_line *l) {
             return false;
         }
         if (chat_signal_redraw()) {
+            fputs("\r", stdout); /* where the editor thinks it begins */
+            fflush(stdout);
             el_set(l->editor, EL_PREP_TERM, 1);
             el_resize(l->editor);
             el_set(l->editor, EL_REFRESH);
