@@ -645,10 +645,12 @@ struct fal_realtime_options {
     int64_t open_timeout_ms;
     /* A message larger than this ends the connection. 0: 64 MiB. */
     size_t max_message_bytes;
-    /* All optional; when on_message is NULL messages wait for fal_realtime_receive. */
+    /* All optional; when on_message is NULL messages wait for fal_realtime_receive (from 64 MiB on, in the network). An
+     * x-fal-error message comes to on_message as it is. */
     void (*on_open)(void *user);
     void (*on_message)(const char *message_json, void *user);
-    /* Once, last: FAL_OK when either side closed it in order. close_code as RFC 6455 says, 1006 when the connection broke. */
+    /* Once, last: FAL_OK when either side closed it in order. close_code as RFC 6455 says, 1006 when the connection broke or
+     * never was. Not called when fal_realtime_open fails: that says it. */
     void (*on_close)(const struct fal_error *error, int close_code, void *user);
     void *user;
 };
@@ -684,11 +686,14 @@ FAL_API enum fal_code fal_realtime_send(fal_realtime *realtime, const char *mess
 
 /* Blocks for the next message, at most timeout_ms (0: for ever; negative: not at all): fal_result_json. An x-fal-error message
  * of the server is FAL_ERR_HTTP with its words, and the connection goes on. FAL_ERR_TIMEOUT; FAL_ERR_CANCELLED;
- * FAL_ERR_TRANSPORT: closed, the error says why. Binary values of msgpack are data: URIs in the JSON. */
+ * FAL_ERR_TRANSPORT: closed in order; else what ended it, each time (a token that opens nothing: FAL_ERR_HTTP, 401; one that
+ * libfal fetched is fetched anew once before). Binary values of msgpack are data: URIs in the JSON. */
 FAL_API enum fal_code fal_realtime_receive(fal_realtime *realtime, int64_t timeout_ms,
                                            fal_result **result);
 
-/* Sends what is queued, closes in order (at most a second), and frees it. NULL is allowed. Allowed in its own callbacks. */
+/* Sends what is queued, closes in order (at most a second), and gives the handle back: on_close comes before it returns, and
+ * nothing after. Blocks when it was opened by fal_realtime_open; else, and in a callback, the rest is done while functions of
+ * the client run. One that is not open yet is dropped. NULL is allowed. Allowed in its own callbacks. */
 FAL_API void fal_realtime_close(fal_realtime *realtime);
 
 /* ---- Calls that do not block ----
