@@ -109,7 +109,7 @@ misread_roff() {
 # --- a server to ask
 
 wait_line() { # FILE SED-SCRIPT: what it prints of the file, as soon as it prints something
-    for try in $(seq 200); do
+    for try in $(seq 1200); do
         line=$(sed -n "$2" "$1" | sed -n 1p)
         [ -z "$line" ] || { echo "$line"; return; }
         sleep 0.05
@@ -117,6 +117,8 @@ wait_line() { # FILE SED-SCRIPT: what it prints of the file, as soon as it print
 }
 
 start_server() {
+    : >"$TMP/mock"
+    : >"$TMP/log"
     "$MOCKLLM" --port 0 --die-with-parent >"$TMP/mock" 2>&1 &
     PIDS="$PIDS $!"
     port=$(wait_line "$TMP/mock" 's/^listening on //p')
