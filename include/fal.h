@@ -308,8 +308,9 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
  *   - never a 504 that says the caller's own start timeout passed, nor what the server marks as not
  *     retryable.
  *
- * timeout_ms and fal_client_cancel end a call at once, also while a host's name is being looked up: the system's resolver
- * cannot be interrupted, so its thread of libcurl's ends by itself later. */
+ * timeout_ms and fal_client_cancel end a call at once. While a host's name is being looked up they leave the system's resolver,
+ * which cannot be interrupted, to end by itself; given up in the very moment that the look-up begins, a call (and its client
+ * with it) may still wait until it returns. */
 
 struct fal_files;
 struct fal_lifecycle;

@@ -400,19 +400,23 @@ static void giving_up_does_not_wait_for_the_resolver(void **state) {
     struct script *s = SCRIPT(ANSWER);
     struct ends e = {0}, other = {0};
     struct fal_options o = FAL_OPTIONS_INIT;
-    struct fal_call_options call = FAL_CALL_OPTIONS_INIT;
+    fal_call *call = NULL;
     fal_client *c = NULL;
     setenv("no_proxy", "*", 1); /* of forget_the_environment */
     o.base_url = "http://slow.invalid";
     o.queue_url = script_base(s);
     assert_int_equal(fal_client_new(&o, &c), FAL_OK);
-    call.timeout_ms = 30;
-    assert_int_equal(fal_run_start(c, APP, NULL, &call, noting(&e), NULL), FAL_OK);
+    assert_int_equal(fal_run_start(c, APP, NULL, NULL, noting(&e), &call), FAL_OK);
     alarm(20); /* a deadlock */
+    while (atomic_load(&looking) == 0) {
+        assert_int_equal(fal_client_wait(c, 1), FAL_OK);
+    }
+    fal_call_cancel(call);
+    fal_call_free(call);
     while (e.count == 0) {
         assert_int_equal(fal_client_wait(c, -1), FAL_OK);
     }
-    assert_int_equal(e.last, FAL_ERR_TIMEOUT);
+    assert_int_equal(e.last, FAL_ERR_CANCELLED);
     assert_int_equal(atomic_load(&looking), 1);
     assert_int_equal(fal_queue_result_start(c, APP, "r1", NULL, noting(&other), NULL), FAL_OK);
     wait_for_all(c);
