@@ -104,9 +104,10 @@ compiles_static() {
 }
 
 start_mock() {
+    : >"$TMP/mock"
     "$MOCK" --port 0 >"$TMP/mock" 2>/dev/null &
     MOCK_PID=$!
-    for try in $(seq 100); do
+    for try in $(seq 600); do
         PORT=$(sed -n 's/^listening on //p' "$TMP/mock")
         [ -z "$PORT" ] || return 0
         sleep 0.1
@@ -115,30 +116,55 @@ start_mock() {
     exit 1
 }
 
-# As the user of the unit, on the address that the README's example asks; the network is this machine's own, where that
-# port may be in use: then at another one.
-answers() {
+# ask_there CONFIG: serves with it in the bare system, and asks the README's question there.
+ask_there() {
+    printf 'listen: 127.0.0.1:0\n%s\n' "$1" >"$BARE/tmp/try.yaml"
+    chmod 644 "$BARE/tmp/try.yaml"
     cat >"$BARE/root/try.sh" <<'TRY'
 set -e
 cd /tmp
-printf 'listen: 127.0.0.1:%s\nupstreams:\n  mock: { kind: openai, base_url: "http://127.0.0.1:%s/v1" }\nroutes:\n  - { model: "*", to: [mock] }\n' \
-    "$1" "$2" >/tmp/try.yaml
-chmod 644 /tmp/try.yaml
-anyllm serve --config /tmp/try.yaml --data /tmp/try-data 2>/tmp/try.log &
+anyllm serve --config /tmp/try.yaml --data /tmp/try-data --no-calibrate 2>/tmp/try.log &
 server=$!
-for try in $(seq 100); do grep -q 'listening on' /tmp/try.log && break; sleep 0.1; done
+for try in $(seq 600); do
+    grep -q 'listening on' /tmp/try.log && break
+    kill -0 $server || break
+    sleep 0.1
+done
 base=$(sed -n 's/^listening on //p' /tmp/try.log)
 [ -n "$base" ] || { cat /tmp/try.log; exit 1; }
-sed -i "s|http://127.0.0.1:8787|$base|" /root/ask.c
-cc /root/ask.c $(pkg-config --cflags --libs fal) -o /root/ask
-/root/ask | tee /tmp/answer
-grep -q '"output"' /tmp/answer
-anyllm run --base "$base" hello | grep .
+sed "s|http://127.0.0.1:8787|$base|" /root/ask.c >/root/here.c
+cc /root/here.c $(pkg-config --cflags --libs fal) -o /root/here
+FAL_BASE_URL=$base FAL_KEY=any:key /root/here >/tmp/answer || { cat /tmp/try.log; exit 1; }
+cat /tmp/answer
+grep -q '"output"' /tmp/answer || { cat /tmp/try.log; exit 1; }
+anyllm run --base "$base" --quiet hello | grep .
 kill -TERM $server
 wait $server
+rm -rf /tmp/try-data
 TRY
-    inside sh /root/try.sh 0 "$PORT"
-    sed 's/^/# /' "$TMP/said" | cut -c1-200 | tail -n 3
+    inside sh /root/try.sh
+}
+
+answers() {
+    ask_there "upstreams: { mock: { kind: openai, base_url: \"http://127.0.0.1:$PORT/v1\" } }
+routes: [ { model: \"*\", to: [mock] } ]"
+}
+
+# The demo's model and an engine that was built here, where they are in the cache folder.
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/anyllm
+ENGINE=$(for folder in engine engine-src; do [ ! -x "$CACHE/$folder/llama-server" ] || echo "$CACHE/$folder"; done | tail -n 1)
+MODEL=$(find "$CACHE" -maxdepth 1 -name '*.gguf' 2>/dev/null | sed -n 1p)
+real_model_answers() {
+    inside apt-get -q -y --no-install-recommends install libgomp1 libstdc++6 libcurl4 || return 1
+    mkdir -p "$BARE/opt/engine"
+    cp -L "$ENGINE"/* "$BARE/opt/engine/"
+    cp "$MODEL" "$BARE/opt/model.gguf"
+    ask_there 'upstreams: { local: { kind: local, engine: /opt/engine/llama-server, model: /opt/model.gguf, alias: local/model } }
+routes: [ { model: "*", to: [local] } ]
+fallback_model: local/model'
+    status=$?
+    rm -rf "$BARE/opt/engine" "$BARE/opt/model.gguf"
+    return $status
 }
 
 service_user() { inside getent passwd anyllm | grep '/var/lib/anyllm'; }
@@ -163,6 +189,7 @@ check pages_are_there pages_there
 check readme_example_compiles compiles
 check readme_example_links_the_archive compiles_static
 check readme_example_prints_an_answer answers
+if [ -n "$ENGINE" ] && [ -n "$MODEL" ]; then check a_real_model_answers real_model_answers; fi
 check unit_is_what_systemd_takes unit_verifies
 check unit_has_its_user service_user
 check purge_leaves_nothing purges
