@@ -193,6 +193,7 @@ struct client_request {
     const char *content_type; /* NULL: application/json with POST and PUT; "": none */
     const char *accept;       /* NULL: application/json */
     bool proxied;             /* through the client's proxy_url, if there is one */
+    bool unrepeatable; /* libcurl must not send it anew by itself when a kept connection breaks */
     /* A 2xx answer's bytes as they come, decompressed, in place of reply.body. False ends the exchange (FAL_ERR_PROTOCOL).
      * NULL: reply.body. http_status, is_event_stream and the names of the reply's head are known by then. libcurl is on
      * the stack: no exchange may begin or end in it; client_call_end is allowed. */

@@ -134,11 +134,20 @@ static int take_progress(void *user, curl_off_t down_all, curl_off_t down, curl_
     return 0;
 }
 
-/* ---- Request's body, where it is not in memory ---- */
+/* ---- Request's body, where libcurl does not take it from memory ---- */
+
+static int64_t copy_body(const struct client_exchange *x, char *out, size_t room) {
+    struct slice left = slice_from(x->request->body, (size_t)x->read_bytes);
+    size_t n = left.len < room ? left.len : room;
+    memcpy(out, left.ptr, n);
+    return (int64_t)n;
+}
 
 static size_t give_body(char *out, size_t size, size_t count, void *user) {
     struct client_exchange *x = user;
-    int64_t n = x->request->read(x->owner, x->read_bytes, out, size * count);
+    const struct client_request *r = x->request;
+    int64_t n = r->read != NULL ? r->read(x->owner, x->read_bytes, out, size * count)
+                                : copy_body(x, out, size * count);
     if (n < 0) {
         return CURL_READFUNC_ABORT;
     }
@@ -148,7 +157,7 @@ static size_t give_body(char *out, size_t size, size_t count, void *user) {
 
 static int seek_body(void *user, curl_off_t offset, int origin) {
     struct client_exchange *x = user;
-    if (origin != SEEK_SET || offset < 0) {
+    if (origin != SEEK_SET || offset < 0 || x->request->unrepeatable) {
         return CURL_SEEKFUNC_CANTSEEK;
     }
     x->read_bytes = (uint64_t)offset;
@@ -174,7 +183,8 @@ static CURLcode set_method(CURL *e, struct client_exchange *x) {
     if (r->method == CLIENT_GET) {
         return rc ? rc : curl_easy_setopt(e, CURLOPT_HTTPGET, 1L);
     }
-    bool reads = r->read != NULL && r->body.len > 0;
+    /* A body that cannot be rewound goes out once. */
+    bool reads = (r->read != NULL || r->unrepeatable) && r->body.len > 0;
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POST, 1L);
     rc = rc ? rc : curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.len);
     rc = rc ? rc
@@ -362,6 +372,7 @@ static const struct {
     {CURLE_OPERATION_TIMEDOUT, FAL_OK, true},
     {CURLE_GOT_NOTHING, FAL_OK, true},
     {CURLE_SEND_ERROR, FAL_OK, true},
+    {CURLE_SEND_FAIL_REWIND, FAL_OK, true}, /* see client_request.unrepeatable */
     {CURLE_RECV_ERROR, FAL_OK, true},
     {CURLE_PARTIAL_FILE, FAL_OK, true},
     {CURLE_HTTP2, FAL_OK, true},
@@ -385,7 +396,9 @@ static void read_failure(struct client_exchange *x, CURLcode rc) {
     } else if (rc == CURLE_WRITE_ERROR && x->refused) {
         r->code = FAL_ERR_PROTOCOL;
     }
-    const char *text = x->curl_error[0] != '\0' ? x->curl_error : curl_easy_strerror(rc);
+    const char *text = rc == CURLE_SEND_FAIL_REWIND ? "the connection broke before an answer came"
+                       : x->curl_error[0] != '\0'   ? x->curl_error
+                                                    : curl_easy_strerror(rc);
     client_error_set_text(r->message, slice_of(text));
 }
 

@@ -28,6 +28,7 @@ void client_try_init(struct client_try *t, fal_client *c, enum client_method met
 }
 
 static enum fal_code exchange(struct client_try *t) {
+    t->request.unrepeatable = t->request.method == CLIENT_POST && !t->keyed && !t->repeatable;
     return client_exchange_begin(&t->exchange, t->client, &t->request, exchange_done, t->owner);
 }
 

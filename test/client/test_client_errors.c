@@ -130,6 +130,24 @@ static void a_run_of_unknown_fate_is_not_repeated(void **state) {
     expect_run(SCRIPT({.status = 502, NOW}, ANSWER), FAL_ERR_HTTP, 1);
 }
 
+/* libcurl by itself asks again on a new connection when a kept one ends without a byte. */
+static void a_run_is_not_repeated_when_a_kept_connection_breaks(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(ANSWER, {.raw = ""}, ANSWER, {.raw = ""}, ANSWER);
+    fal_client *c = client_for(s);
+    fal_result *r = NULL;
+    assert_int_equal(fal_run(c, APP, NULL, NULL, NULL), FAL_OK);
+    assert_int_equal(fal_run(c, APP, "{\"prompt\":\"p\"}", NULL, &r), FAL_ERR_TRANSPORT);
+    assert_true(fal_result_error(r)->retryable);
+    assert_int_equal(script_count(s), 2);
+    assert_int_equal(fal_run(c, APP, "{\"prompt\":\"p\"}", NULL, NULL), FAL_OK);
+    assert_int_equal(fal_stream(c, APP, NULL, NULL, NULL), FAL_ERR_TRANSPORT);
+    assert_int_equal(script_count(s), 4);
+    fal_result_free(r);
+    fal_client_free(c);
+    script_stop(s);
+}
+
 static void a_submit_of_unknown_fate_is_repeated_with_the_same_key(void **state) {
     (void)state;
     struct script *s = SCRIPT({.raw = ""}, {.status = 502, NOW}, SUBMITTED);
@@ -314,6 +332,7 @@ int main(void) {
         cmocka_unit_test(the_timeouts_header_of_another_status_says_nothing),
         cmocka_unit_test(what_the_server_calls_final_is_not_retried),
         cmocka_unit_test(a_run_of_unknown_fate_is_not_repeated),
+        cmocka_unit_test(a_run_is_not_repeated_when_a_kept_connection_breaks),
         cmocka_unit_test(a_submit_of_unknown_fate_is_repeated_with_the_same_key),
         cmocka_unit_test(a_refused_connection_ends_at_once_when_asked_to),
         cmocka_unit_test(a_server_that_went_away_is_a_failed_connection),
