@@ -485,7 +485,7 @@ struct fal_stream_options {
     /* All optional; what they are given lives until they return.
      * on_event: each event's data, as JSON text.
      * on_text: each event's cumulative "output" string: all of the answer so far.
-     * on_delta: what is new in it since the event before, `bytes` of whole UTF-8 characters. When an event's output does not
+     * on_delta: what is new in it since the last event that had one, `bytes` of whole UTF-8 characters. When an output does not
      * begin with the one before, `restart` is true and delta holds the whole of it. */
     void (*on_event)(const char *event_json, void *user);
     void (*on_text)(const char *text, void *user);

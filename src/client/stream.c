@@ -16,6 +16,7 @@ struct stream {
     struct client_events events;
     struct buf last;    /* the last event's text, with a NUL */
     yyjson_doc *doc;    /* the same, read */
+    yyjson_doc *spoken; /* the last event with a text; may be doc */
     enum fal_code code; /* how the events at hand end the call; FAL_OK: not */
     const char *why;
 };
@@ -45,15 +46,23 @@ static bool stop_with(struct stream *s, enum fal_code code, const char *why) {
     return false;
 }
 
-/* The event becomes the last one, and is told. `before` is the one that was. */
-static bool tell(struct stream *s, yyjson_doc *before) {
+static void forget_spoken(struct stream *s) {
+    if (s->spoken != s->doc) {
+        yyjson_doc_free(s->spoken);
+    }
+}
+
+/* Tells the last event. */
+static bool tell(struct stream *s) {
     const struct fal_stream_options *o = &s->told;
     if (o->on_event != NULL) {
         o->on_event(buf_slice(&s->last).ptr, o->user);
     }
     struct slice now = output_of(s->doc);
     if (now.ptr != NULL) {
-        tell_output(s, output_of(before), now);
+        tell_output(s, output_of(s->spoken), now);
+        forget_spoken(s);
+        s->spoken = s->doc;
     }
     struct slice error = json_str(json_get(yyjson_doc_get_root(s->doc), "error"));
     if (error.len > 0) {
@@ -77,12 +86,12 @@ static bool on_json(struct stream *s, struct slice text) {
                    ? stop_with(s, FAL_ERR_PROTOCOL, "the stream ended within an event")
                    : stop_with(s, FAL_ERR_PROTOCOL, "an event is not JSON");
     }
-    yyjson_doc *before = s->doc;
+    if (s->doc != s->spoken) {
+        yyjson_doc_free(s->doc);
+    }
     s->doc = doc;
-    bool more = keep_text(s, text) ? tell(s, before)
-                                   : stop_with(s, FAL_ERR_MEMORY, fal_strerror(FAL_ERR_MEMORY));
-    yyjson_doc_free(before);
-    return more;
+    return keep_text(s, text) ? tell(s)
+                              : stop_with(s, FAL_ERR_MEMORY, fal_strerror(FAL_ERR_MEMORY));
 }
 
 static bool on_event(struct client_events *e, struct slice data) {
@@ -203,6 +212,7 @@ static void stream_free(fal_call *call) {
     client_events_end(&s->events);
     client_post_free(&s->post);
     buf_free(&s->last);
+    forget_spoken(s);
     yyjson_doc_free(s->doc);
 }
 

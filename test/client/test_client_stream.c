@@ -158,7 +158,19 @@ static void stream_restarts_when_the_text_is_another(void **state) {
                             "data: {\"output\":\"ax\"}\n\ndata: {\"step\":1}\n\n"
                             "data: {\"output\":\"\"}\n\ndata: {\"output\":\"z\"}\n\n")));
     assert_int_equal(go(&t), FAL_OK);
-    assert_string_equal(t.seen.text, "et(ab)d(ab)et(ab)et(ax)r(ax)eet()et(z)d(z)");
+    assert_string_equal(t.seen.text, "et(ab)d(ab)et(ab)et(ax)r(ax)eet()r()et(z)d(z)");
+    end(&t);
+}
+
+static void stream_goes_on_after_events_without_text(void **state) {
+    (void)state;
+    struct run t;
+    begin(&t, SCRIPT(EVENTS("data: {\"step\":0}\n\ndata: {\"output\":\"ab\"}\n\n"
+                            "data: {\"step\":1}\n\ndata: {\"step\":2}\n\n"
+                            "data: {\"output\":\"abc\"}\n\ndata: {\"step\":3}\n\n")));
+    assert_int_equal(go(&t), FAL_OK);
+    assert_string_equal(t.seen.text, "eet(ab)d(ab)eeet(abc)d(c)e");
+    assert_string_equal(fal_result_json(t.result), "{\"step\":3}");
     end(&t);
 }
 
@@ -563,6 +575,7 @@ int main(void) {
         cmocka_unit_test(stream_says_the_callers_own_headers),
         cmocka_unit_test(stream_reads_bytes_that_come_one_by_one),
         cmocka_unit_test(stream_restarts_when_the_text_is_another),
+        cmocka_unit_test(stream_goes_on_after_events_without_text),
         cmocka_unit_test(stream_ends_at_done_and_waits_no_longer),
         cmocka_unit_test(stream_without_an_event_is_no_answer),
         cmocka_unit_test(stream_ends_with_the_error_of_an_event),
