@@ -291,6 +291,7 @@ void fal_client_free(fal_client *client) {
         return;
     }
     client->closing = true;
+    atomic_store(&client->busy, true); /* what blocks is refused inside `done` */
     if (client->loop != NULL) {
         client_calls_abort(client);
         if (client->realtimes != NULL) {

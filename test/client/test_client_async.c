@@ -353,6 +353,9 @@ static void start_too_late(enum fal_code code, fal_result *result, void *user) {
     struct ends *e = user;
     note_end(code, result, e);
     e->inner = fal_run_start(e->client, APP, NULL, NULL, noting(e), NULL);
+    assert_int_equal(fal_run(e->client, APP, NULL, NULL, NULL), FAL_ERR_BUSY);
+    assert_int_equal(fal_client_wait(e->client, 0), FAL_ERR_BUSY);
+    assert_int_equal(fal_client_ready(e->client, -1, 0), FAL_ERR_BUSY);
 }
 
 static void freeing_the_client_ends_its_calls(void **state) {
