@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define RUN_PATH "/run/fal-ai/any-llm"
@@ -398,18 +399,25 @@ static unsigned small_status(const char *line) {
     return status;
 }
 
-/* The small server of a command, stopped before it asks: true when it was caught. */
-static bool catch_small_server(struct program *p) {
+/* A terminal on which Ctrl-S was pressed: who prints a line there waits, whatever else has happened so far. */
+static int open_stopped_terminal(int *slave) {
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(master >= 0);
+    assert_int_equal(grantpt(master), 0);
+    assert_int_equal(unlockpt(master), 0);
+    *slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(*slave >= 0);
+    assert_int_equal(tcflow(*slave, TCOOFF), 0);
+    return master;
+}
+
+/* It ends its small server after it has printed. */
+static void wait_for_small_server(void) {
     int fd;
-    siginfo_t ended = {0};
-    command(p, ARGV("keys", "list", "--config", file));
-    while ((fd = connect_to("command.sock")) < 0 && ended.si_pid == 0)
-        assert_int_equal(waitid(P_PID, (id_t)p->pid, &ended, WEXITED | WNOHANG | WNOWAIT), 0);
-    kill(p->pid, SIGSTOP);
-    if (fd >= 0) close(fd);
-    fd = fd >= 0 ? connect_to("command.sock") : -1;
-    if (fd >= 0) close(fd);
-    return fd >= 0;
+    for (uint64_t end = now_ms() + PATIENCE_MS; (fd = connect_to("command.sock")) < 0; sleep_ms(5)) {
+        assert_true(now_ms() < end);
+    }
+    close(fd);
 }
 
 static void the_small_server_is_the_operators_alone(void **state) {
@@ -425,18 +433,18 @@ static void the_small_server_is_the_operators_alone(void **state) {
                                          "GET /api/openapi/queue/openapi.json"};
     char key[KEY_BYTES + 1];
     struct program p;
+    int slave, master = open_stopped_terminal(&slave);
     create(key);
-    for (int tries = 0; !catch_small_server(&p); tries++) {
-        kill(p.pid, SIGCONT);
-        program_end(&p);
-        assert_true(tries < 200);
-    }
+    command_to(&p, slave, ARGV("keys", "list", "--config", file));
+    wait_for_small_server();
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (small_status(others[i]) != 404) fail_msg("%s", others[i]);
     assert_int_equal(small_status("GET /admin/keys"), 200);
-    kill(p.pid, SIGCONT);
+    assert_int_equal(tcflow(slave, TCOON), 0);
     program_end(&p);
     expect_code(&p, 0);
+    close(slave);
+    close(master);
 }
 
 /* 10.1.2.3 is no address of this machine: 69 says that the keys were enough to listen there. */
