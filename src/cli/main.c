@@ -1,7 +1,9 @@
 /* The one table of commands: dispatch, help, completion and the man page's check come from it. */
 #include "cli/cli.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static int cmd_version(int argc, char **argv);
 
@@ -90,7 +92,19 @@ static bool asks_for_help(const struct cli_command *c, int argc, char **argv) {
     return false;
 }
 
+/* Started with `>&-`, the next file or connection would get number 1, and the answer would be written into it. What stands
+ * there instead cannot be printed to, nor read as a prompt. */
+static void fill_standard_descriptors(void) {
+    static const int flags[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags[fd]) != fd) {
+            _exit(CLI_FAILED);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
+    fill_standard_descriptors();
     if (argc < 2) {
         cli_print_commands(stderr);
         return CLI_USAGE;

@@ -29,12 +29,6 @@ int serve_refuse(int code, const char *fmt, ...) {
 
 /* --- the process */
 
-/* Started with `2>&-`, the next file that is opened would get number 2, and the log would be written into it. */
-static void fill_standard_descriptors(void) {
-    for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) _exit(EXIT_SYSTEM);
-}
-
 static void raise_descriptor_limit(void) {
     struct rlimit r;
     if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == r.rlim_max) return;
@@ -65,7 +59,6 @@ static void size_thread_pool(void) {
 
 /* Keys will be in this memory: no core files, no reading by others of the same user. */
 void serve_prepare_process(void) {
-    fill_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
     prctl(PR_SET_DUMPABLE, 0);

@@ -252,6 +252,24 @@ static void ctrl_c_cancels_the_request_and_is_exit_130(void **state) {
     script_stop(s);
 }
 
+/* What the next connection would get, and the answer be written into it. */
+static void a_closed_descriptor_is_nobody_elses(void **state) {
+    (void)state;
+    static char closes[][32] = {"exec \"$@\" >&-", "exec \"$@\" <&- >&-", "exec \"$@\" 2>&-"};
+    for (size_t i = 0; i < sizeof(closes) / sizeof(closes[0]); i++) {
+        struct script *s = SCRIPT(WHOLE_WAY);
+        struct program p;
+        program_begin(&p, "/bin/sh", "", -1, no_environment,
+                      ARGV("-c", closes[i], "sh", ANYLLM_BINARY, "run", "--logs", "--base",
+                           base_of(s), "What?"));
+        program_end(&p);
+        assert_int_equal(p.code, i < 2 ? 1 : 0);
+        assert_string_equal(p.out, i < 2 ? "" : "forty-two\n");
+        expect_in(p.err, i < 2 ? "cannot write to standard output: Bad file descriptor" : "");
+        script_stop(s);
+    }
+}
+
 static void a_full_disk_is_a_failure(void **state) {
     (void)state;
     struct script *s = SCRIPT(WHOLE_WAY);
@@ -420,6 +438,7 @@ int main(void) {
         cmocka_unit_test(a_broken_server_is_exit_3),
         cmocka_unit_test(run_over_its_time_is_exit_4_and_cancels),
         cmocka_unit_test(ctrl_c_cancels_the_request_and_is_exit_130),
+        cmocka_unit_test(a_closed_descriptor_is_nobody_elses),
         cmocka_unit_test(a_full_disk_is_a_failure),
         cmocka_unit_test(fal_key_goes_only_where_the_user_said_fal),
         cmocka_unit_test(fal_without_a_key_says_so),
