@@ -414,7 +414,8 @@ static int open_stopped_terminal(int *slave) {
 /* It ends its small server after it has printed. */
 static void wait_for_small_server(void) {
     int fd;
-    for (uint64_t end = now_ms() + PATIENCE_MS; (fd = connect_to("command.sock")) < 0; sleep_ms(5)) {
+    for (uint64_t end = now_ms() + PATIENCE_MS; (fd = connect_to("command.sock")) < 0;
+         sleep_ms(5)) {
         assert_true(now_ms() < end);
     }
     close(fd);
