@@ -88,9 +88,8 @@ static const char *check(const struct ask *a) {
     if (!key_is_sound(a->idempotency_key)) {
         return "idempotency_key must be 1 to 255 visible ASCII characters";
     }
-    if (!posts && (a->request_id == NULL || a->request_id[0] == '\0' ||
-                   strlen(a->request_id) >= CLIENT_NAME_BYTES)) {
-        return "request_id is missing or too long";
+    if (!posts && !client_request_id_is_sound(a->request_id)) {
+        return "request_id is missing, too long, or no id";
     }
     return NULL;
 }
@@ -101,6 +100,7 @@ static bool keep_key(struct client_queue_call *q, const struct ask *a) {
     if (a->step != CLIENT_SUBMIT) {
         return true;
     }
+    q->random_key = key == NULL;
     if (key == NULL) {
         random_uuid(a->client->random, random);
         key = random;

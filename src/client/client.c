@@ -137,7 +137,7 @@ static enum fal_code make_text(char **out, const char *a, const char *b, const c
     buf_puts(&text, b);
     buf_puts(&text, c);
     buf_puts(&text, d);
-    bool too_long = strlen(b) + strlen(d) > CLIENT_URL_BYTES / 2;
+    bool too_long = strlen(a) + strlen(b) + strlen(d) > CLIENT_URL_BYTES / 2;
     *out = buf_take(&text, &len);
     buf_free(&text);
     if (*out == NULL) {

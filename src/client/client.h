@@ -78,6 +78,8 @@ bool client_endpoint_parse(const char *id, struct client_endpoint *out);
 
 /* Appends percent-encoded, all but unreserved characters. */
 bool client_url_escape(struct buf *out, const char *s);
+/* Not empty, not too long, and no step up or down in an address. */
+bool client_request_id_is_sound(const char *id);
 /* Appends {queue}/{app}/requests/{id}{tail}. */
 bool client_url_request(struct buf *out, const struct client_base *base,
                         const struct client_endpoint *ep, const char *request_id, const char *tail);
@@ -206,6 +208,8 @@ struct client_request {
     void (*sent)(void *owner, uint64_t bytes);
 };
 
+/* True when one of the lines, each NUL-terminated, has this name. */
+bool client_lines_have(const struct buf *lines, const char *name);
 void client_request_init(struct client_request *r, enum client_method method);
 void client_request_free(struct client_request *r);
 /* Appends "name: value"; nothing when value is NULL. False: no memory (also sticky in lines). */

@@ -39,6 +39,10 @@ static bool has_name(const struct buf *lines, struct slice name) {
     return false;
 }
 
+bool client_lines_have(const struct buf *lines, const char *name) {
+    return has_name(lines, slice_of(name));
+}
+
 static void add_line(struct buf *lines, const char *line) {
     if (!has_name(lines, line_name(slice_of(line)))) {
         buf_add(lines, slice_make(line, strlen(line) + 1));

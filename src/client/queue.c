@@ -35,6 +35,16 @@ static enum client_method step_method(enum client_step step) {
                                                        : CLIENT_GET;
 }
 
+/* libcurl would refuse it, and a proxy_url gets it as a header's value. */
+static bool is_address(const char *url) {
+    for (size_t i = 0; url[i] != '\0'; i++) {
+        if (i >= CLIENT_URL_BYTES || (unsigned char)url[i] <= 0x20 || url[i] == 0x7F) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* What the server gave for this step, or the caller passed on; NULL when neither did, or it must
  * not be followed. */
 static const char *given_url(const struct client_queue_call *q) {
@@ -45,7 +55,8 @@ static const char *given_url(const struct client_queue_call *q) {
               : q->step == CLIENT_RESULT ? s->response_url
                                          : s->cancel_url;
     }
-    return url != NULL && client_base_trusts(&q->call.client->base, url) ? url : NULL;
+    bool follow = url != NULL && is_address(url) && client_base_trusts(&q->call.client->base, url);
+    return follow ? url : NULL;
 }
 
 static void add_queued_url(const struct client_queue_call *q, struct buf *out) {
@@ -79,6 +90,22 @@ static void add_url(const struct client_queue_call *q, struct buf *out) {
     }
 }
 
+/* The caller's own lines come before what libfal sends by itself. */
+static bool own_line(const struct client_queue_call *q, const char *name) {
+    return client_lines_have(&q->post.headers, name) ||
+           client_lines_have(&q->call.client->lines, name);
+}
+
+static void add_submit_lines(const struct client_queue_call *q, struct client_request *r) {
+    if (q->post.priority != NULL || !own_line(q, "x-fal-queue-priority")) {
+        client_request_line(r, "x-fal-queue-priority",
+                            q->post.priority != NULL ? q->post.priority : "normal");
+    }
+    if (!q->random_key || !own_line(q, "Idempotency-Key")) {
+        client_request_line(r, "Idempotency-Key", q->idempotency_key);
+    }
+}
+
 static bool fill_request(const struct client_queue_call *q, struct client_request *r) {
     add_url(q, &r->url);
     buf_addc(&r->url, '\0');
@@ -87,9 +114,7 @@ static bool fill_request(const struct client_queue_call *q, struct client_reques
         return !r->url.failed && !r->lines.failed;
     }
     if (q->step == CLIENT_SUBMIT) {
-        client_request_line(r, "x-fal-queue-priority",
-                            q->post.priority != NULL ? q->post.priority : "normal");
-        client_request_line(r, "Idempotency-Key", q->idempotency_key);
+        add_submit_lines(q, r);
     }
     return client_post_fill(&q->post, r) && !r->url.failed;
 }

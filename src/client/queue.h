@@ -14,6 +14,7 @@ struct client_queue_call {
     struct client_post post; /* its endpoint also of calls that do not POST */
     char *url;               /* given by the caller, or NULL */
     char *idempotency_key;
+    bool random_key; /* it is libfal's own */
     bool logs, streaming;
     int64_t poll_interval_ms;
     void (*on_enqueue)(const char *request_id, void *user);

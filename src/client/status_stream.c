@@ -278,8 +278,8 @@ static const char *set_request(struct status_stream *s, const char *endpoint_id,
     if (!client_endpoint_parse(endpoint_id, &ep)) {
         return "endpoint_id must be in the format owner/alias";
     }
-    if (request_id == NULL || request_id[0] == '\0' || strlen(request_id) >= CLIENT_NAME_BYTES) {
-        return "request_id is missing or too long";
+    if (!client_request_id_is_sound(request_id)) {
+        return "request_id is missing, too long, or no id";
     }
     buf_init(&url, CLIENT_URL_BYTES);
     bool ok = client_url_request(&url, &s->call.client->base, &ep, request_id, "/status") &&

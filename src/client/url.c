@@ -111,8 +111,7 @@ static enum fal_code read_base(struct origin *o, const char *url) {
     if (code != FAL_OK) {
         return code;
     }
-    if (!o->sound || o->query != NULL || strchr(url, '#') != NULL ||
-        strlen(url) >= CLIENT_URL_BYTES / 2) {
+    if (!o->sound || strpbrk(url, "?#") != NULL || strlen(url) >= CLIENT_URL_BYTES / 2) {
         origin_free(o);
         return FAL_ERR_ARGUMENT;
     }
@@ -304,6 +303,11 @@ bool client_url_escape(struct buf *out, const char *s) {
         }
     }
     return !out->failed;
+}
+
+bool client_request_id_is_sound(const char *id) {
+    return id != NULL && id[0] != '\0' && strlen(id) < CLIENT_NAME_BYTES && strcmp(id, ".") != 0 &&
+           strcmp(id, "..") != 0;
 }
 
 bool client_url_request(struct buf *out, const struct client_base *base,

@@ -181,6 +181,8 @@ static void arguments_are_checked_before_anything_is_sent(void **state) {
     fal_result_free(r);
     assert_int_equal(fal_queue_status(c, APP, "", NULL, NULL), FAL_ERR_ARGUMENT);
     assert_int_equal(fal_queue_cancel(c, APP, NULL, NULL, NULL), FAL_ERR_ARGUMENT);
+    assert_int_equal(fal_queue_cancel(c, APP, "..", NULL, NULL), FAL_ERR_ARGUMENT);
+    assert_int_equal(fal_queue_stream_status(c, APP, ".", NULL, NULL), FAL_ERR_ARGUMENT);
     o.hint = "x\r\nAuthorization: Key other";
     assert_int_equal(fal_run(c, APP, NULL, &o, NULL), FAL_ERR_ARGUMENT);
     o.hint = NULL;

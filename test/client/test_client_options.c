@@ -74,6 +74,35 @@ static void the_callers_headers_go_out_once_each(void **state) {
     script_stop(s);
 }
 
+/* What libfal sends of itself gives way to the caller's own line. */
+static void the_callers_headers_count_before_libfals_own(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(SUBMITTED, SUBMITTED);
+    const char *all[] = {"X-Fal-Queue-Priority: low"};
+    const char *one[] = {"idempotency-key: mine"};
+    struct fal_options o = options_for(s);
+    struct fal_submit_options call = FAL_SUBMIT_OPTIONS_INIT;
+    o.headers = all;
+    o.header_count = 1;
+    call.headers = one;
+    call.header_count = 1;
+    fal_client *c = client_with(&o);
+    assert_int_equal(fal_queue_submit(c, APP, NULL, &call, NULL), FAL_OK);
+    call.priority = "normal";
+    call.idempotency_key = "option";
+    assert_int_equal(fal_queue_submit(c, APP, NULL, &call, NULL), FAL_OK);
+    assert_true(script_has_header(s, 0, "X-Fal-Queue-Priority: low"));
+    assert_true(script_has_header(s, 0, "idempotency-key: mine"));
+    assert_true(script_has_header(s, 1, "X-Fal-Queue-Priority: normal"));
+    assert_true(script_has_header(s, 1, "Idempotency-Key: option"));
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(count_of(script_request(s, i), "riority: "), 1);
+        assert_int_equal(count_of(script_request(s, i), "ey: "), 1);
+    }
+    fal_client_free(c);
+    script_stop(s);
+}
+
 static void headers_that_are_none_are_refused(void **state) {
     (void)state;
     static const char *const bad[] = {"",
@@ -209,6 +238,30 @@ static void a_proxy_of_ones_own_gets_the_target_and_not_the_key(void **state) {
     fal_client_free(c);
     o.proxy_url = "nonsense";
     expect_refused(&o);
+    script_stop(base);
+    script_stop(proxy);
+}
+
+/* An address that a server gave must not bring lines of its own into what goes to the proxy. */
+static void a_target_with_line_ends_is_not_followed(void **state) {
+    (void)state;
+    struct script *base = SCRIPT(ANSWER), *proxy = SCRIPT(IN_QUEUE, IN_QUEUE);
+    char url[160], target[160];
+    struct fal_options o = options_for(base);
+    struct fal_call_options call = FAL_CALL_OPTIONS_INIT;
+    o.proxy_url = script_base(proxy);
+    fal_client *c = client_with(&o);
+    snprintf(target, sizeof(target), "x-fal-target-url: %s/queue/" APP "/requests/r1/status?logs=0",
+             script_base(base));
+    static const char *const tails[] = {"x\r\nX-Evil: 1", "two words"};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(url, sizeof(url), "%s/queue/%s", script_base(base), tails[i]);
+        call.url = url;
+        assert_int_equal(fal_queue_status(c, APP, "r1", &call, NULL), FAL_OK);
+        assert_true(script_has_header(proxy, i, target));
+        assert_null(strstr(script_request(proxy, i), "Evil"));
+    }
+    fal_client_free(c);
     script_stop(base);
     script_stop(proxy);
 }
@@ -370,11 +423,13 @@ static void structs_of_an_older_header_still_work(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_callers_headers_go_out_once_each),
+        cmocka_unit_test(the_callers_headers_count_before_libfals_own),
         cmocka_unit_test(headers_that_are_none_are_refused),
         cmocka_unit_test(the_key_is_asked_for_before_each_exchange),
         cmocka_unit_test(each_surface_can_stand_alone),
         cmocka_unit_test(surfaces_come_from_the_environment_when_no_base_is_named),
         cmocka_unit_test(a_proxy_of_ones_own_gets_the_target_and_not_the_key),
+        cmocka_unit_test(a_target_with_line_ends_is_not_followed),
         cmocka_unit_test(a_unix_socket_stands_for_the_base_alone),
         cmocka_unit_test(a_list_of_ones_own_says_which_statuses_are_tried_again),
         cmocka_unit_test(no_retries_means_none),

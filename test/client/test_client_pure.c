@@ -92,6 +92,7 @@ static void base_refuses_what_is_no_address(void **state) {
                                       "http://127.0.0.1/#x",
                                       "http://127.0.0.1:99999/",
                                       "http://a b/",
+                                      "http://127.0.0.1/?",
                                       "http://127.0.0.1/\r\nX: y"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct client_base b;
