@@ -779,8 +779,8 @@ struct fal_fd {
  * again with more). One of them wakes for cancellations and is always there. Borrowed: never close them. They change with
  * every function of the client. */
 FAL_API size_t fal_client_fds(const fal_client *client, struct fal_fd *fds, size_t room);
-/* For epoll and libuv: called whenever what to wait for on a descriptor changes; events 0: forget it, before it is closed.
- * At once for those that are there. NULL: no more. */
+/* For epoll and libuv: called whenever what to wait for on a descriptor changes; events 0: forget it (a connection
+ * that is given up before it stands may be closed by then). At once for those that are there. NULL: no more. */
 FAL_API void fal_client_on_fd(fal_client *client, void (*changed)(int fd, int events, void *user),
                               void *user);
 /* Milliseconds until fal_client_ready must be called even when no descriptor is ready; 0: now; -1: no need. It changes with
