@@ -90,9 +90,11 @@ void client_error_read(fal_result *r, const struct client_reply *reply) {
         client_error_set_text(r->message, buf_slice(&text));
     } else {
         /* {"status":"ALREADY_COMPLETED"} is all that a refused cancel says. */
-        yyjson_val *word = json_get(root, "status");
-        snprintf(r->message, sizeof(r->message), "HTTP %d%s%.100s", reply->http_status,
-                 yyjson_is_str(word) ? " " : "", yyjson_is_str(word) ? yyjson_get_str(word) : "");
+        char line[CLIENT_MESSAGE_BYTES];
+        struct slice word = json_str(json_get(root, "status"));
+        snprintf(line, sizeof(line), "HTTP %d%s%.*s", reply->http_status, word.len > 0 ? " " : "",
+                 (int)whole_chars(word, 100), word.len > 0 ? word.ptr : "");
+        client_error_set_text(r->message, slice_of(line));
     }
     buf_free(&text);
     set_type(r, reply, root);

@@ -396,9 +396,11 @@ static void read_failure(struct client_exchange *x, CURLcode rc) {
     } else if (rc == CURLE_WRITE_ERROR && x->refused) {
         r->code = FAL_ERR_PROTOCOL;
     }
-    const char *text = rc == CURLE_SEND_FAIL_REWIND ? "the connection broke before an answer came"
-                       : x->curl_error[0] != '\0'   ? x->curl_error
-                                                    : curl_easy_strerror(rc);
+    bool ours = rc == CURLE_WRITE_ERROR && r->code != FAL_ERR_TRANSPORT;
+    const char *text = ours                           ? fal_strerror(r->code)
+                       : rc == CURLE_SEND_FAIL_REWIND ? "the connection broke before an answer came"
+                       : x->curl_error[0] != '\0'     ? x->curl_error
+                                                      : curl_easy_strerror(rc);
     client_error_set_text(r->message, slice_of(text));
 }
 

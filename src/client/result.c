@@ -25,11 +25,13 @@ void fal_result_free(fal_result *result) {
 
 enum fal_code client_result_fail(fal_result *r, enum fal_code code, const char *fmt, ...) {
     if (r->error.code == FAL_OK) {
+        char text[CLIENT_MESSAGE_BYTES + 8]; /* one too long is to be seen */
         va_list args;
         r->error.code = code;
         va_start(args, fmt);
-        vsnprintf(r->message, sizeof(r->message), fmt, args);
+        vsnprintf(text, sizeof(text), fmt, args);
         va_end(args);
+        client_error_set_text(r->message, slice_of(text));
     }
     return r->error.code;
 }

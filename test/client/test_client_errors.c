@@ -288,6 +288,28 @@ static void an_answer_over_the_maximum_is_refused(void **state) {
                FAL_ERR_TOO_LARGE, 1);
 }
 
+static void expect_message(struct script *s, bool stream, const char *message) {
+    fal_client *c = client_for(s);
+    fal_result *r = NULL;
+    enum fal_code code = stream ? fal_stream(c, APP, NULL, NULL, &r)
+                                : fal_queue_cancel(c, APP, "r1", NULL, &r);
+    assert_int_equal(code, FAL_ERR_HTTP);
+    assert_string_equal(fal_result_error(r)->message, message);
+    fal_result_free(r);
+    fal_client_free(c);
+    script_stop(s);
+}
+
+static void a_message_is_one_line_whoever_says_it(void **state) {
+    (void)state;
+    expect_message(SCRIPT({.status = 400, .body = "{\"status\":\"A\\nB\\u001b[31m\"}"}), false,
+                   "HTTP 400 A B [31m");
+    expect_message(SCRIPT({.status = 200,
+                           .headers = "Content-Type: text/event-stream\r\n",
+                           .body = "data: {\"error\":\"A\\r\\nB\\u001b[31m\"}\n\n"}),
+                   true, "A  B [31m");
+}
+
 static void a_foreign_page_as_an_error_keeps_its_bytes(void **state) {
     (void)state;
     struct script *s = SCRIPT(
@@ -343,6 +365,7 @@ int main(void) {
         cmocka_unit_test(an_answer_that_is_no_json_is_a_protocol_error),
         cmocka_unit_test(a_submit_without_an_id_is_a_protocol_error),
         cmocka_unit_test(an_answer_over_the_maximum_is_refused),
+        cmocka_unit_test(a_message_is_one_line_whoever_says_it),
         cmocka_unit_test(a_foreign_page_as_an_error_keeps_its_bytes),
         cmocka_unit_test(accessors_take_null),
     };

@@ -163,7 +163,7 @@ static void subscribe_over_its_time_cancels_on_the_server(void **state) {
     fal_client *c = client_for(s);
     fal_result *r = NULL;
     struct fal_subscribe_options o = FAL_SUBSCRIBE_OPTIONS_INIT;
-    o.timeout_ms = 300;
+    o.timeout_ms = 1500; /* within it three requests are to be there */
     o.poll_interval_ms = 1;
     assert_int_equal(fal_subscribe(c, APP, NULL, &o, &r), FAL_ERR_TIMEOUT);
     assert_int_equal(script_count(s), 4);
