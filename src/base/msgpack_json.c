@@ -5,6 +5,7 @@
 #include <math.h>
 #include <msgpack.h>
 #include <openssl/evp.h>
+#include <stdio.h>
 
 /* --- the walk */
 
@@ -143,11 +144,18 @@ static void add_file(struct reader *r, struct slice s) {
     buf_addc(b, '"');
 }
 
+/* The program's locale may write a decimal comma, or several bytes. */
 static void add_double(struct reader *r, double d) {
-    if (!isfinite(d))
+    char text[64];
+    if (!isfinite(d)) {
         r->why = "NaN and infinity are no numbers here";
-    else
-        buf_printf(r->out, "%.17g", d);
+        return;
+    }
+    snprintf(text, sizeof text, "%.17g", d);
+    size_t whole = strspn(text, "-0123456789"), point = strcspn(text + whole, "0123456789e");
+    buf_add(r->out, slice_make(text, whole));
+    buf_puts(r->out, point > 0 ? "." : "");
+    buf_puts(r->out, text + whole + point);
 }
 
 static void add_object(struct reader *r, const msgpack_object *o, unsigned depth);

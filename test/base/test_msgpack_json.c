@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/msgpack_json.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -87,6 +88,19 @@ static void msgpack_to_json_is_the_same_value(void **state) {
             fail_msg("%s: %s %.*s", rows[i].id, why, SLICE_ARG(buf_slice(&b)));
         buf_free(&b);
     }
+}
+
+/* Needs a locale with a decimal comma; Debian's minimal images have none. */
+static void msgpack_floats_have_a_point_in_every_locale(void **state) {
+    static const char in[] = "\x93\xcb\xbf\xf8\0\0\0\0\0\0\xcb\x7f\xef\xff\xff\xff\xff\xff\xff"
+                             "\xcb\x40\x08\0\0\0\0\0\0";
+    if (setlocale(LC_NUMERIC, "de_DE.UTF-8") == NULL) skip();
+    struct buf b;
+    buf_init(&b, MAX_BYTES);
+    assert_null(msgpack_to_json(slice_make(in, sizeof in - 1), NULL, NULL, &b));
+    setlocale(LC_NUMERIC, "C");
+    assert_true(slice_is(buf_slice(&b), "[-1.5,1.7976931348623157e+308,3]"));
+    buf_free(&b);
 }
 
 /* In memory of its own, so that a read past the end is seen. */
@@ -189,6 +203,7 @@ static void json_goes_and_comes_back(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(msgpack_to_json_is_the_same_value),
+        cmocka_unit_test(msgpack_floats_have_a_point_in_every_locale),
         cmocka_unit_test(msgpack_cut_anywhere_is_a_fault),
         cmocka_unit_test(msgpack_depth_is_bounded),
         cmocka_unit_test(msgpack_number_of_values_is_bounded),
