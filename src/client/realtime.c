@@ -87,6 +87,7 @@ enum fal_code fal_realtime_start(fal_client *client, const char *endpoint_id,
     const char *why;
     if (realtime == NULL) return FAL_ERR_ARGUMENT;
     *realtime = NULL;
+    if (client != NULL && client->closing) return FAL_ERR_BUSY;
     enum fal_code code = make(client, endpoint_id, options, realtime, &why);
     if (code == FAL_OK) client_realtime_enlist(*realtime);
     return code;

@@ -108,6 +108,7 @@ void client_frames_free(struct client_frames *f) {
     if (f->ctx != NULL) wslay_event_context_free(f->ctx);
     buf_free(&f->partial);
     f->ctx = NULL;
+    f->over = false;
 }
 
 void client_frames_feed(struct client_frames *f, struct slice data) {

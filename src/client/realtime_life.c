@@ -401,6 +401,8 @@ static void pump(fal_realtime *rt) {
         end_frames(rt);
     else if (!alive)
         client_realtime_fail(rt, FAL_ERR_TRANSPORT);
+    else if (rt->state == REALTIME_OPEN && rt->frames.over && rt->limit.link == NULL)
+        client_realtime_limit(rt, REALTIME_CLOSE_MS); /* for what is still to be sent */
 }
 
 static void connected(struct client_link *link, CURLcode rc) {
@@ -436,7 +438,9 @@ static void limit_is_over(struct client_timer *timer) {
     fal_realtime *rt = OWNER(limit, timer);
     char text[80];
     client_realtime_enter(rt);
-    if (rt->state == REALTIME_CLOSING)
+    if (rt->frames.over)
+        end_frames(rt);
+    else if (rt->state == REALTIME_CLOSING)
         finish(rt, FAL_ERR_TRANSPORT, WSLAY_CODE_ABNORMAL_CLOSURE, "the server did not close");
     else {
         snprintf(text, sizeof text, "not open after %lld ms", (long long)rt->o.open_timeout_ms);

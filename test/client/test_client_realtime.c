@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,6 +407,27 @@ static void realtime_unauthorized_gets_one_new_token(void **state) {
     ws_peer_free(p);
 }
 
+static void note(void *flag) {
+    atomic_store((atomic_bool *)flag, true);
+}
+
+static void realtime_sends_while_it_gets_a_new_token(void **state) {
+    (void)state;
+    atomic_bool renewing = false;
+    struct ws_peer *p = WS_PEER(WS_TOKEN("old"), WS_OPENED, UNAUTHORIZED, {.what = WS_END},
+                                {.what = WS_ACCEPT},
+                                {.what = WS_HANG, .hook = note, .user = &renewing});
+    fal_client *c = client_of(p);
+    struct fal_realtime_options o = FAL_REALTIME_OPTIONS_INIT;
+    o.text = true;
+    fal_realtime *rt = open_it(c, &o);
+    for (int i = 0; i < 10000 && !atomic_load(&renewing); i++) fal_client_wait(c, 10);
+    assert_true(atomic_load(&renewing));
+    assert_int_equal(fal_realtime_send(rt, "{\"n\":1}"), FAL_OK);
+    fal_realtime_close(rt);
+    stop(p, c, false);
+}
+
 static void realtime_unauthorized_ends_when_the_token_is_the_callers(void **state) {
     (void)state;
     struct ws_peer *p = WS_PEER(WS_OPENED, UNAUTHORIZED, {.what = WS_HANG});
@@ -547,6 +569,25 @@ static const struct {
      "open;{\"a\":1};close 0 1000 ;"},
 };
 
+/* The answer to its close cannot be sent. */
+static void realtime_end_does_not_wait_for_a_peer_that_reads_nothing(void **state) {
+    (void)state;
+    struct ws_peer *p = WS_PEER(WS_OPENED,
+                                {.what = WS_EXPECT, .first = WS_TEXT_FRAME, .text = "{}"},
+                                WS_CLOSES("\x03\xe8"), {.what = WS_HANG});
+    fal_client *c = client_of(p);
+    struct fal_realtime_options o = with_key();
+    o.text = true;
+    fal_realtime *rt = open_it(c, &o);
+    char *json = long_json(32U << 20);
+    assert_int_equal(fal_realtime_send(rt, "{}"), FAL_OK);
+    assert_int_equal(fal_realtime_send(rt, json), FAL_OK);
+    free(json);
+    expect_no_message(rt, FAL_ERR_TRANSPORT, "the connection is closed");
+    fal_realtime_close(rt);
+    stop(p, c, false);
+}
+
 static void realtime_end_is_told_once_with_its_code(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
@@ -647,6 +688,28 @@ static void realtime_given_back_before_it_is_open_is_dropped(void **state) {
     fal_realtime_close(seen.rt);
     assert_int_equal(fal_client_pending(c), 0);
     stop(p, c, false);
+}
+
+static void start_another(enum fal_code code, fal_result *result, void *user) {
+    struct seen *s = user;
+    struct fal_realtime_options o = with_key();
+    fal_realtime *rt = NULL;
+    assert_int_equal(code, FAL_ERR_CANCELLED);
+    assert_int_equal(fal_realtime_start(s->client, APP, &o, &rt), FAL_ERR_BUSY);
+    assert_null(rt);
+    see(s, "refused");
+    fal_result_free(result);
+}
+
+static void realtime_is_not_started_while_its_client_is_freed(void **state) {
+    (void)state;
+    struct ws_peer *p = WS_PEER({.what = WS_HANG});
+    struct seen seen = {.client = client_of(p)};
+    struct fal_done done = {start_another, &seen};
+    assert_int_equal(fal_run_start(seen.client, APP, "{}", NULL, done, NULL), FAL_OK);
+    fal_client_free(seen.client);
+    assert_string_equal(seen.text, "refused;");
+    stop(p, NULL, false);
 }
 
 static void realtime_ends_with_its_client(void **state) {
@@ -796,14 +859,17 @@ int main(void) {
         cmocka_unit_test(realtime_messages_that_nobody_takes_are_bounded),
         cmocka_unit_test(realtime_control_messages_are_not_outputs),
         cmocka_unit_test(realtime_unauthorized_gets_one_new_token),
+        cmocka_unit_test(realtime_sends_while_it_gets_a_new_token),
         cmocka_unit_test(realtime_unauthorized_ends_when_the_token_is_the_callers),
         cmocka_unit_test(realtime_sends_what_is_sound_and_fits),
+        cmocka_unit_test(realtime_end_does_not_wait_for_a_peer_that_reads_nothing),
         cmocka_unit_test(realtime_end_is_told_once_with_its_code),
         cmocka_unit_test(realtime_start_says_what_went_wrong),
         cmocka_unit_test(realtime_close_sends_what_is_queued),
         cmocka_unit_test(realtime_close_within_a_message_is_safe),
         cmocka_unit_test(realtime_close_waits_for_the_peer_a_second_at_most),
         cmocka_unit_test(realtime_given_back_before_it_is_open_is_dropped),
+        cmocka_unit_test(realtime_is_not_started_while_its_client_is_freed),
         cmocka_unit_test(realtime_ends_with_its_client),
         cmocka_unit_test(realtime_cancel_ends_opening_and_receiving),
         cmocka_unit_test(realtime_receive_waits_as_long_as_it_is_told),
