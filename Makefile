@@ -87,6 +87,7 @@ install: build ## PREFIX=/usr/local DESTDIR=: program, library, header, fal.pc, 
 	@meson setup --reconfigure $(BUILD) -Dprefix='$(abspath $(PREFIX))' >$(BUILD)/setup.log
 	@scripts/ninja.sh $(BUILD)
 	@DESTDIR='$(DESTDIR)' meson install -C $(BUILD) --no-rebuild --quiet
+	@[ -n '$(DESTDIR)' ] || [ "$$(id -u)" != 0 ] || ! [ -x /sbin/ldconfig ] || /sbin/ldconfig
 
 dist-libfal: ## libfal as a folder to vendor, build/libfal: fal.c, fal.h, yyjson's two files, LICENSE, README
 	@scripts/amalgamate.sh $(BUILD)/libfal
