@@ -45,7 +45,6 @@ cp include/fal.h "$OUT/fal.h"
 cp LICENSE "$OUT/LICENSE"
 sed "s/@VERSION@/$VERSION/" packaging/amalgamation/README.md >"$OUT/README.md"
 [ $# = 1 ] || exit 0
-scripts/yyjson.sh "$OUT/.yyjson"
-cp "$OUT/.yyjson/yyjson.c" "$OUT/.yyjson/yyjson.h" "$OUT"
-cp "$OUT/.yyjson/LICENSE" "$OUT/LICENSE.yyjson"
-rm -rf "$OUT/.yyjson"
+scripts/yyjson.sh .deps/yyjson
+cp .deps/yyjson/yyjson.c .deps/yyjson/yyjson.h "$OUT"
+cp .deps/yyjson/LICENSE "$OUT/LICENSE.yyjson"

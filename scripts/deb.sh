@@ -22,7 +22,11 @@ cd "$ROOT"
 git ls-files -z | xargs -0 sh -c 'for f; do [ -e "$f" ] && printf "%s\0" "$f"; done' - | tar -c --null -T - | tar -x -C "$WORK/anyllm"
 cp -r packaging/debian "$WORK/anyllm/debian"
 cp packaging/systemd/anyllm.service "$WORK/anyllm/debian/anyllm.service"
-[ "$RELEASE" != 12 ] || scripts/yyjson.sh "$WORK/anyllm/subprojects/yyjson"
+if [ "$RELEASE" = 12 ]; then
+    scripts/yyjson.sh .deps/yyjson
+    mkdir -p "$WORK/anyllm/subprojects"
+    cp -r .deps/yyjson "$WORK/anyllm/subprojects/yyjson"
+fi
 sed -i "1s/(\([^)]*\))/(\1+deb$RELEASE)/" "$WORK/anyllm/debian/changelog"
 
 cd "$WORK/anyllm"
