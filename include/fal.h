@@ -57,7 +57,7 @@ enum fal_code {
     FAL_ERR_CANCELLED = 10 /* fal_client_cancel, fal_call_cancel, or its client was freed */
 };
 
-/* The largest answer a call takes, after decompression. */
+/* The largest answer a call takes, after decompression; of a stream: the largest event. */
 #define FAL_MAX_REPLY_BYTES ((size_t)64 << 20)
 
 /* What a code means, in a few words. Static; never NULL, also for numbers that are no code. Any
@@ -298,6 +298,9 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
  *   - `options` is optional (NULL: all defaults).
  *   - `result` is optional. It is set on every return, also on errors (so that message and id can be
  *     read); only FAL_ERR_MEMORY may leave NULL in it. Free it with fal_result_free.
+ *
+ * What is longer than these is FAL_ERR_ARGUMENT: input_json 64 MiB; endpoint_id 511 bytes, request_id 255; webhook_url and
+ * hint 2047; the header lines of a client, and those of a call, 32 KiB each.
  *
  * What is tried again (max_retries times, honouring Retry-After up to 2 minutes, within
  * timeout_ms):
@@ -574,7 +577,8 @@ struct fal_file {
 /* Files that a call uploads before it sends its input, four at once: `files` to where their pointers say; with file_urls also
  * each string of the input that begins with "file://", "file:///tmp/a%20b.png" (never do that with an input that is not your
  * own: it sends local files away). Nothing is sent when one of them cannot be opened or placed: FAL_ERR_ARGUMENT, in words, as
- * the call's result. An upload's error is the call's. At most 1000 files. */
+ * the call's result. An upload's error is the call's. At most 1000 files; with
+ * file_urls the input is nested at most 128 deep. */
 struct fal_files {
     size_t size;
     const struct fal_file *files;
@@ -590,6 +594,7 @@ struct fal_files {
 
 struct fal_upload_options {
     size_t size;
+    /* For the whole upload. 0: the client's. */
     int64_t timeout_ms;
     const struct fal_lifecycle *lifecycle;
     /* A file larger than this goes in parts. 0: 90 MiB. */
@@ -618,8 +623,8 @@ FAL_API enum fal_code fal_storage_transform_input(fal_client *client, const char
 
 /* ---- Tokens ---- */
 
-/* A token that opens the endpoints of `apps` ("fal-ai/any-llm") for expiration_s (0: 120) and can be given to a browser:
- * fal_result_string(result, "/token"). */
+/* A token that opens the endpoints of `apps` ("fal-ai/any-llm"; 1 to 1000 of them) for expiration_s (0: 120) and can be given
+ * to a browser: fal_result_string(result, "/token"). */
 FAL_API enum fal_code fal_token_create(fal_client *client, const char *const *apps,
                                        size_t app_count, int64_t expiration_s,
                                        const struct fal_call_options *options, fal_result **result);
@@ -815,9 +820,9 @@ struct fal_webhook {
 struct fal_webhook_keys {
     size_t size;
     /* The sender's published keys, as /.well-known/jwks.json gives them: opens both ED25519 signatures. Keep them at most a
-     * day. Optional. */
+     * day. The first 32 of ED25519 are read. Optional. */
     const char *jwks_json;
-    /* Your own secret for Standard Webhooks' v1, "whsec_…". Optional. */
+    /* Your own secret for Standard Webhooks' v1, "whsec_…", at most 256 bytes when decoded. Optional. */
     const char *secret;
     /* How far a timestamp may be from now. 0: 300. */
     int64_t tolerance_s;
