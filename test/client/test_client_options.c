@@ -420,6 +420,58 @@ static void structs_of_an_older_header_still_work(void **state) {
     script_stop(s);
 }
 
+/* ---- Limits ---- */
+
+/* "http://aaa…", `len` bytes. */
+static char *long_text(const char *start, size_t len) {
+    char *text = malloc(len + 1);
+    assert_non_null(text);
+    memset(text, 'a', len);
+    memcpy(text, start, strlen(start));
+    text[len] = '\0';
+    return text;
+}
+
+static enum fal_code submit_with(fal_client *c, struct fal_submit_options o) {
+    return fal_queue_submit(c, APP, NULL, &o, NULL);
+}
+
+/* Nobody answers: what is not refused cannot connect. */
+static void limits_are_those_of_the_header(void **state) {
+    (void)state;
+    struct fal_options o = FAL_OPTIONS_INIT;
+    struct fal_submit_options submit = FAL_SUBMIT_OPTIONS_INIT;
+    struct fal_call_options call = FAL_CALL_OPTIONS_INIT;
+    o.base_url = "http://127.0.0.1:1";
+    o.max_retries = -1;
+    fal_client *c = client_with(&o);
+    for (size_t over = 0; over < 2; over++) {
+        enum fal_code expected = over ? FAL_ERR_ARGUMENT : FAL_ERR_CONNECT;
+        char *endpoint = long_text("owner/", 511 + over), *id = long_text("i", 255 + over);
+        char *url = long_text("http://", 2047 + over), *line = long_text("X-Long: ", 32767 + over);
+        char *input = long_text("{\"prompt\":\"", ((size_t)64 << 20) + over);
+        memcpy(input + strlen(input) - 2, "\"}", 2);
+        call.headers = (const char *const *)&line;
+        call.header_count = 1;
+        assert_int_equal(fal_run(c, endpoint, NULL, NULL, NULL), expected);
+        assert_int_equal(fal_run(c, APP, input, NULL, NULL), expected);
+        assert_int_equal(fal_run(c, APP, NULL, &call, NULL), expected);
+        assert_int_equal(fal_queue_status(c, APP, id, NULL, NULL), expected);
+        submit.webhook_url = url;
+        assert_int_equal(submit_with(c, submit), expected);
+        submit.webhook_url = NULL;
+        submit.hint = url;
+        assert_int_equal(submit_with(c, submit), expected);
+        submit.hint = NULL;
+        free(endpoint);
+        free(id);
+        free(url);
+        free(line);
+        free(input);
+    }
+    fal_client_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_callers_headers_go_out_once_each),
@@ -437,6 +489,7 @@ int main(void) {
         cmocka_unit_test(values_that_make_no_sense_are_refused),
         cmocka_unit_test(no_more_connections_are_kept_than_asked_for),
         cmocka_unit_test(structs_of_an_older_header_still_work),
+        cmocka_unit_test(limits_are_those_of_the_header),
     };
     return cmocka_run_group_tests(tests, forget_the_environment, NULL);
 }
