@@ -27,7 +27,7 @@ def verify(headers, body, jwks):
 
 def verified_by(key, message, signature):
     try:
-        VerifyKey(base64.urlsafe_b64decode(key["x"])).verify(message, signature)
+        VerifyKey(base64.urlsafe_b64decode(key["x"] + "==")).verify(message, signature)
         return True
     except (BadSignatureError, KeyError, ValueError):
         return False

@@ -81,6 +81,8 @@ it("a delivery is verified by the example of the documents, and no other is", as
   const { headers, body } = await delivered(await submit(`${plain.url}/example`));
   const keys = await jwks();
   assert.ok(verify(headers, body, keys));
+  const mixed = { keys: [{ kty: "RSA", n: "AQAB", e: "AQAB" }, ...keys.keys] };
+  assert.ok(verify(headers, body, mixed), "a key of another sort beside it");
   for (let bit = 0; bit < body.length * 8; bit += 7) {
     const flipped = Buffer.from(body);
     flipped[bit >> 3] ^= 1 << (bit & 7);
