@@ -71,11 +71,6 @@ struct ask {
     struct client_post_options post;
 };
 
-static bool key_is_sound(const char *key) {
-    return key == NULL || (key[0] != '\0' && strlen(key) <= 255 && client_text_is_header(key) &&
-                           strchr(key, ' ') == NULL);
-}
-
 /* NULL when all is well, else what is not. */
 static const char *check(const struct ask *a) {
     bool posts = a->step == CLIENT_RUN || a->step == CLIENT_SUBMIT;
@@ -85,7 +80,7 @@ static const char *check(const struct ask *a) {
     if (a->timeout_ms < 0 || a->poll_interval_ms < 0 || a->poll_interval_ms > INT32_MAX) {
         return "a time is negative or too large";
     }
-    if (!key_is_sound(a->idempotency_key)) {
+    if (a->idempotency_key != NULL && !client_text_is_word(a->idempotency_key, 255)) {
         return "idempotency_key must be 1 to 255 visible ASCII characters";
     }
     if (!posts && !client_request_id_is_sound(a->request_id)) {

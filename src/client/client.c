@@ -90,6 +90,11 @@ bool client_text_is_header(const char *s) {
     return true;
 }
 
+bool client_text_is_word(const char *s, size_t max_bytes) {
+    size_t len = strlen(s);
+    return len > 0 && len <= max_bytes && strchr(s, ' ') == NULL && client_text_is_header(s);
+}
+
 static bool is_token(struct slice s) {
     for (size_t i = 0; i < s.len; i++) {
         unsigned char ch = (unsigned char)s.ptr[i];

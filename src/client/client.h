@@ -209,7 +209,7 @@ struct client_request {
 };
 
 /* True when one of the lines, each NUL-terminated, has this name. */
-bool client_lines_have(const struct buf *lines, const char *name);
+bool client_lines_have(const struct buf *lines, struct slice name);
 void client_request_init(struct client_request *r, enum client_method method);
 void client_request_free(struct client_request *r);
 /* Appends "name: value"; nothing when value is NULL. False: no memory (also sticky in lines). */
@@ -396,6 +396,8 @@ struct fal_client {
 bool client_options_copy(void *ours, size_t ours_bytes, const void *theirs);
 /* Printable ASCII without line ends: fit for a header's value. */
 bool client_text_is_header(const char *s);
+/* The same without blanks, not empty, of at most max_bytes. */
+bool client_text_is_word(const char *s, size_t max_bytes);
 /* Appends "Name: value" lines of the caller's, each NUL-terminated. FAL_ERR_ARGUMENT: one is no header, or one that frames
  * messages (Content-Length, Transfer-Encoding); FAL_ERR_MEMORY. */
 enum fal_code client_lines_add(struct buf *lines, const char *const *headers, size_t count);

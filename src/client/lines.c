@@ -29,7 +29,7 @@ static struct slice line_name(struct slice line) {
     return colon >= 0 ? slice_make(line.ptr, (size_t)colon) : line;
 }
 
-static bool has_name(const struct buf *lines, struct slice name) {
+bool client_lines_have(const struct buf *lines, struct slice name) {
     for (struct slice rest = buf_slice(lines); rest.len > 0;) {
         struct slice line = slice_cut(rest, '\0', &rest);
         if (slice_eq_nocase(line_name(line), name)) {
@@ -39,18 +39,14 @@ static bool has_name(const struct buf *lines, struct slice name) {
     return false;
 }
 
-bool client_lines_have(const struct buf *lines, const char *name) {
-    return has_name(lines, slice_of(name));
-}
-
 static void add_line(struct buf *lines, const char *line) {
-    if (!has_name(lines, line_name(slice_of(line)))) {
+    if (!client_lines_have(lines, line_name(slice_of(line)))) {
         buf_add(lines, slice_make(line, strlen(line) + 1));
     }
 }
 
 static void add_pair(struct buf *lines, const char *name, const char *value) {
-    if (!has_name(lines, slice_of(name))) {
+    if (!client_lines_have(lines, slice_of(name))) {
         buf_puts(lines, name);
         buf_puts(lines, ": ");
         buf_puts(lines, value);
@@ -78,7 +74,7 @@ static enum fal_code add_key(struct buf *lines, const fal_client *c) {
     if (!client_text_is_header(key) || strlen(key) > CLIENT_URL_BYTES / 2) {
         return FAL_ERR_ARGUMENT;
     }
-    if (!has_name(lines, SLICE("Authorization"))) {
+    if (!client_lines_have(lines, SLICE("Authorization"))) {
         buf_printf(lines, "Authorization: Key %s", key);
         buf_addc(lines, '\0');
     }

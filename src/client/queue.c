@@ -35,16 +35,6 @@ static enum client_method step_method(enum client_step step) {
                                                        : CLIENT_GET;
 }
 
-/* libcurl would refuse it, and a proxy_url gets it as a header's value. */
-static bool is_address(const char *url) {
-    for (size_t i = 0; url[i] != '\0'; i++) {
-        if (i >= CLIENT_URL_BYTES || (unsigned char)url[i] <= 0x20 || url[i] == 0x7F) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* What the server gave for this step, or the caller passed on; NULL when neither did, or it must
  * not be followed. */
 static const char *given_url(const struct client_queue_call *q) {
@@ -55,7 +45,8 @@ static const char *given_url(const struct client_queue_call *q) {
               : q->step == CLIENT_RESULT ? s->response_url
                                          : s->cancel_url;
     }
-    bool follow = url != NULL && is_address(url) && client_base_trusts(&q->call.client->base, url);
+    bool follow = url != NULL && client_text_is_word(url, CLIENT_URL_BYTES) &&
+                  client_base_trusts(&q->call.client->base, url);
     return follow ? url : NULL;
 }
 
@@ -90,18 +81,23 @@ static void add_url(const struct client_queue_call *q, struct buf *out) {
     }
 }
 
-/* The caller's own lines come before what libfal sends by itself. */
-static bool own_line(const struct client_queue_call *q, const char *name) {
-    return client_lines_have(&q->post.headers, name) ||
-           client_lines_have(&q->call.client->lines, name);
+/* Of what libfal sends by itself; the caller's own lines come before that. */
+static void add_default(const struct client_queue_call *q, struct client_request *r,
+                        const char *name, const char *value) {
+    struct slice n = slice_of(name);
+    if (!client_lines_have(&q->post.headers, n) && !client_lines_have(&q->call.client->lines, n)) {
+        client_request_line(r, name, value);
+    }
 }
 
 static void add_submit_lines(const struct client_queue_call *q, struct client_request *r) {
-    if (q->post.priority != NULL || !own_line(q, "x-fal-queue-priority")) {
-        client_request_line(r, "x-fal-queue-priority",
-                            q->post.priority != NULL ? q->post.priority : "normal");
+    client_request_line(r, "x-fal-queue-priority", q->post.priority);
+    if (q->post.priority == NULL) {
+        add_default(q, r, "x-fal-queue-priority", "normal");
     }
-    if (!q->random_key || !own_line(q, "Idempotency-Key")) {
+    if (q->random_key) {
+        add_default(q, r, "Idempotency-Key", q->idempotency_key);
+    } else {
         client_request_line(r, "Idempotency-Key", q->idempotency_key);
     }
 }

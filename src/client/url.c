@@ -306,8 +306,7 @@ bool client_url_escape(struct buf *out, const char *s) {
 }
 
 bool client_request_id_is_sound(const char *id) {
-    return id != NULL && id[0] != '\0' && strlen(id) < CLIENT_NAME_BYTES && strcmp(id, ".") != 0 &&
-           strcmp(id, "..") != 0;
+    return id != NULL && id[strspn(id, ".")] != '\0' && strlen(id) < CLIENT_NAME_BYTES;
 }
 
 bool client_url_request(struct buf *out, const struct client_base *base,
