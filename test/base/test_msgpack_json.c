@@ -90,11 +90,14 @@ static void msgpack_to_json_is_the_same_value(void **state) {
     }
 }
 
-/* Needs a locale with a decimal comma; Debian's minimal images have none. */
+/* Minimal images have no locale with a decimal comma. */
 static void msgpack_floats_have_a_point_in_every_locale(void **state) {
     static const char in[] = "\x93\xcb\xbf\xf8\0\0\0\0\0\0\xcb\x7f\xef\xff\xff\xff\xff\xff\xff"
                              "\xcb\x40\x08\0\0\0\0\0\0";
-    if (setlocale(LC_NUMERIC, "de_DE.UTF-8") == NULL) skip();
+    if (setlocale(LC_NUMERIC, "de_DE.UTF-8") == NULL) {
+        printf("skip: no locale de_DE.UTF-8\n");
+        skip();
+    }
     struct buf b;
     buf_init(&b, MAX_BYTES);
     assert_null(msgpack_to_json(slice_make(in, sizeof in - 1), NULL, NULL, &b));
