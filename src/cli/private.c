@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define DEFAULT_PORT 8787 /* of CLI_DEFAULT_BASE */
-#define LOOK_TIMEOUT_S 5
+#define LOOK_TIMEOUT_S 1  /* one that loads is looked at again; chat holds Ctrl-C back meanwhile */
 
 /* ---- Where it lives ---- */
 

@@ -139,6 +139,34 @@ static void pause_a_moment(void) {
     nanosleep(&t, NULL);
 }
 
+/* Ctrl-C and its like where they are held back, as in chat: its number, which is left for who takes it; 0: none. */
+static int signal_held_back(void) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    sigset_t pending;
+    sigpending(&pending);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (sigismember(&pending, numbers[i]) == 1) {
+            return numbers[i];
+        }
+    }
+    return 0;
+}
+
+/* 0: wait on. Else an exit code. */
+static int had_enough(const struct cli_args *args, struct cli_line *line) {
+    int number = signal_held_back();
+    if (number != 0) {
+        cli_line_clear(line);
+        return 128 + number;
+    }
+    if (args->timeout_s > 0 && cli_seconds_since(&line->since) > args->timeout_s) {
+        cli_line_clear(line);
+        cli_usage_error(args->command, "timed out: the private server is not ready yet");
+        return CLI_TIMED_OUT;
+    }
+    return CLI_DONE;
+}
+
 /* 0 when it is ready; `pid` is 0 when it is another command's. */
 static int wait_until_ready(const struct cli_args *args, const struct private_place *p, pid_t pid,
                             struct cli_line *line) {
@@ -155,6 +183,10 @@ static int wait_until_ready(const struct cli_args *args, const struct private_pl
         if (pid == 0 && state == PRIVATE_NONE) {
             cli_line_clear(line);
             return refuse(args, "it has ended, see %s", p->log);
+        }
+        int code = had_enough(args, line);
+        if (code != CLI_DONE) {
+            return code;
         }
         if (cli_seconds_since(&line->since) > LOADING_S) {
             break;

@@ -343,6 +343,20 @@ static void after_kill_9_the_next_command_starts_another(void **state) {
 }
 
 /* At a logout the folder goes: nobody could come any more, and the data folder would stay locked. */
+/* Stopped, it takes connections and answers nobody. */
+static void a_timeout_holds_while_it_is_not_ready(void **state) {
+    struct program p;
+    client(&p, ARGV("run", "hi"));
+    expect_code(&p, 0);
+    pid_t pid = listener();
+    assert_true(pid > 0);
+    kill(pid, SIGSTOP);
+    client(&p, ARGV("run", "--timeout", "1", "hi"));
+    kill(pid, SIGCONT);
+    expect_code(&p, 4);
+    expect_in(p.err, "the private server is not ready yet");
+}
+
 static void without_its_socket_it_ends(void **state) {
     struct program p;
     char path[MAX_PATH + 64];
@@ -523,6 +537,7 @@ int main(int argc, char **argv) {
         PRIVATE(whoever_comes_keeps_it),
         PRIVATE(a_request_that_runs_keeps_it),
         PRIVATE(after_kill_9_the_next_command_starts_another),
+        PRIVATE(a_timeout_holds_while_it_is_not_ready),
         PRIVATE(without_its_socket_it_ends),
         PRIVATE(it_takes_no_keys_and_opens_no_port),
         PRIVATE(a_later_serve_never_meets_it),
