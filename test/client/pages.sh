@@ -155,12 +155,11 @@ END
     )
 }
 
+# In a subshell or in the background: it becomes the command, so that $! is its process.
 in_home() { # COMMAND…
-    (
-        cd "$TMP/home/work" || exit 1
-        exec env -i PATH="$TMP/home/bin:/usr/bin:/bin" HOME="$TMP/home" XDG_CONFIG_HOME="$TMP/home/config" \
-            XDG_DATA_HOME="$TMP/home/data" XDG_RUNTIME_DIR="$TMP/home/run" ANYLLM_PRIVATE_IDLE=1 ${BASE:+ANYLLM_BASE="$BASE"} "$@"
-    )
+    cd "$TMP/home/work" || exit 1
+    exec env -i PATH="$TMP/home/bin:/usr/bin:/bin" HOME="$TMP/home" XDG_CONFIG_HOME="$TMP/home/config" \
+        XDG_DATA_HOME="$TMP/home/data" XDG_RUNTIME_DIR="$TMP/home/run" ANYLLM_PRIVATE_IDLE=1 ${BASE:+ANYLLM_BASE="$BASE"} "$@"
 }
 
 # The first example of a page is the server; what follows asks it.
@@ -175,7 +174,7 @@ run_examples() { # EXAMPLES
     BASE=$(sed -n 's/^listening on \(http.*[0-9]\)$/\1/p' "$TMP/server" | head -n 1)
     [ -n "$BASE" ] || { echo "the server does not say where it listens"; cat "$TMP/server"; return; }
     sed 1d "$1" >"$TMP/script"
-    in_home sh -ex "$TMP/script" >"$TMP/out" 2>"$TMP/err" </dev/null || { tail -n 15 "$TMP/out" "$TMP/err"; tail -n 5 "$TMP/server"; }
+    (in_home sh -ex "$TMP/script") >"$TMP/out" 2>"$TMP/err" </dev/null || { tail -n 15 "$TMP/out" "$TMP/err"; tail -n 5 "$TMP/server"; }
     end_server
 }
 

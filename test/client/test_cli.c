@@ -376,7 +376,7 @@ static void wrong_usage_is_exit_2(void **state) {
     assert_int_equal(p.code, 2);
     RUN(&p, "run", "--base", "ftp://x/", "x");
     assert_int_equal(p.code, 2);
-    RUN(&p, "run", "--endpoint", "nonsense", "x");
+    RUN(&p, "run", "--base", "http://127.0.0.1:1", "--endpoint", "nonsense", "x");
     assert_int_equal(p.code, 2);
     program_begin(&p, ANYLLM_BINARY, "", -1, no_environment,
                   (char *const[]){(char[]){"anyllm"}, NULL});
