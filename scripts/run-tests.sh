@@ -57,10 +57,20 @@ run_meson() {
     fi
 }
 
-# Reads the sections of Meson's log: the TAP that cmocka wrote, and how the program ended.
+# Reads the sections of Meson's log: the TAP that cmocka wrote, and how the program ended. Why a test failed stands in the
+# comments after its line; what fail_msg() said in the program's standard error, in the tests' order.
 count_meson() {
     awk -v filtered="$T" '
-        function result(kind, name, why) { print kind "\t" program "\t" name "\t" why }
+        function result(kind, name, why) {
+            if (kind == "failed") { failures++; failing[failures] = name; reasons[failures] = why }
+            else print kind "\t" program "\t" name "\t" why
+        }
+        function print_failures(   i, said) {
+            for (i = 1; i <= failures; i++) {
+                if (reasons[i] ~ /^[^;]*: error: Failure!$/ && said < messages) reasons[i] = message[++said] "; " reasons[i]
+                print "failed\t" program "\t" failing[i] "\t" substr(reasons[i], 1, 400)
+            }
+        }
         function finish() {
             if (program == "") return
             if (plan < 0 && seen == 0) result(ended == "exit status 0" ? "passed" : ended == "exit status 77" ? "skipped" : "failed",
@@ -68,18 +78,34 @@ count_meson() {
             else if (plan == 0 && filtered == "") result("failed", "(whole program)", "ran no test")
             else if (seen < plan || (ended != "exit status 0" && failed == 0))
                 result("failed", "(whole program)", "ended early: " ended)
+            print_failures()
             program = ""
         }
-        /^=+ *[0-9]+\/[0-9]+ *=+$/ { finish(); plan = -1; seen = failed = inside = 0; reason = ended = "" ; next }
+        /^=+ *[0-9]+\/[0-9]+ *=+$/ {
+            finish()
+            plan = -1
+            seen = failed = failures = messages = inside = open = 0
+            reason = ended = ""
+            next
+        }
         /^test: /    && !inside { program = $0; sub(/^test: */, "", program); next }
         /^result: /  && !inside { ended = $0; sub(/^result: */, "", ended); next }
         /^-+ stdout -+$/ { inside = 1; next }
+        /^-+ stderr -+$/ { open = 0; next }
         /^1\.\.[0-9]+$/ && inside { plan = substr($0, 4) + 0; next }
         /^skip: / { reason = substr($0, 7); next }
+        /^ERROR: / { message[++messages] = substr($0, 8); next }
+        /^# / && open {
+            gsub(/\t/, " ")
+            reasons[failures] = reasons[failures] (reasons[failures] == "" ? "" : "; ") substr($0, 3)
+            if (/: error: Failure!$/) open = 0
+            next
+        }
         /^(not )?ok [0-9]+/ && inside {
             seen++
             kind = /# SKIP/ ? "skipped" : /^ok/ ? "passed" : "failed"
             if (kind == "failed") failed++
+            open = kind == "failed"
             name = $0
             sub(/^(not )?ok [0-9]+ *-? */, "", name)
             if (match(name, /. # SKIP */)) { reason = substr(name, RSTART + RLENGTH); name = substr(name, 1, RSTART) }
@@ -128,10 +154,17 @@ count_node() {
                 if (kind == "passed" && filtered != "") { line = ""; return }
                 kind = "failed"; why = "the file ran no test or ended early"
             }
+            if (kind == "failed" && why == "") why = substr(told, 1, 400)
             if (type != "suite") print kind "\tnode\t" name "\t" why
             line = ""
         }
-        /^ *(not )?ok [0-9]+ - / { flush(); line = $0; type = "test"; next }
+        /^ *(not )?ok [0-9]+ - / { flush(); line = $0; type = "test"; told = ""; next }
+        /^ *error: / && told == "" {
+            told = $0
+            sub(/^ *error: */, "", told)
+            if (told ~ /^\|-?$/) { getline told; sub(/^ */, "", told) }
+            gsub(/\t/, " ", told)
+        }
         /^ *type: .suite.$/ { type = "suite" }
         /^# tests / { whole = 1 }
         END { flush(); if (!whole) print "failed\tnode\t(runner)\tended early" }' "$1"

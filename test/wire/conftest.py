@@ -45,6 +45,9 @@ def pytest_runtest_logreport(report):
     if not results or (report.passed and report.when != "call"):
         return
     why = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else ""
+    if report.failed:
+        crash = getattr(report.longrepr, "reprcrash", None)
+        why = " ".join(str(crash or report.longrepr).split())[:400]
     name = report.nodeid.removesuffix("\n").replace("\t", " ").encode("unicode_escape").decode()
     with open(results, "a") as f:
         f.write(f"{report.outcome}\tpython\t{name}\t{why}\n")
