@@ -350,6 +350,9 @@ struct sqlite_store {
 int sqlite_open_connections(struct sqlite_store *s, const char *path, enum store_fault *fault,
                             char *reason, size_t size);
 void sqlite_close_connection(struct sqlite_store *s, sqlite3 **db);
+/* sqlite_recover.c: the log that the last process left is on the disk, not only in the machine's memory. SQLITE_OK or SQLite's
+ * error; *err: errno of the log itself, or 0. */
+int sqlite_recover(sqlite3 *db, int *err);
 /* sqlite_schema.c: from this version to the next. SQLITE_OK or the error: then the transaction must be rolled back. */
 int sqlite_migrate(sqlite3 *db, int64_t version);
 extern const unsigned sqlite_schema_version;

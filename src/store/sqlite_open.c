@@ -132,6 +132,15 @@ static int set(struct opening *o, sqlite3 *db, const char *settings) {
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
 }
 
+static int recover(struct opening *o, sqlite3 *db) {
+    int err, rc = sqlite_recover(db, &err);
+    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
+    if (err == ENOMEM) return fail_sqlite(o, db, SQLITE_NOMEM);
+    if (err == 0) return 0;
+    return fail(o, STORE_FAULT_FOLDER, strerror(err),
+                "its log (-wal) needs a disk that can be read and written");
+}
+
 /* All steps in one transaction: killed in it, the file is old or new. */
 static int migrate(struct opening *o, sqlite3 *db, int64_t version) {
     char text[48];
@@ -188,7 +197,8 @@ static int open_writer(struct opening *o) {
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
-    if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
+    if (recover(o, *db) != 0 || migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0)
+        return -1;
     if (broken(BROKEN_SYNC_OFF) && set(o, *db, "PRAGMA synchronous = OFF") != 0) return -1;
     return prepare(o, *db, 0, ST_WRITER) == 0 ? look_around(o, *db) : -1;
 }

@@ -407,17 +407,20 @@ static void stop_reading(struct flow *f) {
     f->reader = NULL;
 }
 
-static void read_for_a_while(struct flow *f) {
+void flow_read(struct flow *f) {
     char path[SERVICE_DIR_BYTES + 16];
-    if (f->reader != NULL) {
-        stop_reading(f);
-        return;
-    }
     snprintf(path, sizeof path, "%s/anyllm.db", f->s.dir);
     if (sqlite3_open_v2(path, &f->reader, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK ||
         sqlite3_exec(f->reader, "BEGIN; SELECT count(*) FROM request", NULL, NULL, NULL) !=
             SQLITE_OK)
         f->wrong = "a reader was refused";
+}
+
+static void read_for_a_while(struct flow *f) {
+    if (f->reader != NULL)
+        stop_reading(f);
+    else
+        flow_read(f);
 }
 
 void flow_restart(struct flow *f, bool gracefully) {

@@ -84,6 +84,8 @@ void flow_steps(struct flow *f, unsigned steps);
 void flow_few(struct flow *f, unsigned requests);
 /* All that waits runs to its end, if the store can write. */
 void flow_finish(struct flow *f);
+/* Until the next restart or the end of the work. */
+void flow_read(struct flow *f);
 void flow_restart(struct flow *f, bool gracefully);
 void flow_end(struct flow *f);
 

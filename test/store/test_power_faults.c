@@ -124,6 +124,33 @@ static bool start_with(const struct record_fault *x) {
     return hit;
 }
 
+/* After a failed sync the kernel shows what the disk may not have: the next start on the same machine reads it, and must not
+ * build on it. Someone who reads keeps the log from being written back. */
+static bool restart_after(const struct record_fault *x) {
+    static struct flow f;
+    empty(work);
+    record_watch(work);
+    flow_begin(&f, work, 5);
+    record_fail(x);
+    if (service_open(&f.s)) flow_few(&f, REQUESTS);
+    bool hit = record_failed() > 0;
+    if (hit) count_fault(&f);
+    record_heal();
+    flow_restart(&f, false);
+    if (f.s.queue == NULL || !f.s.ready_ok) wrong(x, "at the restart", f.s.why);
+    flow_read(&f);
+    flow_few(&f, 2);
+    const char *why = NULL;
+    for (uint64_t luck = 0; luck < 3 && why == NULL; luck++) why = check_platter(&f, x->k + luck);
+    flow_finish(&f);
+    service_close(&f.s, false);
+    record_stop();
+    if (why == NULL) why = what_is_wrong(&f, true, x->k);
+    if (why != NULL) wrong(x, "after a restart", why);
+    flow_end(&f);
+    return hit;
+}
+
 /* ANYLLM_LONG: each call whatever `every` says. */
 static void each_fails(bool (*with)(const struct record_fault *x), struct record_fault x,
                        unsigned every) {
@@ -178,6 +205,12 @@ static void T8_after_a_failed_sync_nothing_is_told_that_is_not_so(void **state) 
     assert_true(total.broken > 10);
 }
 
+static void T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk(void **state) {
+    (void)state;
+    each_fails(restart_after, (struct record_fault){.err = EIO, .kinds = SYNCS}, 1);
+    assert_true(total.broken > 10);
+}
+
 static void T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **state) {
     (void)state;
     each_fails(start_with, (struct record_fault){.err = EIO, .kinds = ALL_KINDS}, 1);
@@ -193,6 +226,7 @@ int main(void) {
         cmocka_unit_test(T8_a_disk_that_stays_full_loses_nothing),
         cmocka_unit_test(T8_a_spent_quota_anywhere_loses_nothing),
         cmocka_unit_test(T8_after_a_failed_sync_nothing_is_told_that_is_not_so),
+        cmocka_unit_test(T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk),
         cmocka_unit_test(T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
     };
     snprintf(base, sizeof base, "%s/anyllm-faults.XXXXXX",
