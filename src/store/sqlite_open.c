@@ -132,8 +132,11 @@ static int set(struct opening *o, sqlite3 *db, const char *settings) {
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
 }
 
+/* What is not on the disk must not be written back either, as the close of a start that fails would do. */
 static int recover(struct opening *o, sqlite3 *db) {
     int err, rc = sqlite_recover(db, &err);
+    if (rc == SQLITE_OK && err == 0)
+        sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
     if (err == ENOMEM) return fail_sqlite(o, db, SQLITE_NOMEM);
     if (err == 0) return 0;
@@ -196,6 +199,7 @@ static int open_writer(struct opening *o) {
     sqlite3 **db = &o->store->writer.db;
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
     if (recover(o, *db) != 0 || migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0)
         return -1;

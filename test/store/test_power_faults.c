@@ -100,28 +100,47 @@ static bool work_with(const struct record_fault *x) {
     return hit;
 }
 
+/* The folder of a process that ended when a sync of its log had failed. */
+static void leave_log(struct flow *f) {
+    record_fail(&(struct record_fault){.k = 40, .err = EIO, .kinds = SYNCS});
+    if (service_open(&f->s)) flow_few(f, REQUESTS);
+    if (!f->s.broken) fail_msg("the %u-th sync did not end the store", 40U);
+    record_heal();
+    service_close(&f->s, false);
+}
+
 /* A start that fails says why; the next one is well. */
-static bool start_with(const struct record_fault *x) {
+static bool start_in(const struct record_fault *x, bool used) {
     static struct flow f;
     empty(work);
     record_watch(work);
     flow_begin(&f, work, 4);
+    if (used) leave_log(&f);
     record_fail(x);
     bool opened = service_open(&f.s);
     bool hit = record_failed() > 0;
     if (hit) count_fault(&f);
     if (!opened && f.s.why[0] == '\0') wrong(x, "at the start", "it does not say why");
     record_heal();
+    const char *why = used ? check_platter(&f, x->k) : NULL;
     if (!opened || f.s.broken || !f.s.ready_ok) flow_restart(&f, false);
     if (f.s.queue == NULL) wrong(x, "at the second start", f.s.why);
     flow_few(&f, 2);
     flow_finish(&f);
     service_close(&f.s, false);
     record_stop();
-    const char *why = what_is_wrong(&f, false, x->k);
+    if (why == NULL) why = what_is_wrong(&f, used, x->k);
     if (why != NULL) wrong(x, "after a start", why);
     flow_end(&f);
     return hit;
+}
+
+static bool start_with(const struct record_fault *x) {
+    return start_in(x, false);
+}
+
+static bool start_again_with(const struct record_fault *x) {
+    return start_in(x, true);
 }
 
 /* After a failed sync the kernel shows what the disk may not have: the next start on the same machine reads it, and must not
@@ -218,6 +237,13 @@ static void T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void 
                4);
 }
 
+static void T8_a_start_after_a_failed_sync_that_fails_anywhere_loses_nothing(void **state) {
+    (void)state;
+    each_fails(start_again_with, (struct record_fault){.err = EIO, .kinds = ALL_KINDS}, 1);
+    each_fails(start_again_with,
+               (struct record_fault){.err = ENOSPC, .kinds = NO_SYNCS, .half = true}, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(T8_an_input_output_error_anywhere_loses_nothing),
@@ -228,6 +254,7 @@ int main(void) {
         cmocka_unit_test(T8_after_a_failed_sync_nothing_is_told_that_is_not_so),
         cmocka_unit_test(T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk),
         cmocka_unit_test(T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
+        cmocka_unit_test(T8_a_start_after_a_failed_sync_that_fails_anywhere_loses_nothing),
     };
     snprintf(base, sizeof base, "%s/anyllm-faults.XXXXXX",
              access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
