@@ -676,7 +676,8 @@ struct fal_realtime_options {
      NULL}
 
 /* Opens a WebSocket to the endpoint's realtime surface. Blocks until it is open, or could not be. *realtime is set when
- * FAL_OK; close it with fal_realtime_close before the client is freed. */
+ * FAL_OK; close it with fal_realtime_close before the client is freed. Pings are answered while a function of the client runs;
+ * of several that wait, the newest. */
 FAL_API enum fal_code fal_realtime_open(fal_client *client, const char *endpoint_id,
                                         const struct fal_realtime_options *options,
                                         fal_realtime **realtime, fal_result **result);

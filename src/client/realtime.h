@@ -18,6 +18,8 @@
 #define REALTIME_CLOSE_MS 1000
 #define REALTIME_MESSAGE_BYTES ((size_t)64 << 20)
 #define REALTIME_QUEUED_BYTES ((size_t)64 << 20) /* that wait for the peer, and for the caller */
+#define REALTIME_KEPT_BYTES ((size_t)64 << 20)   /* sent, as long as the token may be none */
+#define REALTIME_PONG_BYTES 125U                 /* one waits: the answer to the newest ping */
 
 /* ---- realtime_upgrade.c ---- */
 
@@ -75,6 +77,13 @@ struct client_frames {
     bool over;           /* nothing is read any more: end when client_frames_take has nothing */
     enum fal_code fault; /* FAL_ERR_PROTOCOL, _TOO_LARGE, _MEMORY */
     char reason[128];    /* of the peer's close */
+    /* Where the peer's bytes stand, ahead of wslay: in the head of a frame, in its length, in its payload; and the newest
+     * ping's payload. */
+    unsigned head, length_left;
+    uint64_t payload_left;
+    bool in_ping, pong_waits;
+    size_t pong_bytes;
+    char pong[REALTIME_PONG_BYTES];
 };
 
 enum fal_code client_frames_init(struct client_frames *f, const struct random *random,
@@ -82,7 +91,7 @@ enum fal_code client_frames_init(struct client_frames *f, const struct random *r
                                  void (*message)(void *owner, bool text, struct slice data),
                                  void *owner);
 void client_frames_free(struct client_frames *f); /* zeroed is fine */
-/* All the bytes. Pings are answered, a close is echoed, a fault closes. */
+/* All the bytes. The newest ping is answered, a close is echoed, a fault closes. */
 void client_frames_feed(struct client_frames *f, struct slice data);
 /* One message, copied. False: closing, or out of memory. */
 bool client_frames_send(struct client_frames *f, bool text, struct slice data);

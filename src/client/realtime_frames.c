@@ -2,6 +2,57 @@
 
 #define KEEP_BYTES (16U << 10) /* between two messages, so that small ones cost no malloc */
 
+/* --- pings */
+
+static void take_head(struct client_frames *f, uint8_t *b) {
+    if (f->head == 0) {
+        f->head = 1;
+        f->length_left = 1;
+        f->in_ping = (*b & 0x0f) == WSLAY_PING;
+        if (!f->in_ping) return;
+        *b ^= WSLAY_PING ^ WSLAY_PONG;
+        f->pong_waits = false;
+        f->pong_bytes = 0;
+    } else if (f->head == 1) {
+        unsigned n = *b & 0x7f;
+        f->head = 2;
+        f->length_left = n == 126 ? 2 : n == 127 ? 8 : 0;
+        f->payload_left = f->length_left > 0 ? 0 : n;
+        f->in_ping = f->in_ping && f->length_left == 0;
+    } else {
+        f->length_left--;
+        f->payload_left = f->payload_left << 8 | *b;
+    }
+}
+
+/* wslay would keep a pong for each ping until it can be sent, so it is shown none: what begins one is made to begin a pong,
+ * which says nothing and is held to the same rules, and the newest alone is answered, as RFC 6455 (5.5.3) allows. */
+static void hide_pings(struct client_frames *f, uint8_t *bytes, size_t len) {
+    for (size_t i = 0, n; i < len; i += n) {
+        n = 1;
+        if (f->head < 2 || f->length_left > 0)
+            take_head(f, bytes + i);
+        else {
+            n = f->payload_left < len - i ? (size_t)f->payload_left : len - i;
+            if (f->in_ping) memcpy(f->pong + f->pong_bytes, bytes + i, n);
+            if (f->in_ping) f->pong_bytes += n;
+            f->payload_left -= n;
+        }
+        if (f->head < 2 || f->length_left > 0 || f->payload_left > 0) continue;
+        f->head = 0;
+        f->pong_waits = f->pong_waits || f->in_ping;
+    }
+}
+
+/* wslay has one at most: none goes out within a message. */
+static void give_pong(struct client_frames *f) {
+    struct wslay_event_msg m = {WSLAY_PONG, (const uint8_t *)f->pong, f->pong_bytes};
+    if (!f->pong_waits || client_frames_is_sending(f)) return;
+    f->pong_waits = false;
+    if (wslay_event_queue_msg(f->ctx, &m) == WSLAY_ERR_NOMEM)
+        client_frames_refuse(f, FAL_ERR_MEMORY, WSLAY_CODE_GOING_AWAY);
+}
+
 /* --- wslay's hooks */
 
 static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *to, size_t len, int flags,
@@ -13,6 +64,7 @@ static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *to, size_t len, int
     }
     size_t n = f->in.len < len ? f->in.len : len;
     memcpy(to, f->in.ptr, n);
+    hide_pings(f, to, n);
     f->in = slice_from(f->in, n);
     return (ssize_t)n;
 }
@@ -140,6 +192,7 @@ void client_frames_close(struct client_frames *f, unsigned code) {
 size_t client_frames_take(struct client_frames *f, char *out, size_t room) {
     f->out = out;
     f->room = room;
+    give_pong(f);
     if (wslay_event_get_write_enabled(f->ctx) && wslay_event_send(f->ctx) != 0) {
         if (f->fault == FAL_OK) f->fault = FAL_ERR_MEMORY;
         f->over = true;

@@ -328,6 +328,62 @@ static void frames_are_masked_anew_and_cut_where_room_ends(void **state) {
     free(out);
 }
 
+/* The payloads of all pongs that wait, one after the other. */
+static void expect_pongs(struct client_frames *f, const char *payloads) {
+    char bytes[4096], text[1024] = "";
+    size_t n = 0, at = 0, len = 0;
+    for (size_t got; (got = client_frames_take(f, bytes + n, sizeof bytes - n)) > 0;) n += got;
+    while (at + 6 <= n && len < 1000) {
+        size_t size = (size_t)(bytes[at + 1] & 0x7f);
+        assert_int_equal((unsigned char)bytes[at], 0x8a);
+        for (size_t i = 0; i < size; i++)
+            text[len++] = (char)(bytes[at + 6 + i] ^ bytes[at + 2 + i % 4]);
+        text[len++] = ';';
+        at += 6 + size;
+    }
+    text[len] = '\0';
+    assert_string_equal(text, payloads);
+}
+
+static void frames_answer_the_newest_ping_alone(void **state) {
+    (void)state;
+    struct client_frames f;
+    struct heard h = {0};
+    char *data = calloc(1, 100000), *out = malloc(100100);
+    assert_int_equal(client_frames_init(&f, &random_system, 70000, hear, &h), FAL_OK);
+    for (int i = 0; i < 10000; i++) client_frames_feed(&f, SLICE("\x89\x02no\x89\x00\x81\x00"));
+    client_frames_feed(&f, SLICE("\x89\x03yes"));
+    expect_pongs(&f, "yes;");
+    expect_pongs(&f, "");
+    assert_int_equal(h.count, 10000);
+    client_frames_feed(&f, SLICE("\x89\x04"
+                                 "half"));
+    expect_pongs(&f, "half;");
+    /* While a message of ours goes out none can: they wait, and the last of them is sent. */
+    assert_true(client_frames_send(&f, false, slice_make(data, 100000)));
+    assert_int_equal(client_frames_take(&f, out, 1000), 1000);
+    memcpy(out, "\x82\x7e\x01\x00", 4); /* looks like pings inside, and is none */
+    memset(out + 4, '\x89', 256);
+    for (int i = 0; i < 1000; i++) client_frames_feed(&f, SLICE("\x89\x01z\x8a\x01p\x89\x01x"));
+    client_frames_feed(&f, slice_make(out, 260));
+    memcpy(out, "\x82\x7f\0\0\0\0\0\1\0\1", 10);
+    client_frames_feed(&f, slice_make(out, 10));
+    for (int i = 0; i < 65537; i++) client_frames_feed(&f, SLICE("\x89"));
+    assert_int_equal(h.count, 10002);
+    assert_int_equal(f.fault, FAL_OK);
+    size_t n = 1000;
+    for (size_t got; n < 100014 && (got = client_frames_take(&f, out, 100014 - n)) > 0;) n += got;
+    assert_int_equal(n, 100014);
+    expect_pongs(&f, "x;");
+    client_frames_close(&f, 1000);
+    client_frames_feed(&f, SLICE("\x89\x01x"));
+    unmasked(&f, out, 100);
+    assert_string_equal(out, "\x88\x02\x03\xe8");
+    client_frames_free(&f);
+    free(data);
+    free(out);
+}
+
 /* --- messages */
 
 static const struct {
@@ -417,6 +473,7 @@ int main(void) {
         cmocka_unit_test(frames_close_once_and_send_nothing_after),
         cmocka_unit_test(frames_are_masked_anew_and_cut_where_room_ends),
         cmocka_unit_test(realtime_messages_are_told_apart),
+        cmocka_unit_test(frames_answer_the_newest_ping_alone),
         cmocka_unit_test(realtime_bytes_become_data_uris),
         cmocka_unit_test(realtime_inputs_are_objects),
         cmocka_unit_test(realtime_messages_keep_their_order),
