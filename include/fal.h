@@ -688,7 +688,9 @@ FAL_API enum fal_code fal_realtime_start(fal_client *client, const char *endpoin
 
 /* Queues one message, a JSON object, as a msgpack frame; a string at any place that begins with "data:" and holds base64 stays
  * text. Does not block: it goes out while a function of the client runs. FAL_ERR_ARGUMENT: not a JSON object;
- * FAL_ERR_TRANSPORT: closed; FAL_ERR_TOO_LARGE: more than 64 MiB wait. */
+ * FAL_ERR_TRANSPORT: closed; FAL_ERR_TOO_LARGE: more than 64 MiB wait. Until the server's first message what was sent is kept,
+ * to be sent again with another token should the one that libfal fetched open nothing: 64 MiB; of more nothing is kept, and such
+ * a token ends the connection (FAL_ERR_HTTP, 401). */
 FAL_API enum fal_code fal_realtime_send(fal_realtime *realtime, const char *message_json);
 
 /* Blocks for the next message, at most timeout_ms (0: for ever; negative: not at all): fal_result_json. An x-fal-error message

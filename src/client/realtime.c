@@ -145,8 +145,10 @@ enum fal_code fal_realtime_send(fal_realtime *realtime, const char *message_json
         return FAL_ERR_TRANSPORT;
     buf_init(&packed, REALTIME_QUEUED_BYTES);
     enum fal_code code = client_message_pack(rt->o.text, message_json, &packed);
-    if (code == FAL_OK && buf_len(&packed) > REALTIME_QUEUED_BYTES - rt->outbox.bytes)
-        code = FAL_ERR_TOO_LARGE;
+    size_t room = rt->outbox.bytes < REALTIME_QUEUED_BYTES
+                      ? REALTIME_QUEUED_BYTES - rt->outbox.bytes
+                      : 0; /* what is to be sent again may be more */
+    if (code == FAL_OK && buf_len(&packed) > room) code = FAL_ERR_TOO_LARGE;
     if (code == FAL_OK && !client_messages_add(&rt->outbox, buf_slice(&packed)))
         code = FAL_ERR_MEMORY;
     buf_free(&packed);

@@ -161,7 +161,7 @@ struct client_message {
 
 struct client_messages {
     struct client_message *first, **last;
-    size_t bytes;
+    size_t bytes; /* of memory */
 };
 
 void client_messages_init(struct client_messages *q);
@@ -218,6 +218,7 @@ struct fal_realtime {
     struct client_timer limit, soon;
     struct client_messages inbox, outbox,
         sent;        /* sent: as long as the token may turn out to be none */
+    bool let_go;     /* not all that was sent is among these */
     fal_result *end; /* how it ended */
     int close_code;
     unsigned inside;

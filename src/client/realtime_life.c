@@ -246,9 +246,14 @@ static void is_open(fal_realtime *rt) {
 
 /* --- messages */
 
-static void deliver(fal_realtime *rt, struct buf *json) {
+/* The token opens it. */
+static void has_heard(fal_realtime *rt) {
     rt->heard = true;
     client_messages_free(&rt->sent);
+}
+
+static void deliver(fal_realtime *rt, struct buf *json) {
+    has_heard(rt);
     bool ok = true;
     if (rt->o.on_message == NULL)
         ok = client_messages_add(&rt->inbox, buf_slice(json));
@@ -265,7 +270,7 @@ static void said(void *owner, bool text, struct slice data) {
     switch (client_said_read(text, data, &json)) {
     case SAID_OUTPUT:
     case SAID_ERROR: deliver(rt, &json); break;
-    case SAID_NOTHING: rt->heard = true; break;
+    case SAID_NOTHING: has_heard(rt); break;
     case SAID_UNAUTHORIZED:
         rt->unauthorized = true;
         client_frames_refuse(&rt->frames, FAL_ERR_HTTP, WSLAY_CODE_NORMAL_CLOSURE);
@@ -280,16 +285,27 @@ static void said(void *owner, bool text, struct slice data) {
     buf_free(&json);
 }
 
+static bool may_renew(const fal_realtime *rt) {
+    return rt->fetches && !rt->renewed && !rt->heard;
+}
+
+/* Takes m, which has been sent. Of too much nothing is kept: a part of it would not be what the caller said. */
+static void keep(fal_realtime *rt, struct client_message *m) {
+    if (may_renew(rt) && !rt->let_go) {
+        client_messages_append(&rt->sent, m);
+        rt->let_go = rt->sent.bytes > REALTIME_KEPT_BYTES;
+        if (rt->let_go) client_messages_free(&rt->sent);
+    } else
+        free(m);
+}
+
 /* Gives the next message of the outbox to the frames. False: there is none, or no memory. */
 static bool send_next(fal_realtime *rt) {
     struct client_message *m = client_messages_take(&rt->outbox);
     if (m == NULL) return false;
     bool ok = client_frames_send(&rt->frames, rt->o.text, slice_make(m->data, m->len));
     if (!ok) client_frames_refuse(&rt->frames, FAL_ERR_MEMORY, WSLAY_CODE_GOING_AWAY);
-    if (rt->fetches && !rt->renewed && !rt->heard)
-        client_messages_append(&rt->sent, m);
-    else
-        free(m);
+    keep(rt, m);
     return ok;
 }
 
@@ -366,7 +382,10 @@ static void end_frames(fal_realtime *rt) {
 
 static void end_unauthorized(fal_realtime *rt) {
     rt->end->http_status = rt->end->error.http_status = 401;
-    finish(rt, FAL_ERR_HTTP, WSLAY_CODE_POLICY_VIOLATION, "Unauthorized");
+    finish(rt, FAL_ERR_HTTP, WSLAY_CODE_POLICY_VIOLATION,
+           may_renew(rt) && rt->let_go
+               ? "Unauthorized, and more was sent than is kept for another token"
+               : "Unauthorized");
 }
 
 static void judge_upgrade(fal_realtime *rt, bool alive) {
@@ -387,7 +406,7 @@ static void pump(fal_realtime *rt) {
     if (rt->state == REALTIME_UPGRADING) judge_upgrade(rt, alive);
     if (rt->state == REALTIME_CLOSED) return;
     if (rt->unauthorized) {
-        if (rt->fetches && !rt->renewed && !rt->heard && rt->state == REALTIME_OPEN)
+        if (may_renew(rt) && !rt->let_go && rt->state == REALTIME_OPEN)
             renew(rt);
         else
             end_unauthorized(rt);

@@ -15,11 +15,15 @@ void client_messages_free(struct client_messages *q) {
     for (struct client_message *m; (m = client_messages_take(q)) != NULL;) free(m);
 }
 
+static size_t bytes_of(const struct client_message *m) {
+    return sizeof *m + m->len + 1;
+}
+
 void client_messages_append(struct client_messages *q, struct client_message *m) {
     m->next = NULL;
     *q->last = m;
     q->last = &m->next;
-    q->bytes += m->len;
+    q->bytes += bytes_of(m);
 }
 
 bool client_messages_add(struct client_messages *q, struct slice data) {
@@ -37,7 +41,7 @@ struct client_message *client_messages_take(struct client_messages *q) {
     if (m == NULL) return NULL;
     q->first = m->next;
     if (q->first == NULL) q->last = &q->first;
-    q->bytes -= m->len;
+    q->bytes -= bytes_of(m);
     return m;
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -424,6 +425,73 @@ static void realtime_sends_while_it_gets_a_new_token(void **state) {
     for (int i = 0; i < 10000 && !atomic_load(&renewing); i++) fal_client_wait(c, 10);
     assert_true(atomic_load(&renewing));
     assert_int_equal(fal_realtime_send(rt, "{\"n\":1}"), FAL_OK);
+    fal_realtime_close(rt);
+    stop(p, c, false);
+}
+
+static void turn_until(fal_client *c, atomic_bool *flag) {
+    for (int i = 0; i < 10000 && !atomic_load(flag); i++) fal_client_wait(c, 10);
+    assert_true(atomic_load(flag));
+}
+
+/* 80 MiB went out before the server said anything: libfal has let them go. */
+static void realtime_unauthorized_ends_when_more_was_sent_than_is_kept(void **state) {
+    (void)state;
+    atomic_bool half = false;
+    struct ws_peer *p = WS_PEER(
+        WS_TOKEN("old"), WS_OPENED, {.what = WS_EXPECT, .first = WS_TEXT_FRAME},
+        {.what = WS_EXPECT, .first = WS_TEXT_FRAME, .hook = note, .user = &half}, UNAUTHORIZED,
+        {.what = WS_HANG});
+    fal_client *c = client_of(p);
+    struct fal_realtime_options o = FAL_REALTIME_OPTIONS_INIT;
+    char *json = long_json(40U << 20);
+    o.text = true;
+    fal_realtime *rt = open_it(c, &o);
+    assert_int_equal(fal_realtime_send(rt, json), FAL_OK);
+    turn_until(c, &half);
+    assert_int_equal(fal_realtime_send(rt, json), FAL_OK);
+    free(json);
+    expect_no_message(rt, FAL_ERR_HTTP,
+                      "Unauthorized, and more was sent than is kept for another token");
+    fal_realtime_close(rt);
+    fal_client_free(c);
+    ws_peer_stop(p, false);
+    assert_string_equal(ws_peer_request(p, 2), ""); /* no second token */
+    ws_peer_free(p);
+}
+
+static void note_and_wait(void *flags) {
+    atomic_bool *both = flags;
+    atomic_store(&both[0], true);
+    for (int i = 0; i < 20000 && !atomic_load(&both[1]); i++) usleep(1000);
+}
+
+/* What goes again counts among what waits. */
+static void realtime_sends_what_fits_while_it_gets_a_new_token(void **state) {
+    (void)state;
+    atomic_bool renewing = false, said = false, read_and_queued[2] = {false, false};
+    struct ws_peer *p = WS_PEER(WS_TOKEN("old"), WS_OPENED,
+                                {.what = WS_EXPECT, .first = WS_TEXT_FRAME},
+                                {.what = WS_SEND,
+                                 .first = WS_TEXT_FRAME,
+                                 .text = "{\"status\":\"error\",\"error\":\"Unauthorized\"}",
+                                 .hook = note_and_wait,
+                                 .user = read_and_queued},
+                                {.what = WS_END, .hook = note, .user = &said}, {.what = WS_ACCEPT},
+                                {.what = WS_HANG, .hook = note, .user = &renewing});
+    fal_client *c = client_of(p);
+    struct fal_realtime_options o = FAL_REALTIME_OPTIONS_INIT;
+    char *json = long_json(40U << 20);
+    o.text = true;
+    fal_realtime *rt = open_it(c, &o);
+    assert_int_equal(fal_realtime_send(rt, json), FAL_OK);
+    turn_until(c, &read_and_queued[0]);
+    assert_int_equal(fal_realtime_send(rt, json), FAL_OK);
+    free(json);
+    atomic_store(&read_and_queued[1], true);
+    for (int i = 0; i < 20000 && !atomic_load(&said); i++) usleep(1000); /* it is read first */
+    turn_until(c, &renewing);
+    assert_int_equal(fal_realtime_send(rt, "{}"), FAL_ERR_TOO_LARGE);
     fal_realtime_close(rt);
     stop(p, c, false);
 }
@@ -860,6 +928,8 @@ int main(void) {
         cmocka_unit_test(realtime_control_messages_are_not_outputs),
         cmocka_unit_test(realtime_unauthorized_gets_one_new_token),
         cmocka_unit_test(realtime_sends_while_it_gets_a_new_token),
+        cmocka_unit_test(realtime_unauthorized_ends_when_more_was_sent_than_is_kept),
+        cmocka_unit_test(realtime_sends_what_fits_while_it_gets_a_new_token),
         cmocka_unit_test(realtime_unauthorized_ends_when_the_token_is_the_callers),
         cmocka_unit_test(realtime_sends_what_is_sound_and_fits),
         cmocka_unit_test(realtime_end_does_not_wait_for_a_peer_that_reads_nothing),
