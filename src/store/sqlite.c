@@ -11,7 +11,7 @@
  * dirty pages of 32 MiB stay a small part of the machine's memory. */
 #define BATCH_OPS 1024U
 #define BATCH_BYTES (32U << 20)
-#define PROBE_EVERY_NS 500000000ULL
+#define LOOK_EVERY_NS 500000000ULL
 
 /* --- delivery */
 
@@ -174,14 +174,14 @@ static int commit(struct sqlite_store *s, size_t n) {
     int rc = step(s, ST_COMMIT);
     if (rc != SQLITE_OK) return rc;
     sqlite_note_commit(s, n, (uv_hrtime() - began) / 1000);
-    s->marked = true;
+    if (!s->marked) s->marked = s->mark_in_log = true;
     return rc;
 }
 
 static int run_transaction(struct sqlite_store *s, struct op **ops, size_t n) {
     int rc = step(s, ST_BEGIN);
     sqlite_hours_forget(s);
-    if (rc == SQLITE_OK && !s->marked) rc = sqlite_mark(s, true);
+    if (rc == SQLITE_OK && !s->marked) rc = sqlite_mark(s, s->file);
     for (size_t i = 0; i < n && rc == SQLITE_OK; i++) rc = apply(s, ops[i]);
     if (rc == SQLITE_OK) rc = sqlite_hours_write(s);
     if (rc == SQLITE_OK) rc = sqlite_measure(s);
@@ -218,17 +218,11 @@ static int run_batch(struct sqlite_store *s, struct op **ops, size_t n) {
 
 /* --- health */
 
-/* The close would write it back and remove it. */
-static void keep_log(struct sqlite_store *s) {
-    sqlite3_db_config(s->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-}
-
 /* Nothing that was synced can be relied on: whatever waits for an answer is on disk or not, the next start will see. */
 static void break_down(struct sqlite_store *s) {
     struct op *op = s->broken_news;
     s->broken = true;
     s->broken_news = NULL;
-    keep_log(s);
     int e = sqlite3_system_errno(s->writer.db);
     snprintf(op->in.health.reason, sizeof op->in.health.reason, "fsync failed: %s",
              e != 0 ? strerror(e) : "disk I/O error");
@@ -276,17 +270,17 @@ static size_t take_batch(struct op_list *given, struct op **batch) {
     return n;
 }
 
-/* Waits for work, if told to. False when ending and nothing is left. While writing fails it returns with *n == 0 to
- * probe. */
+/* Waits for work, if told to. False when ending and nothing is left. While writing fails, or something waits for an idle
+ * moment, it returns with *n == 0. */
 static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n, bool wait) {
     struct sqlite_worker *w = &s->writer;
     int timed_out = wait ? 0 : UV_ETIMEDOUT;
     uv_mutex_lock(&w->lock);
     while (w->given.first == NULL && !w->ending && timed_out == 0) {
-        if (s->can_write || s->broken)
+        if ((s->can_write && !s->mark_in_log) || s->broken)
             uv_cond_wait(&w->more, &w->lock);
         else
-            timed_out = uv_cond_timedwait(&w->more, &w->lock, PROBE_EVERY_NS);
+            timed_out = uv_cond_timedwait(&w->more, &w->lock, LOOK_EVERY_NS);
     }
     *n = take_batch(&w->given, batch);
     bool more = *n > 0 || !w->ending;
@@ -309,7 +303,7 @@ void sqlite_close_connections(struct sqlite_store *s) {
     sqlite_close_connection(s, &s->writer.db);
 }
 
-static int note_end(struct sqlite_store *s, bool unclean) {
+static int note_end(struct sqlite_store *s, int64_t unclean) {
     int rc = step(s, ST_BEGIN);
     if (rc == SQLITE_OK) rc = sqlite_mark(s, unclean);
     if (rc == SQLITE_OK) rc = step(s, ST_COMMIT);
@@ -317,15 +311,22 @@ static int note_end(struct sqlite_store *s, bool unclean) {
     return rc;
 }
 
-/* The last transaction says that it was; not when the file is damaged or was not looked at to the end. A note whose sync
- * failed stands in the log all the same: another one is written over it. */
+/* The close writes the log back and removes it, unless it is told not to: as it is from the opening on (sqlite_open.c). */
+static void give_log_up(struct sqlite_store *s) {
+    sqlite3_db_config(s->writer.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+}
+
+/* The last transaction says that it was, and that the log goes. A note whose sync failed stands in the log all the same:
+ * another one is written over it. */
 static void end_well(struct sqlite_store *s) {
     struct store_stats now;
     sqlite_stats(&s->base, &now);
-    bool looked = !s->unclean || now.check == STORE_SOUND;
-    if (!s->marked || s->broken || s->damaged || !looked) return;
-    if (!is_lost(note_end(s, false))) return;
-    note_end(s, true);
+    bool well = !s->damaged && (!s->unclean || now.check == STORE_SOUND);
+    if (s->broken) return;
+    int rc = s->marked || s->found == s->file ? note_end(s, well ? 0 : 1) : SQLITE_OK;
+    if (rc == SQLITE_OK) give_log_up(s);
+    if (!is_lost(rc)) return;
+    note_end(s, s->file);
     break_down(s); /* who is told may end the process at once */
 }
 
@@ -366,7 +367,7 @@ void sqlite_write_all(void *arg) {
         if (n > 0 || !s->can_write) write_batch(s, batch, n, &out);
         if (out.first != NULL) hand_back(s, &out);
         /* After the replies are out: nobody waits for it but the next batch. */
-        if (!s->broken && is_lost(sqlite_checkpoint(s, &more))) break_down(s);
+        if (!s->broken && is_lost(sqlite_checkpoint(s, n == 0, &more))) break_down(s);
         if (s->broken) more = false;
     }
     end_writer(s);

@@ -339,8 +339,11 @@ struct sqlite_store {
     int64_t retain_from;  /* the place after which the next piece of a look begins */
     uint64_t measured_ns; /* when the file was last measured */
     int64_t page_bytes;
+    int64_t file,
+        found; /* the file's number; what it said of itself when it was opened (sqlite_check.c) */
     bool marked,
         unclean; /* this process has noted that it writes; the one before did and did not end well */
+    bool mark_in_log; /* and nowhere else yet */
     bool can_write, broken;
     struct op_list unanswered;
 };
@@ -420,15 +423,16 @@ int sqlite_pages(struct sqlite_store *s, enum statement n, int64_t *out);
 int sqlite_retain(struct sqlite_store *s, struct op *op);
 int sqlite_forget(struct sqlite_store *s, int64_t seq); /* sqlite_write.c: all of one request */
 
-/* sqlite_checkpoint.c: what is due after a batch, one piece at most. SQLITE_OK or the error; *more: another one is due. */
-int sqlite_checkpoint(struct sqlite_store *s, bool *more);
+/* sqlite_checkpoint.c: what is due after a batch, or when there is nothing to do, one piece at most. SQLITE_OK or the error; *more:
+ * another one is due. */
+int sqlite_checkpoint(struct sqlite_store *s, bool idle, bool *more);
 /* sqlite_leash.c: no checkpoint copies more frames than these until it is let go. False: it cannot be held. */
 bool sqlite_leash_hold(struct sqlite_store *s, uint32_t piece);
 int sqlite_leash_let_go(struct sqlite_store *s); /* syncs what was copied. SQLITE_OK or the error */
 void sqlite_leash_free(struct sqlite_store *s);
 
 /* sqlite_check.c: notes that this process writes; whether the one before ended well; a look at all of the file. */
-int sqlite_mark(struct sqlite_store *s, bool unclean); /* inside a transaction */
+int sqlite_mark(struct sqlite_store *s, int64_t unclean); /* inside a transaction */
 bool sqlite_is_damage(int rc);
 /* Any thread. The first time it is told. */
 void sqlite_found_damage(struct sqlite_store *s, const char *what);

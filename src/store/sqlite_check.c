@@ -1,8 +1,11 @@
 /* Whether the server before this one ended well, and a look at the whole file when it did not.
  *
- *   meta 'unclean': 1 with the first transaction of a process, 0 with the last one of an orderly close
+ *   meta 'unclean': the file's number (st_ino) with the first transaction of a process: it has a log, FILE-wal
+ *                   0 with the last one of an orderly close
+ *                   1 instead when the look was not finished or found damage
  *
- * So a note costs no sync of its own. The check reads on a thread and a connection of its own while the server works:
+ * So a note costs no sync of its own. It is written back soon (sqlite_checkpoint): a file that says that it has a log and has
+ * none has lost what only the log held. A copy of it has another number, and a log is not missed. The check reads on a thread and a connection of its own while the server works:
  * it may take minutes. What two looks find, or what SQLite finds while it reads or writes, is for good: no new request is
  * taken, all else goes on as SQLite lets it. A look that lacks memory or cannot read says nothing of the file. */
 #include "store/sqlite_cells.h"
@@ -20,7 +23,7 @@
 #define BELIEVED 2U   /* looks that found damage */
 #define PAUSE_MS 250U /* after the first look, twice as long after each further one */
 
-int sqlite_mark(struct sqlite_store *s, bool unclean) {
+int sqlite_mark(struct sqlite_store *s, int64_t unclean) {
     struct binder b = start(s, ST_MARK);
     put_int(&b, unclean);
     return run(&b);

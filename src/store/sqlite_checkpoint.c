@@ -11,11 +11,15 @@ static int piece_of(const struct sqlite_store *s) {
     return piece < 2 * s->wal_added ? 2 * s->wal_added : piece;
 }
 
-int sqlite_checkpoint(struct sqlite_store *s, bool *more) {
+static bool is_due(struct sqlite_store *s, bool idle) {
+    if (s->wal_frames < s->checkpoint_pages) s->checkpoint_at = s->checkpoint_pages;
+    return s->wal_frames >= s->checkpoint_at || (idle && s->mark_in_log);
+}
+
+int sqlite_checkpoint(struct sqlite_store *s, bool idle, bool *more) {
     int in_wal = 0, copied = 0, piece = piece_of(s);
     *more = false;
-    if (s->wal_frames < s->checkpoint_pages) s->checkpoint_at = s->checkpoint_pages;
-    if (s->wal_frames < s->checkpoint_at) return SQLITE_OK;
+    if (!is_due(s, idle)) return SQLITE_OK;
     uint64_t began = uv_hrtime();
     bool held = s->wal_frames - s->wal_copied > 2 * piece && sqlite_leash_hold(s, (uint32_t)piece);
     int rc = sqlite3_wal_checkpoint_v2(s->writer.db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal,
@@ -28,9 +32,10 @@ int sqlite_checkpoint(struct sqlite_store *s, bool *more) {
     *more = rc == SQLITE_OK && held && copied > s->wal_copied;
     if (rc == SQLITE_OK) s->wal_copied = copied;
     bool all = rc == SQLITE_OK && in_wal == copied;
-    if (all)
+    if (all) {
         s->checkpoint_at = s->checkpoint_pages;
-    else if (!*more) /* a reader holds the rest back: again one piece later */
+        s->mark_in_log = false;
+    } else if (!*more) /* a reader holds the rest back: again one piece later */
         s->checkpoint_at = s->wal_frames + s->checkpoint_pages;
     return rc;
 }

@@ -2,9 +2,11 @@
 #include "store/sqlite_packed.h"
 
 #include "base/broken.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +20,8 @@ struct opening {
     enum store_fault *fault;
     char *reason;
     size_t size;
+    bool log_missing;  /* the file is one with a log, and there is none */
+    bool log_torn_off; /* nor did SQLite remove it */
 };
 
 static int fail(struct opening *o, enum store_fault fault, const char *what, const char *todo) {
@@ -46,6 +50,22 @@ static int fail_sqlite(struct opening *o, sqlite3 *db, int rc) {
     }
 }
 
+static off_t size_of(const char *path, const char *suffix) {
+    char name[PATH_MAX];
+    struct stat st;
+    int n = snprintf(name, sizeof name, "%s%s", path, suffix);
+    return n > 0 && (size_t)n < sizeof name && stat(name, &st) == 0 ? st.st_size : -1;
+}
+
+/* The head of a file that has a log says so (fileformat2.html, 1.3.3); a log that was ever used has a head of 32 bytes. Who
+ * writes a log back removes -shm, then -wal. */
+static void look_for_log(struct opening *o, int fd) {
+    unsigned char versions[2] = {0, 0};
+    bool has = pread(fd, versions, sizeof versions, 18) == sizeof versions && versions[1] == 2;
+    o->log_missing = has && size_of(o->path, "-wal") < 32;
+    o->log_torn_off = o->log_missing && size_of(o->path, "-shm") >= 0;
+}
+
 /* SQLite gives -wal and -shm the file's own mode. */
 static int create_private(struct opening *o) {
     struct stat st;
@@ -55,6 +75,8 @@ static int create_private(struct opening *o) {
                     "needs a data folder that can be written");
     bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     if (regular && (st.st_mode & 077) != 0) fchmod(fd, 0600);
+    o->store->file = regular && st.st_ino > 1 ? (int64_t)st.st_ino : 2;
+    if (regular) look_for_log(o, fd);
     close(fd);
     return regular ? 0 : fail(o, STORE_FAULT_FOLDER, "not a regular file", "choose another");
 }
@@ -84,6 +106,25 @@ static int judge_file(struct opening *o, sqlite3 *db, int64_t *version) {
     snprintf(what, sizeof what, "written by a newer anyllm (schema %lld, this one knows %u)",
              (long long)*version, sqlite_schema_version);
     return fail(o, STORE_FAULT_VERSION, what, "run that version, or choose another data folder");
+}
+
+static int read_note(struct opening *o, sqlite3 *db) {
+    return read_int(db, "SELECT max(value) FROM meta WHERE key = 'unclean'", &o->store->found);
+}
+
+/* Before the log that SQLite makes looks like one. */
+static int find_log(struct opening *o, sqlite3 *db, int64_t version) {
+    if (!o->log_missing || version != (int64_t)sqlite_schema_version) return 0;
+    int rc = read_note(o, db);
+    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
+    if (o->store->found != o->store->file) return 0;
+    if (o->log_torn_off)
+        return fail(o, STORE_FAULT_DAMAGED, "its log (-wal) is gone, and what only the log held",
+                    "put it back, restore a backup, or remove -shm to go on without it");
+    log_line(
+        LOG_WARN, "database_log_gone",
+        "reason=\"the server before did not end well, and another program has removed its log\"");
+    return 0;
 }
 
 /* auto_vacuum must stand before the first table; the WAL hook replaces the automatic checkpoint. */
@@ -132,11 +173,8 @@ static int set(struct opening *o, sqlite3 *db, const char *settings) {
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
 }
 
-/* What is not on the disk must not be written back either, as the close of a start that fails would do. */
 static int recover(struct opening *o, sqlite3 *db) {
     int err, rc = sqlite_recover(db, &err);
-    if (rc == SQLITE_OK && err == 0)
-        sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
     if (err == ENOMEM) return fail_sqlite(o, db, SQLITE_NOMEM);
     if (err == 0) return 0;
@@ -187,11 +225,10 @@ static int take_numbers(struct opening *o, sqlite3 *db) {
 }
 
 static int look_around(struct opening *o, sqlite3 *db) {
-    int64_t unclean = 0;
-    int rc = read_int(db, "SELECT max(value) FROM meta WHERE key = 'unclean'", &unclean);
+    int rc = read_note(o, db);
     if (rc == SQLITE_OK) rc = read_int(db, "PRAGMA page_size", &o->store->page_bytes);
     if (rc == SQLITE_OK) rc = sqlite_hours_load(o->store);
-    o->store->unclean = unclean != 0;
+    o->store->unclean = o->store->found != 0;
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
 }
 
@@ -199,8 +236,10 @@ static int open_writer(struct opening *o) {
     sqlite3 **db = &o->store->writer.db;
     int64_t version = 0;
     if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
+    /* Until the end: what is not on the disk must not be written back, as the close of a start that fails would do. */
     sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    if (judge_file(o, *db, &version) != 0 || set(o, *db, writer_settings) != 0) return -1;
+    if (judge_file(o, *db, &version) != 0 || find_log(o, *db, version) != 0) return -1;
+    if (set(o, *db, writer_settings) != 0) return -1;
     if (recover(o, *db) != 0 || migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0)
         return -1;
     if (broken(BROKEN_SYNC_OFF) && set(o, *db, "PRAGMA synchronous = OFF") != 0) return -1;

@@ -288,6 +288,105 @@ static void no_answered_submit_is_lost_by_kill_9(void **state) {
     fixture_open(f);
 }
 
+/* --- a log that is gone */
+
+/* What the file says of itself without its log. */
+static int64_t note_of(const char *path) {
+    char uri[200];
+    sqlite3 *db;
+    sqlite3_stmt *st = NULL;
+    int64_t n = -1;
+    snprintf(uri, sizeof uri, "file:%s?immutable=1", path);
+    int rc = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(db, "SELECT value FROM meta WHERE key = 'unclean'", -1, &st, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+/* A server that has accepted one request and had nothing to do for a while is killed. */
+static void crash(struct fixture *f) {
+    int status;
+    fixture_close(f);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (net_loop_init(&f->loop) != 0) _exit(5);
+        fixture_open(f);
+        if (status_of(f, give_id(f, id_of(1))) != STORE_OK) _exit(3);
+        for (;;) pause();
+    }
+    for (unsigned i = 0; note_of(path_of(f, "anyllm.db")) <= 1; i++) {
+        assert_true(i < 6000);
+        usleep(5000);
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void move(struct fixture *f, const char *from, const char *to) {
+    char path[200];
+    snprintf(path, sizeof path, "%s", path_of(f, from));
+    assert_int_equal(rename(path, path_of(f, to)), 0);
+}
+
+static void copy(struct fixture *f, const char *from, const char *to) {
+    static char bytes[1U << 20];
+    int fd = open(path_of(f, from), O_RDONLY);
+    ssize_t n = read(fd, bytes, sizeof bytes);
+    assert_in_range(n, 4096, sizeof bytes - 1);
+    close(fd);
+    write_file(path_of(f, to), bytes, (size_t)n);
+}
+
+static void opens_with(struct fixture *f, enum store_status first) {
+    f->nanswers = f->tickets = 0;
+    memset(f->answers, 0, sizeof f->answers);
+    fixture_open(f);
+    assert_int_equal(status_of(f, ask_row(f, id_of(1), 0)), first);
+}
+
+static void misses_a_log_that_was_deleted_after_a_crash(void **state) {
+    struct fixture *f = *state;
+    crash(f);
+    move(f, "anyllm.db-wal", "kept");
+    refuses(f, "sqlite:anyllm.db", f->dir, STORE_FAULT_DAMAGED);
+    refuses(f, "sqlite:anyllm.db", f->dir, STORE_FAULT_DAMAGED);
+    move(f, "kept", "anyllm.db-wal");
+    opens_with(f, STORE_OK);
+    fixture_close(f); /* which writes the log back and says so */
+    opens_with(f, STORE_OK);
+}
+
+static void an_empty_log_is_none(void **state) {
+    struct fixture *f = *state;
+    crash(f);
+    write_file(path_of(f, "anyllm.db-wal"), "", 0);
+    refuses(f, "sqlite:anyllm.db", f->dir, STORE_FAULT_DAMAGED);
+    unlink(path_of(f, "anyllm.db-shm")); /* as the reason says */
+    opens_with(f, STORE_OK);
+}
+
+static void a_log_that_another_program_has_written_back_is_not_missed(void **state) {
+    struct fixture *f = *state;
+    crash(f);
+    sql(f, "SELECT count(*) FROM request");
+    assert_int_equal(access(path_of(f, "anyllm.db-wal"), F_OK), -1);
+    opens_with(f, STORE_OK);
+}
+
+static void a_copy_misses_no_log(void **state) {
+    struct fixture *f = *state;
+    crash(f);
+    unlink(path_of(f, "anyllm.db-wal"));
+    copy(f, "anyllm.db", "copy.db");
+    move(f, "copy.db", "anyllm.db");
+    opens_with(f, STORE_OK);
+}
+
 #define T(name) {#name, name, fixture_setup, fixture_teardown, (void *)(uintptr_t)&sqlite}
 
 int main(void) {
@@ -298,6 +397,10 @@ int main(void) {
         T(refuses_a_newer_schema_and_leaves_it_alone),
         T(refuses_the_database_of_another_program),
         T(refuses_a_corrupt_header),
+        T(misses_a_log_that_was_deleted_after_a_crash),
+        T(an_empty_log_is_none),
+        T(a_log_that_another_program_has_written_back_is_not_missed),
+        T(a_copy_misses_no_log),
         T(an_empty_file_is_a_new_database),
         T(files_are_private),
         T(close_leaves_one_file),

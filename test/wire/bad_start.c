@@ -412,6 +412,25 @@ static void expect_database_refused(const char *folder, long at, const char *byt
     free(is);
 }
 
+/* The file says that it has a log when the server has had nothing to do for a while. */
+static void Q12_a_log_deleted_after_a_crash_is_78(void **state) {
+    const char *data = a_database("log"), *path = keep("%s/anyllm.db", data);
+    struct server s;
+    struct stat was, is;
+    struct server_options o = {.config = UPSTREAMS, .data = data};
+    assert_int_equal(stat(path, &was), 0);
+    server_start(&s, &o);
+    do {
+        usleep(10000);
+        assert_int_equal(stat(path, &is), 0);
+    } while (is.st_mtim.tv_sec == was.st_mtim.tv_sec && is.st_mtim.tv_nsec == was.st_mtim.tv_nsec);
+    usleep(500000); /* the pages come one by one */
+    kill(s.pid, SIGKILL);
+    assert_int_equal(process_end(s.pid, 10000), -SIGKILL);
+    assert_int_equal(unlink(keep("%s-wal", path)), 0);
+    expect_failure("log", &o, 78, path, "restore a backup");
+}
+
 /* Offsets of SQLite's file header: 0 magic, 60 user_version, 68 application_id. */
 static void Q12_a_database_of_a_newer_schema_is_78(void **state) {
     expect_database_refused("newer", 60, "\0\0\0\x63", 4, NULL);
@@ -478,6 +497,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(Q12_a_corrupt_header_is_78),
         cmocka_unit_test(Q12_another_programs_database_is_78),
         cmocka_unit_test(Q12_a_text_as_database_is_78),
+        cmocka_unit_test(Q12_a_log_deleted_after_a_crash_is_78),
         cmocka_unit_test(an_unknown_store_is_78),
     };
     enum { NMADE = sizeof made / sizeof *made };

@@ -10,7 +10,6 @@ static const struct {
 } waiting[] = {
     {"K12", "budgets of keys: no budgets yet"},
     {"Q9", "a budget that would be passed: no budgets yet"},
-    {"Q12", "a log deleted after a crash: not told from one that was written back and removed"},
     {"Q16", "a server cut off from its database: SQLite has no network"},
     {"U22", "an own count of tokens where usage is missing or absurd: not counted yet"},
     {"U25", "an upstream's key rotated under running streams: keys are read at the start alone"},
