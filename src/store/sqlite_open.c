@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,9 +62,11 @@ static off_t size_of(const char *path, const char *suffix) {
  * writes a log back removes -shm, then -wal. */
 static void look_for_log(struct opening *o, int fd) {
     unsigned char versions[2] = {0, 0};
+    char path[PATH_MAX]; /* they stand beside the file, not beside a link to it */
     bool has = pread(fd, versions, sizeof versions, 18) == sizeof versions && versions[1] == 2;
-    o->log_missing = has && size_of(o->path, "-wal") < 32;
-    o->log_torn_off = o->log_missing && size_of(o->path, "-shm") >= 0;
+    if (!has || realpath(o->path, path) == NULL) return;
+    o->log_missing = size_of(path, "-wal") < 32;
+    o->log_torn_off = o->log_missing && size_of(path, "-shm") >= 0;
 }
 
 /* SQLite gives -wal and -shm the file's own mode. */

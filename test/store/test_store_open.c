@@ -361,6 +361,19 @@ static void misses_a_log_that_was_deleted_after_a_crash(void **state) {
     opens_with(f, STORE_OK);
 }
 
+static void misses_the_log_of_a_file_behind_a_link(void **state) {
+    struct fixture *f = *state;
+    fixture_close(f);
+    move(f, "anyllm.db", "elsewhere.db");
+    assert_int_equal(symlink("elsewhere.db", path_of(f, "anyllm.db")), 0);
+    fixture_open(f);
+    crash(f);
+    assert_int_equal(unlink(path_of(f, "elsewhere.db-wal")), 0);
+    refuses(f, "sqlite:anyllm.db", f->dir, STORE_FAULT_DAMAGED);
+    unlink(path_of(f, "elsewhere.db-shm"));
+    opens_with(f, STORE_OK);
+}
+
 static void an_empty_log_is_none(void **state) {
     struct fixture *f = *state;
     crash(f);
@@ -398,6 +411,7 @@ int main(void) {
         T(refuses_the_database_of_another_program),
         T(refuses_a_corrupt_header),
         T(misses_a_log_that_was_deleted_after_a_crash),
+        T(misses_the_log_of_a_file_behind_a_link),
         T(an_empty_log_is_none),
         T(a_log_that_another_program_has_written_back_is_not_missed),
         T(a_copy_misses_no_log),
