@@ -388,7 +388,7 @@ bool admin_print_json(const struct admin_args *args, const yyjson_doc *answer) {
     }
     char *text = yyjson_write(answer, YYJSON_WRITE_NOFLAG, NULL);
     if (text != NULL) {
-        puts(text);
+        cli_print_json(text, true);
         secret_wipe(text, strlen(text));
     }
     free(text);

@@ -22,7 +22,7 @@ int cli_print_answer(const struct cli_args *args, const fal_result *result) {
     const char *error = fal_result_string(result, "/error");
     bool failed = error != NULL && error[0] != '\0';
     if (text == NULL) {
-        print_answer_text(fal_result_json(result));
+        cli_print_json(fal_result_json(result), false);
     } else if (!failed || text[0] != '\0') {
         print_answer_text(text);
     }

@@ -11,12 +11,12 @@ static int cancel(const struct cli_args *args, fal_client *client) {
     } else {
         const char *word = fal_result_string(result, "/status");
         const char *json = fal_result_json(result);
-        cli_print_text(stdout,
-                       args->json && json != NULL ? json
-                       : word != NULL             ? word
-                                                  : "cancelled",
-                       false);
-        putchar('\n');
+        if (args->json && json != NULL) {
+            cli_print_json(json, false);
+        } else {
+            cli_print_text(stdout, word != NULL ? word : "cancelled", false);
+            putchar('\n');
+        }
         code = cli_flush(args->command);
     }
     fal_result_free(result);

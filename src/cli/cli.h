@@ -202,6 +202,9 @@ int cli_usage_error(const char *command, const char *fmt, ...)
 /* A server's text for a terminal: control characters become '?', so that no answer can drive the
  * terminal. Line ends and tabs pass when `lines`. */
 void cli_print_text(FILE *out, const char *text, bool lines);
+/* A server's JSON and a line end on standard output: its bytes as they are, or the same JSON with \u00XX for what could drive
+ * a terminal. `one_line`: white space between its values does not end the line. */
+void cli_print_json(const char *json, bool one_line);
 /* Flushes stdout; a full disk or closed pipe is a failure like another. Returns the exit code. */
 int cli_flush(const char *command);
 bool cli_is_terminal(FILE *out);

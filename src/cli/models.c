@@ -132,7 +132,7 @@ static int print_json(const struct cli_args *args, yyjson_mut_doc *doc) {
         cli_usage_error(args->command, "out of memory");
         return CLI_FAILED;
     }
-    puts(text);
+    cli_print_json(text, true);
     free(text);
     return CLI_DONE;
 }

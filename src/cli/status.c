@@ -33,7 +33,7 @@ static int look(const struct cli_args *args, fal_client *client) {
         code = cli_fail(args, result);
     } else {
         if (args->json) {
-            puts(fal_result_json(result));
+            cli_print_json(fal_result_json(result), false);
         } else {
             print_status(fal_result_status(result), 0);
         }
@@ -60,7 +60,7 @@ static void print_change(const struct fal_status *s, void *user) {
     f->state = s->state;
     f->position = s->queue_position;
     if (f->args->json) {
-        puts(s->json);
+        cli_print_json(s->json, true);
     } else if (news) {
         print_status(s, s->first_new_log);
     }

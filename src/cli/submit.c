@@ -22,9 +22,12 @@ static int submit(const struct cli_args *args, fal_client *client, struct cli_in
     if (rc != FAL_OK) {
         code = cli_fail(args, result);
     } else {
-        cli_print_text(stdout, args->json ? fal_result_json(result) : fal_result_request_id(result),
-                       args->json);
-        putchar('\n');
+        if (args->json) {
+            cli_print_json(fal_result_json(result), false);
+        } else {
+            cli_print_text(stdout, fal_result_request_id(result), false);
+            putchar('\n');
+        }
         code = cli_flush(args->command);
     }
     fal_result_free(result);

@@ -7,12 +7,36 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ESC's 8-bit relatives, in UTF-8. */
+static bool is_c1(const unsigned char *p) {
+    return p[0] == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0;
+}
+
 void cli_print_text(FILE *out, const char *text, bool lines) {
     for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; p++) {
-        bool c1 = p[0] == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0; /* ESC's 8-bit relatives, in UTF-8 */
+        bool c1 = is_c1(p);
         bool control = (*p < 0x20 && !(lines && (*p == '\n' || *p == '\t'))) || *p == 0x7F || c1;
         fputc(control ? '?' : *p, out);
         p += c1 ? 1 : 0;
+    }
+}
+
+/* Below a space JSON has only white space, between its values; the others stand in strings. */
+void cli_print_json(const char *json, bool one_line) {
+    bool terminal = cli_is_terminal(stdout);
+    unsigned char last = '\0';
+    for (const unsigned char *p = (const unsigned char *)json; *p != '\0'; p++) {
+        bool space = *p < 0x20 && (one_line || (terminal && *p != '\n' && *p != '\t'));
+        last = space ? ' ' : *p;
+        if (terminal && (*p == 0x7F || is_c1(p))) {
+            p += *p == 0x7F ? 0 : 1; /* whose second byte is the number of the character */
+            printf("\\u%04x", *p);
+        } else {
+            putchar(last);
+        }
+    }
+    if (last != '\n') {
+        putchar('\n');
     }
 }
 

@@ -42,8 +42,12 @@ static bool set_lifecycle(const struct cli_args *args, struct fal_lifecycle *l) 
 
 static int print_address(const struct cli_args *args, const fal_result *result) {
     const char *url = fal_result_string(result, "/url");
-    cli_print_text(stdout, args->json || url == NULL ? fal_result_json(result) : url, false);
-    putchar('\n');
+    if (args->json || url == NULL) {
+        cli_print_json(fal_result_json(result), false);
+    } else {
+        cli_print_text(stdout, url, false);
+        putchar('\n');
+    }
     return cli_flush(args->command);
 }
 

@@ -154,7 +154,6 @@ void watch_delta(const char *delta, size_t bytes, bool restart, void *user) {
     flush(w);
 }
 
-/* Between the values of JSON every control character is white space: one event, one line. */
 void watch_event(const char *event_json, void *user) {
     struct watch *w = user;
     cli_line_clear(&w->line);
@@ -162,10 +161,7 @@ void watch_event(const char *event_json, void *user) {
         clock_gettime(CLOCK_MONOTONIC, &w->first);
     }
     w->begun = true;
-    for (const char *p = event_json; *p != '\0'; p++) {
-        putchar((unsigned char)*p < 0x20 ? ' ' : *p);
-    }
-    putchar('\n');
+    cli_print_json(event_json, true);
     w->printed = true;
     flush(w);
 }

@@ -266,6 +266,89 @@ static void ctrl_c_twice_ends_at_once(void **state) {
     script_stop(s);
 }
 
+/* ---- JSON ---- */
+
+/* JSON lets DEL and C1 stand in strings as they are: U+009B is CSI, to some terminals. */
+#define C1 "\x7f\xc2\x9bm\xc3\x9b\xc2\xa0"
+#define C1_ESCAPED "\\u007f\\u009bm\xc3\x9b\xc2\xa0"
+#define C1_ANSWER {.status = 200, .body = "{\"output\":\t\"" C1 "\"}"}
+#define C1_STATUS {.status = 200, .body = "{\"status\":\"COMPLETED\",\"error\":\t\"" C1 "\"}"}
+#define C1_EVENTS {.raw = STREAM "data: {\"output\":\"" C1 "\",\"partial\":false}\n\n"}
+#define C1_STATES {.raw = STREAM "data: {\"status\":\"COMPLETED\",\"error\":\"" C1 "\"}\n\n"}
+
+static char json_option[] = "--json", base_option[] = "--base";
+
+#define JSON_COMMANDS 9
+static const struct {
+    const char *command, *more, *operand;
+    const struct script_step steps[4];
+    const char *last; /* what it ends with, around C1 */
+} json_commands[JSON_COMMANDS] = {
+    {"run", "--no-stream", "What?", {SUBMITTED, COMPLETED, C1_ANSWER}, "\"}"},
+    {"run", "--stream", "What?", {C1_EVENTS}, "\",\"partial\":false}"},
+    {"stream", "--timeout=9", "What?", {C1_EVENTS}, "\",\"partial\":false}"},
+    {"result", "--timeout=9", "r1", {C1_ANSWER}, "\"}"},
+    {"status", "--timeout=9", "r1", {C1_STATUS}, "\"}"},
+    {"status", "--follow", "r1", {C1_STATES}, "\"}"},
+    {"cancel", "--timeout=9", "r1", {C1_STATUS}, "\"}"},
+    {"submit",
+     "--timeout=9",
+     "What?",
+     {{.status = 200, .body = "{\"request_id\":\"r1\",\"x\":\t\"" C1 "\"}"}},
+     "\"}"},
+    {"models",
+     "--timeout=9",
+     "",
+     {{.status = 200, .body = "{\"data\":[{\"id\":\"" C1 "\"}]}"}},
+     "\"}]}"},
+};
+
+static struct script *json_script(size_t i) {
+    size_t count = 0;
+    while (count < 4 && (json_commands[i].steps[count].status != 0 ||
+                         json_commands[i].steps[count].raw != NULL)) {
+        count++;
+    }
+    return script_start(json_commands[i].steps, count);
+}
+
+#define JSON_ARGV(i, s)                                                     \
+    ARGV((char *)(uintptr_t)json_commands[i].command, json_option,          \
+         (char *)(uintptr_t)json_commands[i].more, base_option, base_of(s), \
+         (char *)(uintptr_t)json_commands[i].operand)
+
+static void json_cannot_drive_a_terminal(void **state) {
+    (void)state;
+    char expected[128];
+    struct pty p;
+    for (size_t i = 0; i < JSON_COMMANDS; i++) {
+        struct script *s = json_script(i);
+        print_message("anyllm %s %s --json\n", json_commands[i].command, json_commands[i].more);
+        on_terminal(&p, ENV(plain_terminal), JSON_ARGV(i, s));
+        pty_end(&p);
+        snprintf(expected, sizeof(expected), "\"" C1_ESCAPED "%s\r\n", json_commands[i].last);
+        expect_in(p.text, expected);
+        assert_int_equal(p.code, 0);
+        script_stop(s);
+    }
+}
+
+static void json_goes_into_a_pipe_as_it_is(void **state) {
+    (void)state;
+    char expected[128];
+    struct program p;
+    for (size_t i = 0; i < JSON_COMMANDS; i++) {
+        struct script *s = json_script(i);
+        print_message("anyllm %s %s --json\n", json_commands[i].command, json_commands[i].more);
+        program_begin(&p, ANYLLM_BINARY, "", -1, ENV(NULL), JSON_ARGV(i, s));
+        program_end(&p);
+        snprintf(expected, sizeof(expected), "\"" C1 "%s\n", json_commands[i].last);
+        expect_in(p.out, expected);
+        assert_int_equal(p.code, 0);
+        script_stop(s);
+    }
+}
+
 /* ---- Standard input ---- */
 
 static void a_terminal_as_stdin_is_not_read(void **state) {
@@ -295,6 +378,8 @@ int main(void) {
         cmocka_unit_test(an_answer_that_begins_anew_stands_on_its_own_line),
         cmocka_unit_test(ctrl_c_cancels_the_request_on_the_server),
         cmocka_unit_test(ctrl_c_twice_ends_at_once),
+        cmocka_unit_test(json_cannot_drive_a_terminal),
+        cmocka_unit_test(json_goes_into_a_pipe_as_it_is),
         cmocka_unit_test(a_terminal_as_stdin_is_not_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
