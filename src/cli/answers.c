@@ -1,8 +1,12 @@
 /* What a call ended with, on standard output or standard error, and as an exit code. */
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void print_answer_text(const char *text) {
     if (cli_is_terminal(stdout)) {
@@ -83,15 +87,41 @@ const char *cli_key_hint(const struct cli_args *args, long http_status) {
                                     : "; set ANYLLM_KEY to a key of that server";
 }
 
-int cli_no_server(const struct cli_args *args) {
-    cli_usage_error(args->command, "no server at %s; start one with: anyllm serve", args->base);
-    return CLI_TRANSPORT;
+/* libcurl speaks of port 80 of localhost. `serve` wants the whole path. */
+static bool no_server_at_socket(const struct cli_args *args, const char *path) {
+    char here[PATH_MAX] = "";
+    struct stat st;
+    int e = -cli_try_socket(path);
+    if (e != 0 && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+        cli_usage_error(args->command, "no server at %s: it is no socket", args->base);
+    } else if (args->is_private && (e == ENOENT || e == ECONNREFUSED)) {
+        cli_usage_error(args->command, "no server at %s: the private one has ended; ask again",
+                        args->base);
+    } else if (e == ENOENT || e == ECONNREFUSED) {
+        bool whole = path[0] == '/' || getcwd(here, sizeof(here)) == NULL;
+        cli_usage_error(args->command,
+                        "no server at %s: %s; is one running there? start one with: anyllm serve "
+                        "--listen unix:%s%s%s",
+                        args->base, strerror(e), here, whole ? "" : "/", path);
+    } else if (e != 0) {
+        cli_usage_error(args->command, "cannot connect to %s: %s", args->base, strerror(e));
+    }
+    return e != 0;
+}
+
+bool cli_no_server(const struct cli_args *args) {
+    const char *path = cli_unix_socket(args);
+    if (args->base_is_default) {
+        cli_usage_error(args->command, "no server at %s; start one with: anyllm serve", args->base);
+        return true;
+    }
+    return path != NULL && no_server_at_socket(args, path);
 }
 
 int cli_fail(const struct cli_args *args, const fal_result *result) {
     const struct fal_error *e = fal_result_error(result);
-    if (e->code == FAL_ERR_CONNECT && args->base_is_default) {
-        return cli_no_server(args);
+    if (e->code == FAL_ERR_CONNECT && cli_no_server(args)) {
+        return CLI_TRANSPORT;
     }
     fprintf(stderr, "anyllm %s: ", args->command);
     if (e->code == FAL_ERR_CONNECT || e->code == FAL_ERR_TRANSPORT) {

@@ -142,6 +142,8 @@ bool cli_parse(int argc, char **argv, enum cli_command_bit command, struct cli_a
  * be, said why, *code is the exit code. cli_client calls it; who talks for longer than that server waits calls it again before
  * he asks: the address stays. */
 bool cli_reach(struct cli_args *args, int *code);
+/* Whether somebody listens at the socket: 0, or -errno. */
+int cli_try_socket(const char *path);
 
 /* ---- client.c ---- */
 
@@ -186,8 +188,9 @@ bool cli_refuse_secret(const char *command, const char *option, const char *text
 
 /* What to do about a 401: "; set ANYLLM_KEY…". Else "". Static. */
 const char *cli_key_hint(const struct cli_args *args, long http_status);
-/* "no server at …; start one". Returns the exit code. */
-int cli_no_server(const struct cli_args *args);
+/* After a connection that was not made, CLI_TRANSPORT: where nobody can be asked at the default address or at a socket says
+ * "no server at …; start one". False: there is more to say about it. */
+bool cli_no_server(const struct cli_args *args);
 /* Says what went wrong and returns the exit code for it. */
 int cli_fail(const struct cli_args *args, const fal_result *result);
 /* The answer on stdout: its text, or with --json (or when there is no text) the JSON. Returns the

@@ -67,8 +67,8 @@ static CURLcode get(const struct cli_args *args, const char *url, struct buf *an
 }
 
 static int no_answer(const struct cli_args *args, CURLcode rc) {
-    if (rc == CURLE_COULDNT_CONNECT && args->base_is_default) {
-        return cli_no_server(args);
+    if (rc == CURLE_COULDNT_CONNECT && cli_no_server(args)) {
+        return CLI_TRANSPORT;
     }
     cli_usage_error(args->command, "%s: %s", args->base, curl_easy_strerror(rc));
     return rc == CURLE_OPERATION_TIMEDOUT ? CLI_TIMED_OUT : CLI_TRANSPORT;

@@ -118,10 +118,25 @@ static bool answers_200(int fd) {
     return have >= 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0;
 }
 
-enum private_state private_look(const char *socket_path) {
+static int connect_to_socket(const char *path) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    memcpy(at.sun_path, socket_path, strlen(socket_path));
-    int fd = connect_to(AF_UNIX, &at, sizeof(at));
+    if (strlen(path) >= sizeof(at.sun_path)) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(at.sun_path, path, strlen(path));
+    return connect_to(AF_UNIX, &at, sizeof(at));
+}
+
+int cli_try_socket(const char *path) {
+    int fd = connect_to_socket(path);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd < 0 ? fd : 0;
+}
+
+enum private_state private_look(const char *socket_path) {
+    int fd = connect_to_socket(socket_path);
     if (fd < 0) {
         return fd == -EAGAIN ? PRIVATE_LOADING : PRIVATE_NONE;
     }

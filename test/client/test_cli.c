@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -170,6 +171,49 @@ static void no_server_is_exit_3(void **state) {
     expect_in(p.err, base);
     RUN(&p, "status", "--base", base, "r1");
     assert_int_equal(p.code, 3);
+}
+
+static void expect_no_server_at(const char *path, const char *listen, const char *why) {
+    struct program p;
+    char base[128], expected[PATH_MAX + 512];
+    snprintf(base, sizeof(base), "unix:%s", path);
+    snprintf(
+        expected, sizeof(expected),
+        "no server at %s: %s; is one running there? start one with: anyllm serve --listen %s\n",
+        base, why, listen);
+    RUN(&p, "run", "--base", base, "What?");
+    assert_int_equal(p.code, 3);
+    expect_in(p.err, expected);
+    RUN(&p, "status", "--base", base, "r1");
+    assert_int_equal(p.code, 3);
+    expect_in(p.err, expected);
+    RUN(&p, "models", "--base", base);
+    assert_int_equal(p.code, 3);
+    expect_in(p.err, expected);
+}
+
+static void no_server_on_a_socket_names_it_and_says_how_to_start_one(void **state) {
+    (void)state;
+    char path[] = "/tmp/anyllm-socket-XXXXXX", listen[PATH_MAX + 16], here[PATH_MAX];
+    close(mkstemp(path));
+    unlink(path);
+    snprintf(listen, sizeof(listen), "unix:%s", path);
+    expect_no_server_at(path, listen, "No such file or directory");
+    struct script *s = script_start_unix(path, NULL, 0);
+    script_stop(s);
+    expect_no_server_at(path, listen, "Connection refused");
+    unlink(path);
+    assert_non_null(getcwd(here, sizeof(here)));
+    snprintf(listen, sizeof(listen), "unix:%s/none.sock", here);
+    expect_no_server_at("none.sock", listen, "No such file or directory");
+}
+
+static void what_is_no_socket_gets_no_server(void **state) {
+    (void)state;
+    struct program p;
+    RUN(&p, "run", "--base", "unix:/tmp", "What?");
+    assert_int_equal(p.code, 3);
+    assert_string_equal(p.err, "anyllm run: no server at unix:/tmp: it is no socket\n");
 }
 
 static bool someone_listens_on_8787(void) {
@@ -435,6 +479,8 @@ int main(void) {
         cmocka_unit_test(run_takes_an_error_inside_a_success_for_a_failure),
         cmocka_unit_test(no_server_is_exit_3),
         cmocka_unit_test(no_server_at_the_default_address_says_how_to_start_one),
+        cmocka_unit_test(no_server_on_a_socket_names_it_and_says_how_to_start_one),
+        cmocka_unit_test(what_is_no_socket_gets_no_server),
         cmocka_unit_test(a_broken_server_is_exit_3),
         cmocka_unit_test(run_over_its_time_is_exit_4_and_cancels),
         cmocka_unit_test(ctrl_c_cancels_the_request_and_is_exit_130),
