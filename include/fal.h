@@ -606,12 +606,15 @@ struct fal_upload_options {
     /* Optional. Never goes back, and ends at total_bytes; that is UINT64_MAX while a read callback has not ended. */
     void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user);
     void *user;
+    /* A part, or the file that goes whole, of which the server takes no byte and about which it says nothing for so long has
+     * broken. 0: 60,000. Negative: it never has. The newest member: programs built before it have the default. */
+    int64_t stall_timeout_ms;
 };
-#define FAL_UPLOAD_OPTIONS_INIT {sizeof(struct fal_upload_options), 0, NULL, 0, 0, 0, NULL, NULL}
+#define FAL_UPLOAD_OPTIONS_INIT {sizeof(struct fal_upload_options), 0, NULL, 0, 0, 0, NULL, NULL, 0}
 
-/* Uploads one file: fal_result_string(result, "/url") is its address. A part that breaks is sent again, alone, as often as
- * max_retries says. FAL_ERR_ARGUMENT: the file cannot be read (no such file, a folder, it changed), in words; FAL_ERR_HTTP: what
- * the server or its upload address said. */
+/* Uploads one file: fal_result_string(result, "/url") is its address. A part that breaks, or stalls, is sent again, alone, as
+ * often as max_retries says. FAL_ERR_ARGUMENT: the file cannot be read (no such file, a folder, it changed), in words;
+ * FAL_ERR_HTTP: what the server or its upload address said. */
 FAL_API enum fal_code fal_storage_upload(fal_client *client, const struct fal_file *file,
                                          const struct fal_upload_options *options,
                                          fal_result **result);

@@ -169,6 +169,10 @@ CURL *client_loop_easy(
     fal_client *c); /* of client_easy_new, perhaps used before. NULL: no memory */
 void client_loop_give_easy(fal_client *c, CURL *easy);
 
+/* Bytes that wait in this system on connections between these ports (libcurl does not say which descriptor a transfer has), as
+ * far as it tells. */
+uint64_t client_loop_unsent(const fal_client *c, long our_port, long their_port);
+
 /* How other threads reach a loop. Shared by the client and its calls, whose handles may outlive it. */
 struct client_wake {
     int fd;
@@ -196,6 +200,9 @@ struct client_request {
     const char *accept;       /* NULL: application/json */
     bool proxied;             /* through the client's proxy_url, if there is one */
     bool unrepeatable; /* libcurl must not send it anew by itself when a kept connection breaks */
+    bool fresh;        /* on a new connection */
+    /* It breaks when it has begun to go out and nothing moved for so long, neither to the peer nor from it. 0: never. */
+    int64_t stall_ms;
     /* A 2xx answer's bytes as they come, decompressed, in place of reply.body. False ends the exchange (FAL_ERR_PROTOCOL).
      * NULL: reply.body. http_status, is_event_stream and the names of the reply's head are known by then. libcurl is on
      * the stack: no exchange may begin or end in it; client_call_end is allowed. */
@@ -244,6 +251,10 @@ struct client_exchange {
     bool too_large;                       /* the bytes at hand would pass FAL_MAX_REPLY_BYTES */
     bool head_ended;                      /* its empty line came */
     bool refused;                         /* the sink did not want more */
+    bool stalled;                         /* it broke for that */
+    unsigned still;                       /* looks in a row that saw nothing move since `moved` */
+    uint64_t moved;
+    struct client_timer look;
     /* Once, from the loop: reply holds what came. May end the exchange, or what it is part of. */
     void (*done)(struct client_exchange *x);
     void *owner;                          /* given to sink, read and sent */

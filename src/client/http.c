@@ -1,6 +1,8 @@
 /* One exchange on libcurl: request out, reply in. */
 #include "client/client.h"
 
+#define STALL_LOOKS 4U /* for one stall_ms */
+
 /* ---- Reply's head ---- */
 
 /* A name too long to be one counts as absent: half an id would be a wrong id. The first of two counts. */
@@ -244,7 +246,7 @@ static CURLcode set_way(CURL *e, const fal_client *c, const struct client_reques
     /* On a reused connection that turns out to be closed libcurl sends the request again by itself.
      * For a POST whose fate must be known (fal's hosts take no Idempotency-Key) the connection is a
      * new one. */
-    long fresh = r->method == CLIENT_POST && c->base.fal;
+    long fresh = r->fresh || (r->method == CLIENT_POST && c->base.fal);
     return rc ? rc : curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh);
 }
 
@@ -288,6 +290,7 @@ static void take_back(struct client_exchange *x) {
 }
 
 static void detach(struct client_exchange *x) {
+    client_timer_off(&x->look);
     take_back(x);
     if (x->link != NULL) {
         *x->link = x->next;
@@ -324,6 +327,16 @@ static void exchange_clear(struct client_exchange *x) {
     x->headers[0] = (struct curl_slist){0};
 }
 
+static void look(struct client_timer *timer);
+
+static void look_later(struct client_exchange *x) {
+    int64_t pause = x->request->stall_ms / STALL_LOOKS;
+    if (x->request->stall_ms > 0) {
+        x->look.fire = look;
+        client_timer_set(x->client, &x->look, client_now_ms(x->client) + (uint64_t)pause);
+    }
+}
+
 enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
                                     const struct client_request *request,
                                     void (*done)(struct client_exchange *x), void *owner) {
@@ -342,6 +355,7 @@ enum fal_code client_exchange_begin(struct client_exchange *x, fal_client *c,
         if (x->easy != NULL && set_up(x, c) == CURLE_OK &&
             curl_multi_add_handle(c->multi, x->easy) == CURLM_OK) {
             link_in(x);
+            look_later(x);
             return FAL_OK;
         }
     }
@@ -411,6 +425,41 @@ static void read_end(struct client_exchange *x, CURLcode rc) {
         read_failure(x, rc);
         x->reply.http_status = 0;
     }
+}
+
+/* What has reached the peer's system or come from it, give or take what does not change. What libcurl has sent may wait here
+ * for minutes where the line is slow, so the system is asked how much of it does. False: nothing has been sent yet. */
+static bool bytes_moved(const struct client_exchange *x, uint64_t *moved) {
+    curl_off_t up = 0, down = 0;
+    long head_up = 0, head_down = 0, ours = 0, theirs = 0;
+    curl_easy_getinfo(x->easy, CURLINFO_REQUEST_SIZE, &head_up);
+    curl_easy_getinfo(x->easy, CURLINFO_HEADER_SIZE, &head_down);
+    curl_easy_getinfo(x->easy, CURLINFO_SIZE_UPLOAD_T, &up);
+    curl_easy_getinfo(x->easy, CURLINFO_SIZE_DOWNLOAD_T, &down);
+    curl_easy_getinfo(x->easy, CURLINFO_LOCAL_PORT, &ours);
+    curl_easy_getinfo(x->easy, CURLINFO_PRIMARY_PORT, &theirs);
+    *moved = (uint64_t)(up + down + head_up + head_down);
+    *moved -= client_loop_unsent(x->client, ours, theirs);
+    return head_up > 0;
+}
+
+/* Looks are counted, not time: a program that was busy elsewhere has made nothing stall. */
+static void look(struct client_timer *timer) {
+    struct client_exchange *x =
+        (struct client_exchange *)(void *)((char *)timer - offsetof(struct client_exchange, look));
+    uint64_t moved;
+    x->still = bytes_moved(x, &moved) && moved == x->moved ? x->still + 1 : 0;
+    x->moved = moved;
+    if (x->still < STALL_LOOKS) {
+        look_later(x);
+        return;
+    }
+    x->stalled = true;
+    snprintf(x->curl_error, sizeof(x->curl_error), "nothing moved for %lld ms",
+             (long long)x->request->stall_ms);
+    read_end(x, CURLE_OPERATION_TIMEDOUT);
+    detach(x);
+    x->done(x);
 }
 
 void client_exchanges_finish(fal_client *c) {

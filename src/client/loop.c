@@ -10,9 +10,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define IDLE_EASIES \
@@ -113,6 +117,33 @@ static ptrdiff_t find(const struct client_loop *l, int fd) {
         }
     }
     return -1;
+}
+
+static long port_of(int fd, bool peer) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } at;
+    socklen_t len = sizeof(at);
+    if ((peer ? getpeername(fd, &at.any, &len) : getsockname(fd, &at.any, &len)) != 0) {
+        return -1;
+    }
+    return at.any.sa_family == AF_INET    ? ntohs(at.v4.sin_port)
+           : at.any.sa_family == AF_INET6 ? ntohs(at.v6.sin6_port)
+                                          : -1;
+}
+
+uint64_t client_loop_unsent(const fal_client *c, long our_port, long their_port) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < c->loop->count; i++) {
+        int fd = c->loop->fds[i].fd, n = 0;
+        if (port_of(fd, false) == our_port && port_of(fd, true) == their_port &&
+            ioctl(fd, SIOCOUTQ, &n) == 0) {
+            sum += (uint64_t)n;
+        }
+    }
+    return sum;
 }
 
 static int to_poll(int events) {

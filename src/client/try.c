@@ -87,6 +87,7 @@ static void exchange_done(struct client_exchange *x) {
         t->done(t);
         return;
     }
+    t->request.fresh = t->request.fresh || x->stalled;
     client_exchange_end(x);
     t->attempt++;
     client_timer_set(t->client, &t->timer, client_now_ms(t->client) + (uint64_t)pause);

@@ -22,6 +22,10 @@ const char *client_upload_limits_set(struct client_upload_limits *out,
     out->part_bytes = o->part_bytes > 0 ? o->part_bytes : CLIENT_PART_BYTES;
     out->parallel_parts = o->parallel_parts > 0 ? (unsigned)o->parallel_parts
                                                 : CLIENT_PARALLEL_PARTS;
+    out->stall_ms = o->stall_timeout_ms > 0 ? o->stall_timeout_ms : CLIENT_STALL_MS;
+    if (o->stall_timeout_ms < 0) {
+        out->stall_ms = 0;
+    }
     return NULL;
 }
 
@@ -262,6 +266,7 @@ static enum fal_code put(struct client_upload *u) {
     r->auth = CLIENT_AUTH_NONE;
     r->content_type = u->content_type;
     r->sent = put_sent;
+    r->stall_ms = u->limits.stall_ms;
     buf_puts(&r->url, u->upload_url);
     if (!buf_addc(&r->url, '\0')) {
         return FAL_ERR_MEMORY;

@@ -18,6 +18,7 @@
 
 #define CLIENT_MULTIPART_BYTES (90ULL << 20) /* above it fal's own clients send parts */
 #define CLIENT_PART_BYTES (10ULL << 20)
+#define CLIENT_STALL_MS 60000
 #define CLIENT_PARALLEL_PARTS 4
 #define CLIENT_PARALLEL_PARTS_MAX 16
 #define CLIENT_PARTS_MAX 10000U /* of one upload: S3's limit, anyllm's too */
@@ -59,6 +60,7 @@ int64_t client_source_read(const struct client_source *s, uint64_t at, char *out
 struct client_upload_limits {
     uint64_t multipart_bytes, part_bytes;
     unsigned parallel_parts;
+    int64_t stall_ms; /* 0: never */
 };
 /* The defaults for what is 0. NULL when all is well, else what is wrong. Static. */
 const char *client_upload_limits_set(struct client_upload_limits *out,

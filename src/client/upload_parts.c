@@ -122,6 +122,7 @@ static enum fal_code run(struct client_upload *u, struct client_part *part) {
     r->auth = CLIENT_AUTH_NONE;
     r->content_type = "";
     r->sent = part_sent;
+    r->stall_ms = u->limits.stall_ms;
     snprintf(number, sizeof(number), "%" PRIu64, part->number);
     if (!client_part_url(&r->url, u->upload_url, number)) {
         return FAL_ERR_MEMORY;

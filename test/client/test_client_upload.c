@@ -397,6 +397,96 @@ static void a_connection_cut_within_a_part_is_no_end(void **state) {
     script_stop(s);
 }
 
+/* ---- What stalls ---- */
+
+static void a_part_that_stalls_is_sent_again_alone(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PART(1), {.hang = true, .when = "/1/2?"}, PART(2), PART(3),
+                              COMPLETED_PARTS);
+    struct watched w = {0};
+    struct fal_upload_options o = small_parts(&w);
+    struct fal_file f = memory("0123456789");
+    o.stall_timeout_ms = 400;
+    o.timeout_ms = 10000;
+    expect_url(s, &f, &o);
+    expect_part(s, 1, "0123", 1);
+    expect_part(s, 2, "4567", 2);
+    expect_part(s, 3, "89", 1);
+    assert_false(w.fell);
+    script_stop(s);
+}
+
+static void a_file_that_stalls_is_sent_again(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, {.hang = true}, PUT_DONE);
+    struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
+    struct fal_file f = memory("0123");
+    o.stall_timeout_ms = 400;
+    o.timeout_ms = 10000;
+    expect_url(s, &f, &o);
+    assert_int_equal(script_count(s), 3);
+    script_stop(s);
+}
+
+static void what_stalls_each_time_is_an_error(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, {.hang = true}, {.hang = true}, {.hang = true},
+                              {.hang = true}, {.hang = true}, {.hang = true});
+    struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
+    struct fal_file f = memory("0123");
+    o.stall_timeout_ms = 200;
+    o.timeout_ms = 20000;
+    expect_error(s, &f, &o, FAL_ERR_TRANSPORT, "nothing moved for 200 ms");
+    assert_int_equal(script_count(s), 7);
+    script_stop(s);
+}
+
+static void a_stall_that_is_never_one_waits_for_the_deadline(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, {.hang = true});
+    struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
+    struct fal_file f = memory("0123");
+    o.stall_timeout_ms = -1;
+    o.timeout_ms = 300;
+    expect_error(s, &f, &o, FAL_ERR_TIMEOUT, "timed out");
+    assert_int_equal(script_count(s), 2);
+    script_stop(s);
+}
+
+/* Uploads so many bytes whole to the sluggard; how many connections it took. */
+static size_t upload_to(struct sluggard *slow, size_t bytes, int64_t stall_ms) {
+    char body[128];
+    snprintf(body, sizeof(body), "{\"upload_url\":\"http://127.0.0.1:%u/u\",\"file_url\":\"f\"}",
+             sluggard_port(slow));
+    struct script *s = SCRIPT({.status = 200, .body = body});
+    struct fal_upload_options o = FAL_UPLOAD_OPTIONS_INIT;
+    struct fal_file f = FAL_FILE_INIT;
+    char message[256], *data = calloc(1, bytes);
+    f.data = data;
+    f.data_bytes = bytes;
+    o.stall_timeout_ms = stall_ms;
+    o.timeout_ms = 30000;
+    enum fal_code code = upload(s, &f, &o, message);
+    size_t connections = sluggard_stop(slow);
+    free(data);
+    script_stop(s);
+    if (code != FAL_OK) {
+        fail_msg("code %d: %s", (int)code, message);
+    }
+    return connections;
+}
+
+static void a_server_that_reads_nothing_is_tried_again(void **state) {
+    (void)state;
+    assert_int_equal(upload_to(sluggard_start(0, 0), 16U << 20, 400), 2);
+}
+
+/* It takes more than three times the stall, and the system here has taken all bytes long before the server has. */
+static void what_is_slow_and_moves_has_not_stalled(void **state) {
+    (void)state;
+    assert_int_equal(upload_to(sluggard_start(16384, 20), 3U << 20, 1000), 1);
+}
+
 static void a_part_that_is_refused_ends_all(void **state) {
     (void)state;
     struct script *s = SCRIPT(INITIATED, {.hang = true, .when = "/1/1?"},
@@ -686,6 +776,12 @@ int main(void) {
         cmocka_unit_test(the_threshold_is_the_last_that_goes_whole),
         cmocka_unit_test(a_part_that_breaks_is_sent_again_alone),
         cmocka_unit_test(a_connection_cut_within_a_part_is_no_end),
+        cmocka_unit_test(a_part_that_stalls_is_sent_again_alone),
+        cmocka_unit_test(a_file_that_stalls_is_sent_again),
+        cmocka_unit_test(what_stalls_each_time_is_an_error),
+        cmocka_unit_test(a_stall_that_is_never_one_waits_for_the_deadline),
+        cmocka_unit_test(a_server_that_reads_nothing_is_tried_again),
+        cmocka_unit_test(what_is_slow_and_moves_has_not_stalled),
         cmocka_unit_test(a_part_that_is_refused_ends_all),
         cmocka_unit_test(a_completion_that_is_refused_says_why),
         cmocka_unit_test(a_completion_that_breaks_is_sent_again),

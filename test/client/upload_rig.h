@@ -35,6 +35,13 @@ struct dribble {
 };
 int64_t read_dribble(void *buffer, size_t room, void *user);
 
+/* A server on 127.0.0.1 that takes PUTs: the first of them `piece` bytes at a time with `pause_ms` between two, by a small
+ * window (piece 0: it accepts the connection and reads nothing), the others at once; each is answered with an ETag. */
+struct sluggard;
+struct sluggard *sluggard_start(size_t piece, int pause_ms);
+unsigned sluggard_port(const struct sluggard *s);
+size_t sluggard_stop(struct sluggard *s); /* how many connections there were */
+
 /* A new file of these bytes. */
 void file_of(char path[40], const char *ending, const char *bytes, size_t len);
 
