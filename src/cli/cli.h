@@ -173,9 +173,10 @@ struct cli_input {
 bool cli_input_read(const struct cli_args *args, struct cli_input *in, int *code);
 /* For the options of a call: what is uploaded first, or NULL. */
 const struct fal_files *cli_input_files(const struct cli_input *in);
-struct cli_line; /* line.h */
-/* How far the uploads are, on that line, which lives as long as the call. */
-void cli_input_show(struct cli_input *in, struct cli_line *line);
+/* Who is told how far the uploads are, as struct fal_files says; `user` lives as long as the call. */
+void cli_input_watch(struct cli_input *in,
+                     void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user),
+                     void *user);
 void cli_input_free(struct cli_input *in);
 
 /* ---- secrets.c ---- */

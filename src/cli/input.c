@@ -1,6 +1,6 @@
 /* The model's input: --input, the prompt from argv and standard input, the options about the model, and the files that are
  * uploaded before it is sent. */
-#include "cli/line.h"
+#include "cli/cli.h"
 
 #include "base/buf.h"
 
@@ -264,9 +264,11 @@ const struct fal_files *cli_input_files(const struct cli_input *in) {
     return in->files.file_count > 0 ? &in->files : NULL;
 }
 
-void cli_input_show(struct cli_input *in, struct cli_line *line) {
-    in->files.on_progress = cli_line_upload;
-    in->files.user = line;
+void cli_input_watch(struct cli_input *in,
+                     void (*on_progress)(uint64_t sent_bytes, uint64_t total_bytes, void *user),
+                     void *user) {
+    in->files.on_progress = on_progress;
+    in->files.user = user;
 }
 
 void cli_input_free(struct cli_input *in) {

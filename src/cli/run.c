@@ -37,10 +37,11 @@ static void subscribe(const struct cli_args *args, const struct cli_input *input
 }
 
 static int through_the_queue(const struct cli_args *args, fal_client *client,
-                             const struct cli_input *input) {
+                             struct cli_input *input) {
     struct watch watch;
     struct interrupt interrupt;
     watch_begin(&watch, args, client);
+    cli_input_watch(input, watch_upload, &watch);
     interrupt_begin(&interrupt, client);
     subscribe(args, input, &watch);
     watch_settle(&watch);

@@ -49,11 +49,12 @@ static int print_end(const struct cli_args *args, const struct watch *watch) {
     return watch->code == FAL_OK ? print_rest(args, watch) : cli_fail(args, watch->result);
 }
 
-int stream_answer(const struct cli_args *args, fal_client *client, const struct cli_input *input,
+int stream_answer(const struct cli_args *args, fal_client *client, struct cli_input *input,
                   bool events) {
     struct watch watch;
     struct interrupt interrupt;
     watch_begin(&watch, args, client);
+    cli_input_watch(input, watch_upload, &watch);
     interrupt_begin(&interrupt, client);
     follow(args, input, events, &watch);
     watch_settle(&watch);

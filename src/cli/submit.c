@@ -16,7 +16,7 @@ static int submit(const struct cli_args *args, fal_client *client, struct cli_in
     struct cli_line line;
     int code;
     cli_line_begin(&line, args->quiet);
-    cli_input_show(input, &line);
+    cli_input_watch(input, cli_line_upload, &line);
     enum fal_code rc = fal_queue_submit(client, args->endpoint, input->json, &o, &result);
     cli_line_clear(&line);
     if (rc != FAL_OK) {

@@ -20,6 +20,21 @@ static void say(struct watch *w, const char *what) {
     cli_line_say(&w->line, "%s%s%s", w->model, w->model[0] != '\0' ? ": " : "", what);
 }
 
+void watch_upload(uint64_t sent, uint64_t total, void *user) {
+    struct watch *w = user;
+    cli_line_upload(sent, total, &w->line);
+    w->uploaded = sent == total;
+}
+
+/* The line does not speak of uploads for as long as the model thinks. */
+static void tick(struct watch *w) {
+    if (w->uploaded && !w->begun) {
+        say(w, "waiting");
+    }
+    w->uploaded = false;
+    cli_line_tick(&w->line);
+}
+
 /* ---- The queue ---- */
 
 /* anyllm's own words for who answers: "upstream lab answers a/b", or "…; a/b was asked for, c/d is used". */
@@ -80,10 +95,12 @@ static void print_completed(const struct fal_status *s) {
 
 void watch_enqueued(const char *request_id, void *user) {
     struct watch *w = user;
+    w->uploaded = false;
     if (!w->args->logs) {
         say(w, "in queue");
         return;
     }
+    cli_line_clear(&w->line);
     fputs("request ", stderr);
     cli_print_text(stderr, request_id, false);
     fputc('\n', stderr);
@@ -185,7 +202,7 @@ void watch_wait(struct watch *w, fal_call *call) {
             cli_usage_error(w->args->command, "%s", fal_strerror(rc));
             exit(CLI_FAILED);
         }
-        cli_line_tick(&w->line);
+        tick(w);
     }
     fal_call_free(call);
 }

@@ -13,6 +13,7 @@ struct watch {
     struct cli_line line;
     char model[WATCH_MODEL_BYTES]; /* that was asked for, then that answers; "": unknown */
     char note[LINE_BYTES];         /* the request's newest log line */
+    bool uploaded;                 /* what follows the uploads has not been said yet */
     bool begun;                    /* a status, or a piece of the answer, has come */
     enum fal_state state;
     int64_t position;
@@ -28,6 +29,7 @@ struct watch {
 void watch_begin(struct watch *w, const struct cli_args *args, fal_client *client);
 
 /* For the options of a call; `user` is the struct watch. */
+void watch_upload(uint64_t sent_bytes, uint64_t total_bytes, void *user);
 void watch_enqueued(const char *request_id, void *user);
 void watch_status(const struct fal_status *status, void *user);
 void watch_delta(const char *delta, size_t bytes, bool restart, void *user);

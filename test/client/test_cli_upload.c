@@ -161,6 +161,86 @@ static void submit_shows_the_upload_on_a_terminal(void **state) {
     script_stop(s);
 }
 
+#define COMPLETED {.status = 200, .body = "{\"status\":\"COMPLETED\"}"}
+#define ANSWER {.status = 200, .body = "{\"output\":\"a cat\"}"}
+#define BIG_BYTES ((off_t)4 << 20)
+
+static void run_shows_the_upload_and_then_its_place(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED, COMPLETED, ANSWER);
+    struct pty *p = calloc(1, sizeof(*p));
+    char term[] = "TERM=xterm";
+    assert_non_null(p);
+    assert_int_equal(truncate(picture, BIG_BYTES), 0);
+    pty_start(p, ANYLLM_BINARY, ENV(term),
+              ARGV("run", "--no-stream", "--base", base_of(s), "-i", picture, "What?"));
+    pty_expect(p, " % of 4.0 MiB");
+    pty_expect(p, "uploading, 100 % of 4.0 MiB");
+    pty_expect(p, "in queue");
+    pty_expect(p, "a cat");
+    pty_end(p);
+    assert_int_equal(p->code, 0);
+    assert_int_equal(truncate(picture, 5), 0);
+    free(p);
+    script_stop(s);
+}
+
+/* Each on a line of its own. */
+static void run_logs_do_not_run_into_the_upload(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED, COMPLETED, ANSWER);
+    struct pty *p = calloc(1, sizeof(*p));
+    char term[] = "TERM=xterm";
+    assert_non_null(p);
+    pty_start(p, ANYLLM_BINARY, ENV(term),
+              ARGV("run", "--logs", "--base", base_of(s), "-i", picture, "What?"));
+    pty_expect(p, "uploading, 100 %");
+    pty_expect(p, "\r\033[Krequest r1\r\n");
+    pty_end(p);
+    free(p);
+    script_stop(s);
+}
+
+/* What follows the upload is not the upload any more. */
+static void a_stream_shows_the_upload_and_then_waits(void **state) {
+    (void)state;
+    char run[] = "run", stream[] = "stream", *const commands[] = {run, stream};
+    char term[] = "TERM=xterm";
+    struct pty *p = calloc(1, sizeof(*p));
+    assert_non_null(p);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        struct script *s = SCRIPT(INITIATED, PUT_DONE, {.hang = true});
+        pty_start(p, ANYLLM_BINARY, ENV(term),
+                  ARGV(commands[i], "--base", base_of(s), "-i", picture, "What?"));
+        pty_expect(p, "uploading, 100 %");
+        pty_expect(p, "waiting");
+        pty_type(p, "\x03");
+        pty_end(p);
+        assert_int_equal(p->code, 130);
+        script_stop(s);
+    }
+    free(p);
+}
+
+static void run_shows_no_upload_where_nobody_watches(void **state) {
+    (void)state;
+    struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED, COMPLETED, ANSWER, INITIATED,
+                              PUT_DONE, SUBMITTED, COMPLETED, ANSWER);
+    struct program p;
+    struct pty *t = calloc(1, sizeof(*t));
+    char term[] = "TERM=xterm";
+    assert_non_null(t);
+    RUN(&p, "run", "--base", base_of(s), "-i", picture, "What?");
+    assert_string_equal(p.err, "");
+    assert_int_equal(p.code, 0);
+    pty_start(t, ANYLLM_BINARY, ENV(term),
+              ARGV("run", "--no-stream", "--quiet", "--base", base_of(s), "-i", picture, "What?"));
+    pty_end(t);
+    assert_string_equal(t->text, "a cat\r\n");
+    free(t);
+    script_stop(s);
+}
+
 static void a_file_goes_where_its_pointer_says(void **state) {
     (void)state;
     struct script *s = SCRIPT(INITIATED, PUT_DONE, SUBMITTED);
@@ -183,6 +263,10 @@ int main(void) {
         cmocka_unit_test(there_is_no_colour_with_NO_COLOR),
         cmocka_unit_test(images_that_are_files_are_uploaded_and_keep_their_place),
         cmocka_unit_test(submit_shows_the_upload_on_a_terminal),
+        cmocka_unit_test(run_shows_the_upload_and_then_its_place),
+        cmocka_unit_test(run_logs_do_not_run_into_the_upload),
+        cmocka_unit_test(a_stream_shows_the_upload_and_then_waits),
+        cmocka_unit_test(run_shows_no_upload_where_nobody_watches),
         cmocka_unit_test(a_file_goes_where_its_pointer_says),
     };
     return cmocka_run_group_tests(tests, make_picture, remove_picture);
