@@ -234,28 +234,40 @@ static int start(const struct cli_args *args, const struct private_place *p,
     return code;
 }
 
+/* 0 when it is ours. In looks, because a wait in flock keeps to no --timeout, and where signals are held back to no Ctrl-C. */
+static int take_lock(const struct cli_args *args, const struct private_place *p, int lock,
+                     struct cli_line *line) {
+    int code = CLI_DONE;
+    while (code == CLI_DONE && flock(lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            int e = errno;
+            cli_line_clear(line);
+            return refuse(args, "%s: %s", p->lock, strerror(e));
+        }
+        cli_line_say(line, "waiting for a private server that another command starts");
+        pause_a_moment();
+        code = had_enough(args, line);
+    }
+    return code;
+}
+
 int private_start(const struct cli_args *args, const struct private_place *p) {
     struct cli_line line;
     while (waitpid(-1, NULL, WNOHANG) > 0) { /* one that was started for an earlier question */
     }
-    enum private_state state = private_look(p->socket);
-    if (state == PRIVATE_READY) {
+    if (private_look(p->socket) == PRIVATE_READY) {
         return CLI_DONE;
     }
     cli_line_begin(&line, args->quiet);
     int lock = open(p->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        cli_line_say(&line, "waiting for a private server that another command starts");
+    if (lock < 0) {
+        return refuse(args, "%s: %s", p->lock, strerror(errno));
     }
-    if (lock < 0 || flock(lock, LOCK_EX) != 0) {
-        int code = refuse(args, "%s: %s", p->lock, strerror(errno));
-        if (lock >= 0) {
-            close(lock);
-        }
-        return code;
+    int code = take_lock(args, p, lock, &line);
+    if (code == CLI_DONE) {
+        code = private_look(p->socket) == PRIVATE_NONE ? start(args, p, &line)
+                                                       : wait_until_ready(args, p, 0, &line);
     }
-    state = private_look(p->socket);
-    int code = state == PRIVATE_NONE ? start(args, p, &line) : wait_until_ready(args, p, 0, &line);
     close(lock);
     return code;
 }

@@ -199,8 +199,7 @@ static void no_server_on_a_socket_names_it_and_says_how_to_start_one(void **stat
     unlink(path);
     snprintf(listen, sizeof(listen), "unix:%s", path);
     expect_no_server_at(path, listen, "No such file or directory");
-    struct script *s = script_start_unix(path, NULL, 0);
-    script_stop(s);
+    script_stop(script_start_unix(path, &(const struct script_step)ANSWER, 1));
     expect_no_server_at(path, listen, "Connection refused");
     unlink(path);
     assert_non_null(getcwd(here, sizeof(here)));

@@ -5,11 +5,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -342,7 +344,6 @@ static void after_kill_9_the_next_command_starts_another(void **state) {
     assert_int_not_equal(listener(), first);
 }
 
-/* At a logout the folder goes: nobody could come any more, and the data folder would stay locked. */
 /* Stopped, it takes connections and answers nobody. */
 static void a_timeout_holds_while_it_is_not_ready(void **state) {
     struct program p;
@@ -357,6 +358,69 @@ static void a_timeout_holds_while_it_is_not_ready(void **state) {
     expect_in(p.err, "the private server is not ready yet");
 }
 
+/* As a command that starts the server holds it. */
+static int hold_the_start(void) {
+    char path[MAX_PATH + 64];
+    snprintf(path, sizeof path, "%s/anyllm", runtime);
+    assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+    snprintf(path, sizeof path, "%s/anyllm/server.lock", runtime);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    return fd;
+}
+
+static void a_timeout_holds_while_another_command_starts_it(void **state) {
+    static const char *const commands[] = {"run", "stream", "chat"};
+    struct program p;
+    int lock = hold_the_start();
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        uint64_t began = now_ms();
+        program_begin(&p, anyllm_path, "hi\n", -1, environment,
+                      ARGV((char *)(uintptr_t)commands[i], "--timeout", "0.5"));
+        program_ends(&p);
+        expect_code(&p, 4);
+        expect_in(p.err, "timed out: the private server is not ready yet");
+        assert_true(now_ms() - began >= 500);
+    }
+    assert_int_equal(listener(), 0);
+    close(lock);
+    ASK(&p, "run", "hi");
+    expect_code(&p, 0);
+}
+
+static void a_wait_for_another_command_ends_when_it_has_started_it(void **state) {
+    struct program p;
+    int lock = hold_the_start();
+    program_begin(&p, anyllm_path, "", -1, environment, ARGV("run", "--timeout", "60", "hi"));
+    sleep_ms(300);
+    close(lock);
+    program_ends(&p);
+    expect_code(&p, 0);
+    expect_in(p.out, MOCKS_ANSWER);
+}
+
+static void ctrl_c_ends_a_wait_for_another_command(void **state) {
+    static struct pty p;
+    set_variable("TERM", "xterm");
+    pty_start(&p, anyllm_path, environment, ARGV("chat"));
+    pty_expect(&p, "> ");
+    pid_t pid = listener();
+    assert_true(pid > 0);
+    kill(pid, SIGTERM);
+    wait_for_end(pid);
+    int lock = hold_the_start();
+    pty_type(&p, "hi\r");
+    pty_expect(&p, "waiting for a private server");
+    pty_type(&p, "\x03");
+    pty_expect(&p, "> ");
+    pty_type(&p, "\x04");
+    pty_end(&p);
+    assert_int_equal(p.code, 0);
+    close(lock);
+}
+
+/* At a logout the folder goes: nobody could come any more, and the data folder would stay locked. */
 static void without_its_socket_it_ends(void **state) {
     struct program p;
     char path[MAX_PATH + 64];
@@ -538,6 +602,9 @@ int main(int argc, char **argv) {
         PRIVATE(a_request_that_runs_keeps_it),
         PRIVATE(after_kill_9_the_next_command_starts_another),
         PRIVATE(a_timeout_holds_while_it_is_not_ready),
+        PRIVATE(a_timeout_holds_while_another_command_starts_it),
+        PRIVATE(a_wait_for_another_command_ends_when_it_has_started_it),
+        PRIVATE(ctrl_c_ends_a_wait_for_another_command),
         PRIVATE(without_its_socket_it_ends),
         PRIVATE(it_takes_no_keys_and_opens_no_port),
         PRIVATE(a_later_serve_never_meets_it),
