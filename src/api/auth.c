@@ -1,8 +1,8 @@
 #include "api/auth.h"
 #include "api/credential.h"
 #include "base/hex.h"
+#include "base/loopback.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 
 #define CREDENTIAL_MAX_BYTES 1024U
@@ -245,16 +245,6 @@ static struct slice without_port(struct slice host) {
     return slice_cut(host, ':', &rest);
 }
 
-static bool is_loopback_name(struct slice name) {
-    struct in_addr v4;
-    char text[16];
-    if (slice_eq_nocase(name, SLICE("localhost")) || slice_is(name, "[::1]")) return true;
-    if (name.len == 0 || name.len >= sizeof text) return false;
-    memcpy(text, name.ptr, name.len);
-    text[name.len] = '\0';
-    return inet_pton(AF_INET, text, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
-}
-
 /* A caller who reaches us under fal's own names has pointed them here (DNS or a hosts file). */
 static bool is_fal_name(struct slice name) {
     static const char *const names[] = {"fal.run",           "queue.fal.run",   "rest.fal.ai",
@@ -274,7 +264,7 @@ static bool listed(const struct slice *list, size_t n, struct slice name) {
 
 static bool host_ok(const struct config *c, struct slice host) {
     struct slice name = without_port(host);
-    if (is_loopback_name(name) || is_fal_name(name)) return true;
+    if (loopback_is_host(name) || is_fal_name(name)) return true;
     return listed(c->allowed_hosts, c->nallowed_hosts, name) ||
            listed(c->allowed_hosts, c->nallowed_hosts, host);
 }
@@ -290,7 +280,7 @@ static bool origin_ok(const struct config *c, struct slice origin) {
     if (rest.len > 0 &&
         (rest.ptr[0] != ':' || !slice_to_range(slice_from(rest, 1), 1, 65535, &port)))
         return false;
-    return is_loopback_name(name);
+    return loopback_is_host(name);
 }
 
 static struct identity local_identity(const struct keyring *k) {

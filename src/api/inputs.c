@@ -9,6 +9,7 @@
 
 #include "api/files.h"
 #include "api/target.h"
+#include "base/loopback.h"
 #include "net/address.h"
 #include "net/client.h"
 #include "store/blobs.h"
@@ -221,7 +222,7 @@ static bool is_public(const char *public_url) {
     struct slice port, name = bracket < 0 ? slice_cut(u.host, ':', &port)
                                           : slice_make(u.host.ptr, (size_t)bracket + 1);
     snprintf(host, sizeof host, "%.*s", SLICE_ARG(name));
-    if (slice_is(name, "localhost")) return false;
+    if (loopback_is_host(name)) return false;
     return !net_sockaddr_parse(host, 0, &sa, &len) || !net_address_is_private(&sa.any);
 }
 

@@ -1,4 +1,5 @@
 /* The way to the server: its address, and which key may go there. */
+#include "base/loopback.h"
 #include "cli/cli.h"
 
 #include <stdlib.h>
@@ -20,15 +21,7 @@ static bool is_unix(const char *base) {
 }
 
 static bool is_loopback(const char *base) {
-    static const char *const starts[] = {
-        UNIX,           "http://127.",  "https://127.", "http://localhost", "https://localhost",
-        "http://[::1]", "https://[::1]"};
-    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
-        if (strncmp(base, starts[i], strlen(starts[i])) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return strncmp(base, UNIX, strlen(UNIX)) == 0 || loopback_is_url(slice_of(base));
 }
 
 /* The user's key for fal goes to fal, or where the user said FAL_… is: never to a server named by

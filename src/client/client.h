@@ -65,8 +65,6 @@ bool client_base_trusts(const struct client_base *base, const char *url);
 bool client_base_is_home(const struct client_base *base, const char *url);
 /* An http(s) address without user, query or fragment: fit to be a base or a proxy. FAL_OK, FAL_ERR_ARGUMENT, FAL_ERR_MEMORY. */
 enum fal_code client_url_check(const char *url);
-/* This machine's own loopback, as far as the text says: never through a proxy of the environment. */
-bool client_url_is_loopback(const char *url);
 
 /* "owner/alias/path" as the wire wants it; legacy "123-alias" rewritten. app_bytes is the length of
  * its "[namespace/]owner/alias" part, which alone stands in addresses of queued requests. */

@@ -1,6 +1,8 @@
 /* One exchange on libcurl: request out, reply in. */
 #include "client/client.h"
 
+#include "base/loopback.h"
+
 #define STALL_LOOKS 4U /* for one stall_ms */
 
 /* ---- Reply's head ---- */
@@ -217,7 +219,7 @@ static CURLcode set_url(CURL *e, const fal_client *c, const char *url) {
                 : curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, socket ? c->unix_socket : NULL);
     }
     /* A proxy named in the environment cannot reach this machine's own loopback. */
-    bool direct = socket || client_url_is_loopback(url);
+    bool direct = socket || loopback_is_url(slice_of(url));
     return rc ? rc : curl_easy_setopt(e, CURLOPT_PROXY, direct ? "" : NULL);
 }
 

@@ -222,20 +222,6 @@ bool client_base_is_home(const struct client_base *base, const char *url) {
     return home;
 }
 
-bool client_url_is_loopback(const char *url) {
-    const char *host = strstr(url, "://");
-    struct slice rest = slice_of(host != NULL ? host + 3 : url);
-    size_t len = 0;
-    if (slice_starts(rest, SLICE("[::1]"))) {
-        return true;
-    }
-    while (len < rest.len && strchr(":/?#", rest.ptr[len]) == NULL) {
-        len++;
-    }
-    return slice_eq_nocase(slice_make(rest.ptr, len), SLICE("localhost")) ||
-           slice_starts(rest, SLICE("127."));
-}
-
 static bool segment_is_sound(struct slice s) {
     if (s.len == 0 || slice_is(s, ".") || slice_is(s, "..")) {
         return false;

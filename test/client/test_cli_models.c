@@ -61,6 +61,32 @@ static void models_goes_through_a_unix_socket_and_keeps_fals_key(void **state) {
     unlink(path);
 }
 
+/* What only looks like this machine is reached as any other host is, and gets no credentials made up for it. */
+static void models_knows_loopback_by_more_than_its_beginning(void **state) {
+    (void)state;
+    static const char *const far[] = {"http://127.evil.example", "http://localhost.evil.example",
+                                      "http://127.0.0.1.evil.example"};
+    struct script *s = SCRIPT(IDS, IDS, IDS, IDS);
+    struct program p;
+    char proxy[80], base[80], line[128], nowhere[] = "http_proxy=http://127.0.0.1:1";
+    snprintf(proxy, sizeof(proxy), "http_proxy=%s", script_base(s));
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(base, sizeof(base), "%s", far[i]);
+        program_begin(&p, ANYLLM_BINARY, "", -1, ENV(proxy), ARGV("models", "--base", base));
+        program_end(&p);
+        assert_string_equal(p.err, "");
+        snprintf(line, sizeof(line), "GET %s/v1/models HTTP/1.1", far[i]);
+        assert_true(script_asked(s, i, line));
+        assert_null(strcasestr(script_request(s, i), "Authorization:"));
+    }
+    snprintf(base, sizeof(base), "http://LocalHost%s", strrchr(script_base(s), ':'));
+    program_begin(&p, ANYLLM_BINARY, "", -1, ENV(nowhere), ARGV("models", "--base", base));
+    program_end(&p);
+    assert_string_equal(p.err, "");
+    assert_true(script_has_header(s, 3, "Authorization: Key local"));
+    script_stop(s);
+}
+
 static void models_of_fal_are_asked_page_by_page_with_fals_key(void **state) {
     (void)state;
     struct script *s = SCRIPT(
@@ -121,6 +147,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_prints_a_servers_ids),
         cmocka_unit_test(models_goes_through_a_unix_socket_and_keeps_fals_key),
+        cmocka_unit_test(models_knows_loopback_by_more_than_its_beginning),
         cmocka_unit_test(models_of_fal_are_asked_page_by_page_with_fals_key),
         cmocka_unit_test(models_without_fals_key_says_so),
         cmocka_unit_test(models_tells_a_servers_refusal),

@@ -1,4 +1,5 @@
 /* The parts of libfal that decide, build and read: no sockets. */
+#include "base/loopback.h"
 #include "client/client.h"
 
 #include <setjmp.h>
@@ -59,13 +60,35 @@ static void a_socket_stands_for_the_base_alone(void **state) {
 
 static void loopback_is_known_by_its_text(void **state) {
     (void)state;
-    static const char *const near[] = {"http://127.0.0.1:80/x", "http://LOCALHOST",
-                                       "http://[::1]:9/", "https://127.9.9.9/"};
-    static const char *const far[] = {"http://localhost.example/", "http://12.7.0.1/",
-                                      "http://example/127.0.0.1", "http://[::2]/"};
-    for (size_t i = 0; i < 4; i++) {
-        assert_true(client_url_is_loopback(near[i]));
-        assert_false(client_url_is_loopback(far[i]));
+    static const char *const near[] = {"http://127.0.0.1:80/x",
+                                       "http://LOCALHOST",
+                                       "http://[::1]:9/",
+                                       "https://127.9.9.9/",
+                                       "http://localhost:1#x",
+                                       "http://[0:0:0:0:0:0:0:1]",
+                                       "127.0.0.1?x"};
+    static const char *const far[] = {"http://localhost.example/",
+                                      "http://12.7.0.1/",
+                                      "http://example/127.0.0.1",
+                                      "http://[::2]/",
+                                      "http://127.evil.example/",
+                                      "http://127.0.0.1.evil.example/",
+                                      "http://127.0.0.256/",
+                                      "http://localhost:x@evil.example/",
+                                      "http://[::1]@evil.example/",
+                                      "http://[::1].evil.example/",
+                                      "http://[::1",
+                                      "http://",
+                                      ""};
+    for (size_t i = 0; i < sizeof(near) / sizeof(near[0]); i++) {
+        if (!loopback_is_url(slice_of(near[i]))) {
+            fail_msg("%s is far", near[i]);
+        }
+    }
+    for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
+        if (loopback_is_url(slice_of(far[i]))) {
+            fail_msg("%s is near", far[i]);
+        }
     }
 }
 
