@@ -306,7 +306,7 @@ FAL_API const struct fal_error *fal_result_error(const fal_result *result);
  * timeout_ms):
  *   - GET and PUT (status, result, cancel): transport errors and 408, 409, 429, 502, 503, 504;
  *   - POST (run, submit): what certainly was not carried out: no connection, 408, 409, 429, 503;
- *   - a submit of unknown fate (502, 504, a broken connection) only when the base is not fal's:
+ *   - a submit of unknown fate (502, 504, a broken connection) only when the queue's host is not fal's:
  *     every submit carries a random Idempotency-Key, which anyllm honours and fal ignores;
  *   - never a 504 that says the caller's own start timeout passed, nor what the server marks as not
  *     retryable.

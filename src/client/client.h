@@ -50,7 +50,8 @@ struct client_base {
     char *run, *queue, *rest, *cdn; /* no trailing slash; from malloc */
     char *origins[CLIENT_SURFACES]; /* of these, "https://queue.fal.run:443" */
     char *home;                     /* the base's own origin; NULL: fal's hosts */
-    bool fal; /* the queue is fal's own: an Idempotency-Key is ignored there */
+    bool fal; /* the queue is fal's own, by whatever way: an Idempotency-Key is ignored there */
+    bool fals_key; /* it is so by https on its port: credentials may go to all of fal's hosts */
 };
 
 /* `url` as fal_options.base_url says, not NULL. On an error nothing is to be freed. */

@@ -53,16 +53,21 @@ static enum fal_code origin_read(struct origin *o, const char *url) {
     return FAL_OK;
 }
 
-static bool origin_is_fal(const struct origin *o) {
-    if (strcmp(o->scheme, "https") != 0 || strcmp(o->port, "443") != 0) {
-        return false;
-    }
+/* By whatever scheme and port; "fal.run." is the same name. */
+static bool host_is_fal(const struct origin *o) {
+    struct slice host = slice_of(o->host);
+    host.len -= slice_ends(host, SLICE(".")) ? 1 : 0;
     for (size_t i = 0; i < sizeof(fal_hosts) / sizeof(fal_hosts[0]); i++) {
-        if (slice_eq_nocase(slice_of(o->host), slice_of(fal_hosts[i]))) {
+        if (slice_eq_nocase(host, slice_of(fal_hosts[i]))) {
             return true;
         }
     }
     return false;
+}
+
+static bool origin_is_fal(const struct origin *o) {
+    return strcmp(o->scheme, "https") == 0 && strcmp(o->port, "443") == 0 &&
+           !slice_ends(slice_of(o->host), SLICE(".")) && host_is_fal(o);
 }
 
 /* "https://queue.fal.run:443": two addresses are of one origin when these are equal. NULL: no memory. */
@@ -150,7 +155,8 @@ static enum fal_code put(struct client_base *base, enum client_surface at, const
     *surface(base, at) = address;
     base->origins[at] = origin;
     if (at == CLIENT_AT_QUEUE) {
-        base->fal = origin_is_fal(&o);
+        base->fal = host_is_fal(&o);
+        base->fals_key = origin_is_fal(&o);
     }
     origin_free(&o);
     return FAL_OK;
@@ -204,7 +210,7 @@ bool client_base_trusts(const struct client_base *base, const char *url) {
     if (strlen(url) >= CLIENT_URL_BYTES || origin_read(&o, url) != FAL_OK) {
         return false;
     }
-    bool trusted = o.sound && base->fal && origin_is_fal(&o);
+    bool trusted = o.sound && base->fals_key && origin_is_fal(&o);
     for (unsigned i = 0; o.sound && !trusted && i < CLIENT_SURFACES; i++) {
         trusted = has_origin(&o, base->origins[i]);
     }

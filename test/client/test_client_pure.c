@@ -104,6 +104,32 @@ static void base_fal_means_fals_own_hosts(void **state) {
     client_base_free(&b);
 }
 
+/* Which decides what is tried again; where the key may go besides is another question. */
+static void fals_hosts_are_fals_by_whatever_way(void **state) {
+    (void)state;
+    static const struct {
+        const char *queue;
+        bool fal;
+    } rows[] = {{"http://queue.fal.run", true},
+                {"https://queue.fal.run:8443/x", true},
+                {"http://QUEUE.fal.run.", true},
+                {"http://fal.run:80", true},
+                {"http://queue.fal.run.evil.example", false},
+                {"http://evilqueue.fal.run", false},
+                {"http://fal.run..", false},
+                {"http://127.0.0.1", false}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct client_base b;
+        assert_int_equal(client_base_set(&b, "http://127.0.0.1:1"), FAL_OK);
+        assert_int_equal(client_base_put(&b, CLIENT_AT_QUEUE, rows[i].queue), FAL_OK);
+        if (b.fal != rows[i].fal) {
+            fail_msg("%s", rows[i].queue);
+        }
+        assert_false(client_base_trusts(&b, "https://rest.fal.ai/x"));
+        client_base_free(&b);
+    }
+}
+
 static void base_refuses_what_is_no_address(void **state) {
     (void)state;
     static const char *const bad[] = {"",
@@ -493,6 +519,7 @@ int main(void) {
         cmocka_unit_test(a_surface_of_its_own_takes_the_others_place),
         cmocka_unit_test(a_socket_stands_for_the_base_alone),
         cmocka_unit_test(loopback_is_known_by_its_text),
+        cmocka_unit_test(fals_hosts_are_fals_by_whatever_way),
         cmocka_unit_test(base_fal_means_fals_own_hosts),
         cmocka_unit_test(base_refuses_what_is_no_address),
         cmocka_unit_test(credentials_stay_at_their_origin),
