@@ -242,9 +242,9 @@ static int open_writer(struct opening *o) {
     /* Until the end: what is not on the disk must not be written back, as the close of a start that fails would do. */
     sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (judge_file(o, *db, &version) != 0 || find_log(o, *db, version) != 0) return -1;
-    if (set(o, *db, writer_settings) != 0) return -1;
-    if (recover(o, *db) != 0 || migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0)
-        return -1;
+    /* The settings are a transaction already, and with a long log write it back. */
+    if (recover(o, *db) != 0 || set(o, *db, writer_settings) != 0) return -1;
+    if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
     if (broken(BROKEN_SYNC_OFF) && set(o, *db, "PRAGMA synchronous = OFF") != 0) return -1;
     return prepare(o, *db, 0, ST_WRITER) == 0 ? look_around(o, *db) : -1;
 }

@@ -170,6 +170,61 @@ static bool restart_after(const struct record_fault *x) {
     return hit;
 }
 
+/* The newest of that name. */
+static unsigned node_of(const char *name) {
+    for (size_t i = record_count(); i > 0; i--) {
+        const struct call *c = record_get(i - 1);
+        if (c->kind == CALL_LINK && strcmp(c->name, name) == 0) return c->node;
+    }
+    fail_msg("there is no %s", name);
+    return 0;
+}
+
+/* The end of what was written to it. */
+static int64_t end_of(unsigned node) {
+    int64_t end = 0;
+    for (size_t i = 0; i < record_count(); i++) {
+        const struct call *c = record_get(i);
+        if (c->kind == CALL_WRITE && c->node == node && c->at + (int64_t)c->len > end)
+            end = c->at + (int64_t)c->len;
+    }
+    return end;
+}
+
+/* Of 1000 frames and more SQLite writes a log back with the next COMMIT of who has not told it otherwise. */
+static void T8_a_start_writes_nothing_before_it_has_written_the_log_again(void **state) {
+    (void)state;
+    static struct flow f;
+    empty(work);
+    record_watch(work);
+    flow_begin(&f, work, 4);
+    assert_true(service_open(&f.s));
+    flow_read(&f);
+    flow_few(&f, 120);
+    record_fail(&(struct record_fault){.k = 1, .err = EIO, .kinds = SYNCS});
+    flow_few(&f, 1);
+    record_heal();
+    assert_true(f.s.broken);
+    unsigned db = node_of("anyllm.db"), log = node_of("anyllm.db-wal");
+    int64_t end = end_of(log), again = 0;
+    assert_true(end > 1000 * 4120);
+    size_t i = record_count();
+    flow_restart(&f, false);
+    record_stop();
+    for (bool synced = false; i < record_count() && !synced; i++) {
+        const struct call *c = record_get(i);
+        synced = c->kind == CALL_SYNC && c->node == log && again >= end;
+        if (c->kind != CALL_WRITE) continue;
+        if (c->node == db) fail_msg("%s", "the database was written to before the log");
+        assert_int_equal(c->node, log);
+        assert_int_equal(c->at, again);
+        again += (int64_t)c->len;
+    }
+    assert_int_equal(again, end);
+    service_close(&f.s, false);
+    flow_end(&f);
+}
+
 /* ANYLLM_LONG: each call whatever `every` says. */
 static void each_fails(bool (*with)(const struct record_fault *x), struct record_fault x,
                        unsigned every) {
@@ -253,6 +308,7 @@ int main(void) {
         cmocka_unit_test(T8_a_spent_quota_anywhere_loses_nothing),
         cmocka_unit_test(T8_after_a_failed_sync_nothing_is_told_that_is_not_so),
         cmocka_unit_test(T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk),
+        cmocka_unit_test(T8_a_start_writes_nothing_before_it_has_written_the_log_again),
         cmocka_unit_test(T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
         cmocka_unit_test(T8_a_start_after_a_failed_sync_that_fails_anywhere_loses_nothing),
     };
