@@ -21,8 +21,9 @@ struct opening {
     enum store_fault *fault;
     char *reason;
     size_t size;
-    bool log_missing;  /* the file is one with a log, and there is none */
-    bool log_torn_off; /* nor did SQLite remove it */
+    char file[PATH_MAX]; /* the path without links */
+    bool log_missing;    /* the file is one with a log, and there is none */
+    bool log_torn_off;   /* nor did SQLite remove it */
 };
 
 static int fail(struct opening *o, enum store_fault fault, const char *what, const char *todo) {
@@ -51,22 +52,35 @@ static int fail_sqlite(struct opening *o, sqlite3 *db, int rc) {
     }
 }
 
-static off_t size_of(const char *path, const char *suffix) {
+/* Bytes it has, `len` at most, as many when they cannot be read; -1: there is none. */
+static ssize_t head_of(const char *path, const char *suffix, void *head, size_t len) {
     char name[PATH_MAX];
-    struct stat st;
     int n = snprintf(name, sizeof name, "%s%s", path, suffix);
-    return n > 0 && (size_t)n < sizeof name && stat(name, &st) == 0 ? st.st_size : -1;
+    int fd = n > 0 && (size_t)n < sizeof name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return errno == ENOENT ? -1 : (ssize_t)len;
+    ssize_t got = pread(fd, head, len, 0);
+    close(fd);
+    return got >= 0 ? got : (ssize_t)len;
+}
+
+/* The index of an empty log stays when it was cut off, or when who opened the file could not or did not come to write
+ * (walformat.html, 2.1: two equal heads of 48 bytes; isInit at 12, mxFrame at 16). */
+static bool is_of_no_log(const unsigned char *heads) {
+    static const unsigned char none[4];
+    return memcmp(heads, heads + 48, 48) == 0 && heads[12] == 1 && memcmp(heads + 16, none, 4) == 0;
 }
 
 /* The head of a file that has a log says so (fileformat2.html, 1.3.3); a log that was ever used has a head of 32 bytes. Who
  * writes a log back removes -shm, then -wal. */
 static void look_for_log(struct opening *o, int fd) {
-    unsigned char versions[2] = {0, 0};
-    char path[PATH_MAX]; /* they stand beside the file, not beside a link to it */
+    unsigned char versions[2] = {0, 0}, head[32], index[96] = {0};
     bool has = pread(fd, versions, sizeof versions, 18) == sizeof versions && versions[1] == 2;
-    if (!has || realpath(o->path, path) == NULL) return;
-    o->log_missing = size_of(path, "-wal") < 32;
-    o->log_torn_off = o->log_missing && size_of(path, "-shm") >= 0;
+    /* they stand beside the file, not beside a link to it */
+    if (!has || realpath(o->path, o->file) == NULL) return;
+    o->log_missing = head_of(o->file, "-wal", head, sizeof head) < (ssize_t)sizeof head;
+    if (!o->log_missing) return;
+    ssize_t n = head_of(o->file, "-shm", index, sizeof index);
+    o->log_torn_off = n >= 0 && !(n == sizeof index && is_of_no_log(index));
 }
 
 /* SQLite gives -wal and -shm the file's own mode. */
@@ -115,18 +129,38 @@ static int read_note(struct opening *o, sqlite3 *db) {
     return read_int(db, "SELECT max(value) FROM meta WHERE key = 'unclean'", &o->store->found);
 }
 
-/* Before the log that SQLite makes looks like one. */
-static int find_log(struct opening *o, sqlite3 *db, int64_t version) {
-    if (!o->log_missing || version != (int64_t)sqlite_schema_version) return 0;
-    int rc = read_note(o, db);
-    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
-    if (o->store->found != o->store->file) return 0;
+static void make_uri(const char *path, char *uri) {
+    char *at = stpcpy(uri, "file://");
+    for (const char *p = path; *p != '\0'; p++) {
+        if (strchr("%?#", *p) != NULL)
+            at += snprintf(at, sizeof "%00", "%%%02x", (unsigned)*p);
+        else
+            *at++ = *p;
+    }
+    stpcpy(at, "?immutable=1");
+}
+
+/* Read without making a log and an index: a start that refuses leaves both as they were. What cannot be read is told by who
+ * opens it. */
+static bool says_it_has_a_log(struct opening *o) {
+    static const char around[] = "file://?immutable=1";
+    char uri[3 * PATH_MAX + sizeof around];
+    sqlite3 *db;
+    make_uri(o->file, uri);
+    int rc = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL);
+    if (rc == SQLITE_OK) rc = read_note(o, db);
+    sqlite3_close(db);
+    return rc == SQLITE_OK && o->store->found == o->store->file;
+}
+
+static int find_log(struct opening *o) {
+    if (!o->log_missing || !says_it_has_a_log(o)) return 0;
     if (o->log_torn_off)
         return fail(o, STORE_FAULT_DAMAGED, "its log (-wal) is gone, and what only the log held",
                     "put it back, restore a backup, or remove -shm to go on without it");
-    log_line(
-        LOG_WARN, "database_log_gone",
-        "reason=\"the server before did not end well, and another program has removed its log\"");
+    log_line(LOG_WARN, "database_log_gone",
+             "reason=\"the server before did not end well, and another program has removed or "
+             "emptied its log\"");
     return 0;
 }
 
@@ -238,10 +272,11 @@ static int look_around(struct opening *o, sqlite3 *db) {
 static int open_writer(struct opening *o) {
     sqlite3 **db = &o->store->writer.db;
     int64_t version = 0;
-    if (create_private(o) != 0 || open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
+    if (create_private(o) != 0 || find_log(o) != 0) return -1;
+    if (open_one(o, db, SQLITE_OPEN_READWRITE) != 0) return -1;
     /* Until the end: what is not on the disk must not be written back, as the close of a start that fails would do. */
     sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-    if (judge_file(o, *db, &version) != 0 || find_log(o, *db, version) != 0) return -1;
+    if (judge_file(o, *db, &version) != 0) return -1;
     /* The settings are a transaction already, and with a long log write it back. */
     if (recover(o, *db) != 0 || set(o, *db, writer_settings) != 0) return -1;
     if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;

@@ -306,9 +306,8 @@ static int64_t note_of(const char *path) {
     return n;
 }
 
-/* A server that has accepted one request and had nothing to do for a while is killed. */
-static void crash(struct fixture *f) {
-    int status;
+/* A server that has accepted one request and had nothing to do for a while. */
+static pid_t start_and_rest(struct fixture *f) {
     fixture_close(f);
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -322,9 +321,18 @@ static void crash(struct fixture *f) {
         assert_true(i < 6000);
         usleep(5000);
     }
+    return pid;
+}
+
+static void end_by_kill(pid_t pid) {
+    int status;
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     assert_true(WIFSIGNALED(status));
+}
+
+static void crash(struct fixture *f) {
+    end_by_kill(start_and_rest(f));
 }
 
 static void move(struct fixture *f, const char *from, const char *to) {
@@ -364,13 +372,13 @@ static void misses_a_log_that_was_deleted_after_a_crash(void **state) {
 static void misses_the_log_of_a_file_behind_a_link(void **state) {
     struct fixture *f = *state;
     fixture_close(f);
-    move(f, "anyllm.db", "elsewhere.db");
-    assert_int_equal(symlink("elsewhere.db", path_of(f, "anyllm.db")), 0);
+    move(f, "anyllm.db", "else%41?#where.db");
+    assert_int_equal(symlink("else%41?#where.db", path_of(f, "anyllm.db")), 0);
     fixture_open(f);
     crash(f);
-    assert_int_equal(unlink(path_of(f, "elsewhere.db-wal")), 0);
+    assert_int_equal(unlink(path_of(f, "else%41?#where.db-wal")), 0);
     refuses(f, "sqlite:anyllm.db", f->dir, STORE_FAULT_DAMAGED);
-    unlink(path_of(f, "elsewhere.db-shm"));
+    unlink(path_of(f, "else%41?#where.db-shm"));
     opens_with(f, STORE_OK);
 }
 
@@ -388,6 +396,34 @@ static void a_log_that_another_program_has_written_back_is_not_missed(void **sta
     crash(f);
     sql(f, "SELECT count(*) FROM request");
     assert_int_equal(access(path_of(f, "anyllm.db-wal"), F_OK), -1);
+    opens_with(f, STORE_OK);
+}
+
+/* As `sqlite3 -readonly`: who may not write leaves an empty log and its index. */
+static void an_empty_log_that_a_reader_left_is_not_missed(void **state) {
+    struct fixture *f = *state;
+    sqlite3 *db;
+    crash(f);
+    sql(f, "SELECT count(*) FROM request");
+    assert_int_equal(access(path_of(f, "anyllm.db-wal"), F_OK), -1);
+    assert_int_equal(sqlite3_open_v2(path_of(f, "anyllm.db"), &db, SQLITE_OPEN_READONLY, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "SELECT count(*) FROM request", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(access(path_of(f, "anyllm.db-shm"), F_OK), 0);
+    opens_with(f, STORE_OK);
+}
+
+/* What another program has written back and cut off beside a server that was then killed. */
+static void a_log_that_was_cut_off_beside_a_server_is_not_missed(void **state) {
+    struct fixture *f = *state;
+    sqlite3 *db;
+    pid_t pid = start_and_rest(f);
+    assert_int_equal(sqlite3_open(path_of(f, "anyllm.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    end_by_kill(pid);
     opens_with(f, STORE_OK);
 }
 
@@ -414,6 +450,8 @@ int main(void) {
         T(misses_the_log_of_a_file_behind_a_link),
         T(an_empty_log_is_none),
         T(a_log_that_another_program_has_written_back_is_not_missed),
+        T(an_empty_log_that_a_reader_left_is_not_missed),
+        T(a_log_that_was_cut_off_beside_a_server_is_not_missed),
         T(a_copy_misses_no_log),
         T(an_empty_file_is_a_new_database),
         T(files_are_private),
