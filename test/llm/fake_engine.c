@@ -3,7 +3,8 @@
  *
  *   load MS        /health says 503 for so long          exit CODE     complains and ends instead of listening
  *   silent 1       never listens                         signal N      sends itself N when loaded
- *   deaf 1         ignores SIGTERM                       stop MS       stops (SIGSTOP) so long after it was loaded
+ *   deaf 1         ignores SIGTERM                       stop MS       stops (SIGSTOP) so long after it was found to
+ *                                                                      be loaded
  *   die MS         ends by SIGABRT so long after         spin MS, plain MS, single MS
  *                                                        how long /completion takes, by how it was started
  *   hiss 1         writes much to stderr
@@ -25,7 +26,7 @@ struct script {
 };
 static struct script script;
 static const char *threads = "";
-static volatile bool loaded;
+static volatile bool loaded, found;
 static char key[128];
 
 static void sleep_ms(int ms) {
@@ -87,6 +88,7 @@ static void answer(int fd, const char *request) {
     int len = snprintf(out, sizeof out, "HTTP/1.1 %d X\r\nContent-Length: %zu\r\n\r\n%s", status,
                        strlen(body), body);
     if (write(fd, out, (size_t)len) < 0) return;
+    if (status == 200) found = true;
 }
 
 static void *serve(void *arg) {
@@ -111,6 +113,7 @@ static void *live(void *arg) {
     if (script.signal != 0) raise(script.signal);
     loaded = true;
     if (script.stop != 0) {
+        while (!found) sleep_ms(1);
         sleep_ms(script.stop);
         raise(SIGSTOP);
     }
