@@ -355,7 +355,7 @@ int sqlite_open_connections(struct sqlite_store *s, const char *path, enum store
 void sqlite_close_connection(struct sqlite_store *s, sqlite3 **db);
 /* sqlite_recover.c: the log that the last process left is on the disk, not only in the machine's memory. SQLITE_OK or SQLite's
  * error; *err: errno of the log itself, or 0. */
-int sqlite_recover(sqlite3 *db, int *err);
+int sqlite_recover(struct sqlite_store *s, int *err);
 /* sqlite_schema.c: from this version to the next. SQLITE_OK or the error: then the transaction must be rolled back. */
 int sqlite_migrate(sqlite3 *db, int64_t version);
 extern const unsigned sqlite_schema_version;
@@ -429,6 +429,8 @@ int sqlite_checkpoint(struct sqlite_store *s, bool idle, bool *more);
 /* sqlite_leash.c: no checkpoint copies more frames than these until it is let go. False: it cannot be held. */
 bool sqlite_leash_hold(struct sqlite_store *s, uint32_t piece);
 int sqlite_leash_let_go(struct sqlite_store *s); /* syncs what was copied. SQLITE_OK or the error */
+/* At the start: the next checkpoint copies all of the log. SQLITE_OK or the error. */
+int sqlite_leash_copy_anew(struct sqlite_store *s);
 void sqlite_leash_free(struct sqlite_store *s);
 
 /* sqlite_check.c: notes that this process writes; whether the one before ended well; a look at all of the file. */

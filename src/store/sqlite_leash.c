@@ -3,11 +3,14 @@
  * held; so one is held some frames further on, as a reader would hold it who began there.
  *
  * Where the marks lie and how they are locked is part of SQLite's file format (walformat.html, 2.2 and 2.3):
- *   0 iVersion   16 mxFrame   96 nBackfill   100 five read marks;   the lock of mark k is 3 + k, mark 0 is not used here. */
+ *   0 iVersion   16 mxFrame   96 nBackfill   100 five read marks;   the lock of mark k is 3 + k, mark 0 is not used here;
+ *   that of a checkpoint is 1. */
 #include "store/sqlite.h"
 
 #include "base/broken.h"
 #include "base/log.h"
+
+#include <unistd.h>
 
 #define INDEX_VERSION 3007000U
 #define AT_VERSION 0
@@ -16,6 +19,9 @@
 #define AT_MARKS 25
 #define MARKS 5
 #define LOCK_OF(mark) (3 + (mark))
+#define CHECKPOINT_LOCK 1
+#define BUSY_TRIES 50U
+#define BUSY_US 100000
 
 static int lock(struct sqlite_leash *l, int slot, int how) {
     return l->file->pMethods->xShmLock(l->file, LOCK_OF(slot), 1, how);
@@ -43,12 +49,16 @@ static void close_leash(struct sqlite_leash *l) {
     l->index = NULL;
 }
 
+static bool is_known(const struct sqlite_leash *l) {
+    return l->index != NULL && l->index[AT_VERSION] == INDEX_VERSION;
+}
+
 /* Of a failure that is not of the format nothing is kept: the next long log tries again. */
 static bool is_open(struct sqlite_store *s) {
     struct sqlite_leash *l = &s->leash;
     if (l->db != NULL || l->unusable) return !l->unusable;
     int rc = open_leash(s);
-    if (rc == SQLITE_OK && l->index != NULL && l->index[AT_VERSION] == INDEX_VERSION) return true;
+    if (rc == SQLITE_OK && is_known(l)) return true;
     l->unusable = rc == SQLITE_OK;
     if (l->unusable)
         log_line(LOG_WARN, "checkpoint_in_one",
@@ -88,6 +98,31 @@ int sqlite_leash_let_go(struct sqlite_store *s) {
     l->slot = 0;
     if (broken(BROKEN_SYNC_OFF)) return SQLITE_OK;
     return l->file->pMethods->xSync(l->file, SQLITE_SYNC_NORMAL);
+}
+
+static int lock_checkpoints(struct sqlite_leash *l) {
+    int rc = SQLITE_BUSY, how = SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE;
+    for (unsigned n = 0; n < BUSY_TRIES; n++) {
+        rc = l->file->pMethods->xShmLock(l->file, CHECKPOINT_LOCK, 1, how);
+        if (rc != SQLITE_BUSY) break;
+        usleep(BUSY_US);
+    }
+    return rc;
+}
+
+/* A part that was copied while someone read is noted before it is synced: of that the machine's memory may know, the disk not. */
+int sqlite_leash_copy_anew(struct sqlite_store *s) {
+    struct sqlite_leash *l = &s->leash;
+    int rc = open_leash(s);
+    bool known = rc == SQLITE_OK && is_known(l);
+    if (known) rc = lock_checkpoints(l);
+    if (known && rc == SQLITE_OK) {
+        l->index[AT_COPIED] = 0;
+        l->file->pMethods->xShmLock(l->file, CHECKPOINT_LOCK, 1,
+                                    SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+    }
+    close_leash(l);
+    return rc;
 }
 
 void sqlite_leash_free(struct sqlite_store *s) {

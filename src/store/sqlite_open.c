@@ -210,10 +210,10 @@ static int set(struct opening *o, sqlite3 *db, const char *settings) {
     return rc == SQLITE_OK ? 0 : fail_sqlite(o, db, rc);
 }
 
-static int recover(struct opening *o, sqlite3 *db) {
-    int err, rc = sqlite_recover(db, &err);
-    if (rc != SQLITE_OK) return fail_sqlite(o, db, rc);
-    if (err == ENOMEM) return fail_sqlite(o, db, SQLITE_NOMEM);
+static int recover(struct opening *o) {
+    int err, rc = sqlite_recover(o->store, &err);
+    if (rc != SQLITE_OK) return fail_sqlite(o, NULL, rc);
+    if (err == ENOMEM) return fail_sqlite(o, NULL, SQLITE_NOMEM);
     if (err == 0) return 0;
     return fail(o, STORE_FAULT_FOLDER, strerror(err),
                 "its log (-wal) needs a disk that can be read and written");
@@ -278,7 +278,7 @@ static int open_writer(struct opening *o) {
     sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (judge_file(o, *db, &version) != 0) return -1;
     /* The settings are a transaction already, and with a long log write it back. */
-    if (recover(o, *db) != 0 || set(o, *db, writer_settings) != 0) return -1;
+    if (recover(o) != 0 || set(o, *db, writer_settings) != 0) return -1;
     if (migrate(o, *db, version) != 0 || take_numbers(o, *db) != 0) return -1;
     if (broken(BROKEN_SYNC_OFF) && set(o, *db, "PRAGMA synchronous = OFF") != 0) return -1;
     return prepare(o, *db, 0, ST_WRITER) == 0 ? look_around(o, *db) : -1;

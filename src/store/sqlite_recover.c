@@ -96,13 +96,17 @@ static int make_durable(const char *path) {
     return err;
 }
 
-/* With the right to write: nobody else appends to the log or begins it anew. */
-int sqlite_recover(sqlite3 *db, int *err) {
+/* With the right to write: nobody else appends to the log or begins it anew. Another program that has kept the database open
+ * keeps the index of the log, too; else it has just been made. */
+int sqlite_recover(struct sqlite_store *s, int *err) {
+    sqlite3 *db = s->writer.db;
     const char *log = sqlite3_filename_wal(sqlite3_db_filename(db, "main"));
     *err = 0;
     if (access(log, F_OK) != 0) return SQLITE_OK;
     int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (rc != SQLITE_OK) return rc;
     *err = make_durable(log);
-    return sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    if (*err == 0) rc = sqlite_leash_copy_anew(s);
+    int over = sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return rc != SQLITE_OK ? rc : over;
 }

@@ -177,6 +177,7 @@ void service_close(struct service *s, bool gracefully) {
     if (!blobs) blobs_close(s->blobs, on_closed, &blobs);
     if (!store) s->store->backend->close(s->store, on_closed, &store);
     net_loop_run(&s->loop);
+    if (!blobs || !store) net_loop_run(&s->loop); /* on_broken stopped it */
     if (!blobs || !store) abort();
     if (s->queue != NULL) queue_free(s->queue);
     desk_free(s->desk);

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,42 @@ static bool restart_after(const struct record_fault *x) {
     return hit;
 }
 
+/* The same while another program keeps the database open: the index of the log outlives the process, and with it what the
+ * index says of how much of the log is in the database. Of a part that was copied while someone read the sync comes later. */
+static bool restart_beside(const struct record_fault *x) {
+    static struct flow f;
+    sqlite3 *other;
+    empty(work);
+    record_watch(work);
+    flow_begin(&f, work, 5);
+    assert_true(service_open(&f.s));
+    char path[sizeof work + 16];
+    snprintf(path, sizeof path, "%s/anyllm.db", work);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "SELECT count(*) FROM request", NULL, NULL, NULL), 0);
+    record_fail(x);
+    flow_few(&f, 12);
+    flow_read(&f);
+    flow_few(&f, 12);
+    flow_finish(&f);
+    bool hit = record_failed() > 0;
+    if (hit) count_fault(&f);
+    record_heal();
+    flow_restart(&f, false);
+    if (f.s.queue == NULL || !f.s.ready_ok) wrong(x, "at the restart", f.s.why);
+    flow_few(&f, 8);
+    flow_finish(&f);
+    const char *why = NULL;
+    for (uint64_t luck = 0; luck < 3 && why == NULL; luck++) why = check_platter(&f, x->k + luck);
+    sqlite3_close(other);
+    service_close(&f.s, false);
+    record_stop();
+    if (why == NULL) why = what_is_wrong(&f, true, x->k);
+    if (why != NULL) wrong(x, "after a restart beside another program", why);
+    flow_end(&f);
+    return hit;
+}
+
 /* The newest of that name. */
 static unsigned node_of(const char *name) {
     for (size_t i = record_count(); i > 0; i--) {
@@ -285,6 +322,12 @@ static void T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk(voi
     assert_true(total.broken > 10);
 }
 
+static void T8_after_a_failed_sync_another_program_hides_nothing(void **state) {
+    (void)state;
+    each_fails(restart_beside, (struct record_fault){.err = EIO, .kinds = SYNCS}, 1);
+    assert_true(total.broken > 10);
+}
+
 static void T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well(void **state) {
     (void)state;
     each_fails(start_with, (struct record_fault){.err = EIO, .kinds = ALL_KINDS}, 1);
@@ -308,6 +351,7 @@ int main(void) {
         cmocka_unit_test(T8_a_spent_quota_anywhere_loses_nothing),
         cmocka_unit_test(T8_after_a_failed_sync_nothing_is_told_that_is_not_so),
         cmocka_unit_test(T8_after_a_failed_sync_and_a_restart_what_is_told_is_on_the_disk),
+        cmocka_unit_test(T8_after_a_failed_sync_another_program_hides_nothing),
         cmocka_unit_test(T8_a_start_writes_nothing_before_it_has_written_the_log_again),
         cmocka_unit_test(T8_a_start_that_fails_anywhere_is_followed_by_one_that_is_well),
         cmocka_unit_test(T8_a_start_after_a_failed_sync_that_fails_anywhere_loses_nothing),
