@@ -11,7 +11,7 @@
  * dirty pages of 32 MiB stay a small part of the machine's memory. */
 #define BATCH_OPS 1024U
 #define BATCH_BYTES (32U << 20)
-#define LOOK_EVERY_NS 500000000ULL
+#define PROBE_EVERY_NS 500000000ULL
 
 /* --- delivery */
 
@@ -280,7 +280,8 @@ static bool next_batch(struct sqlite_store *s, struct op **batch, size_t *n, boo
         if ((s->can_write && !s->mark_in_log) || s->broken)
             uv_cond_wait(&w->more, &w->lock);
         else
-            timed_out = uv_cond_timedwait(&w->more, &w->lock, LOOK_EVERY_NS);
+            timed_out = uv_cond_timedwait(&w->more, &w->lock,
+                                          s->can_write ? s->quiet_ns : PROBE_EVERY_NS);
     }
     *n = take_batch(&w->given, batch);
     bool more = *n > 0 || !w->ending;

@@ -343,7 +343,8 @@ struct sqlite_store {
         found; /* the file's number; what it said of itself when it was opened (sqlite_check.c) */
     bool marked,
         unclean; /* this process has noted that it writes; the one before did and did not end well */
-    bool mark_in_log; /* and nowhere else yet */
+    bool mark_in_log;  /* and nowhere else yet: … */
+    uint64_t quiet_ns; /* … until there was nothing to do for so long */
     bool can_write, broken;
     struct op_list unanswered;
 };

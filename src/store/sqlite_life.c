@@ -114,6 +114,7 @@ static struct sqlite_store *new_store(const struct store_options *o) {
     s->can_write = true;
     s->checkpoint_pages = o->wal_checkpoint_pages > 0 ? (int)o->wal_checkpoint_pages : 1000;
     s->checkpoint_at = s->checkpoint_pages;
+    s->quiet_ns = (o->quiet_ms > 0 ? o->quiet_ms : 500) * UINT64_C(1000000);
     list_init(&s->done);
     list_init(&s->unanswered);
     if (uv_mutex_init(&s->done_lock) != 0) {

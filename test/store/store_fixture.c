@@ -102,6 +102,7 @@ void fixture_open(struct fixture *f) {
                               .loop = &f->loop,
                               .hooks = {on_done, on_health, on_broken},
                               .wal_checkpoint_pages = f->wal_checkpoint_pages,
+                              .quiet_ms = f->quiet_ms > 0 ? f->quiet_ms : STORE_NEVER_QUIET,
                               .user = f};
     f->can_write = true;
     f->store = store_open(&o, reason, sizeof reason);

@@ -38,6 +38,8 @@ struct answer {
     size_t npending;
 };
 
+#define STORE_NEVER_QUIET 4000000000U
+
 struct fixture {
     const struct suite_backend *backend;
     struct net_loop loop;
@@ -77,6 +79,7 @@ struct fixture {
     bool can_write;
     char why[160], refused[256];   /* of the last of these; of the last answer that had a reason */
     unsigned wal_checkpoint_pages; /* 0: as the store likes */
+    unsigned quiet_ms;             /* 0: never, so that what is written depends on no clock */
     /* optional: called on each answer */
     void (*on_answer)(struct fixture *f, uint64_t ticket);
     void (*on_health)(void *f, bool can_write);

@@ -313,6 +313,7 @@ static pid_t start_and_rest(struct fixture *f) {
     assert_true(pid >= 0);
     if (pid == 0) {
         if (net_loop_init(&f->loop) != 0) _exit(5);
+        f->quiet_ms = 1;
         fixture_open(f);
         if (status_of(f, give_id(f, id_of(1))) != STORE_OK) _exit(3);
         for (;;) pause();
