@@ -27,6 +27,16 @@ static int lock(struct sqlite_leash *l, int slot, int how) {
     return l->file->pMethods->xShmLock(l->file, LOCK_OF(slot), 1, how);
 }
 
+/* A file may lie beside a log and not use it; what is mapped then SQLite does not unmap. */
+static bool uses_log(sqlite3 *db) {
+    sqlite3_stmt *st = NULL;
+    bool uses = sqlite3_prepare_v2(db, "PRAGMA journal_mode", -1, &st, NULL) == SQLITE_OK &&
+                sqlite3_step(st) == SQLITE_ROW &&
+                strcmp((const char *)sqlite3_column_text(st, 0), "wal") == 0;
+    sqlite3_finalize(st);
+    return uses;
+}
+
 /* SQLITE_OK, or the error. The connection has read something, so that its part of the index is there. */
 static int open_leash(struct sqlite_store *s) {
     struct sqlite_leash *l = &s->leash;
@@ -36,7 +46,7 @@ static int open_leash(struct sqlite_store *s) {
         rc = sqlite3_exec(l->db, "SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_file_control(l->db, "main", SQLITE_FCNTL_FILE_POINTER, &l->file);
-    if (rc == SQLITE_OK && l->file->pMethods->iVersion >= 2)
+    if (rc == SQLITE_OK && l->file->pMethods->iVersion >= 2 && uses_log(l->db))
         rc = l->file->pMethods->xShmMap(l->file, 0, 32768, 0, &head);
     l->index = head;
     return rc;
