@@ -53,6 +53,7 @@ struct large_caller {
     const char *path;
     unsigned port, status;
     bool of_memory;
+    char said[300];
 };
 
 /* Not peer.c's: nothing of cmocka may be called here. A 503 comes before the body is taken. */
@@ -84,6 +85,8 @@ static void *send_large(void *arg) {
         got += (size_t)m;
     answer[got] = '\0';
     if (got > 12) c->status = (unsigned)strtoul(answer + 9, NULL, 10);
+    const char *end = strstr(answer, "\r\n\r\n");
+    snprintf(c->said, sizeof c->said, "%s", end != NULL ? end + 4 : "");
     c->of_memory = strstr(answer, "memory") != NULL || strstr(answer, "storage") != NULL;
     close(fd);
     free(body);
@@ -101,7 +104,7 @@ static void send_many_large(unsigned port, const char *path) {
     for (unsigned i = 0; i < CALLERS; i++) {
         pthread_join(callers[i].thread, NULL);
         if (callers[i].status != 200 && !(callers[i].status == 503 && callers[i].of_memory))
-            fail_msg("%s: a large request got %u", path, callers[i].status);
+            fail_msg("%s: a large request got %u: %s", path, callers[i].status, callers[i].said);
         refused += callers[i].status == 503;
     }
     if (refused == 0) fail_msg("%s: no request met the ceiling", path);
