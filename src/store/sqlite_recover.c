@@ -55,9 +55,9 @@ static int write_at(int fd, const unsigned char *p, size_t len, off_t at) {
 static int begin(struct log *l) {
     unsigned char head[HEAD];
     ssize_t n = read_at(l->fd, head, HEAD, 0);
-    if (n < 0) return -1;
+    if (n < (ssize_t)HEAD) return n < 0 ? -1 : 0;
     size_t page = (size_t)head[8] << 24 | (size_t)head[9] << 16 | (size_t)head[10] << 8 | head[11];
-    if (n < (ssize_t)HEAD || page < 512 || page > 65536) return 0;
+    if (page < 512 || page > 65536) return 0;
     l->frame = FRAME_HEAD + page;
     memcpy(l->salts, head + 16, SALTS);
     return write_at(l->fd, head, HEAD, 0) == 0 ? 1 : -1;

@@ -479,8 +479,7 @@ struct store_options {
     void *user;
     enum store_fault *fault;       /* optional: set when store_open fails */
     unsigned wal_checkpoint_pages; /* SQLite: size of one checkpoint, 0 = 1,000 */
-    unsigned
-        quiet_ms; /* SQLite: without work for so long, the note of a beginning is written back; 0 = 500 */
+    unsigned quiet_ms; /* SQLite: without work so long, the start's note is written back, 0 = 500 */
 };
 
 /* Opens and migrates, synchronously (start-up). NULL on failure: *reason (size bytes) gets one line that says what to do. */
